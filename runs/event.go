@@ -1,0 +1,116 @@
+package runs
+
+import "time"
+
+// Meta is what every event carries: when it happened (Step has no clock), who did it ("system" or a
+// person's name) and a note for the run's timeline.
+type Meta struct {
+	At   time.Time
+	By   string
+	Note string
+}
+
+func (m Meta) meta() Meta { return m }
+
+// System is who acts when nobody does.
+const System = "system"
+
+// An Event is something that happened to a run. The list below is complete; [Step] knows them all.
+type Event interface{ meta() Meta }
+
+// The events.
+type (
+	// Requested brings a run into being; Run carries everything known of it but state and times.
+	Requested struct {
+		Meta
+		Run Run
+	}
+	// Claimed: a worker took the run's waiting job.
+	Claimed struct{ Meta }
+	// PhaseStarted: the work of State (initializing, planning, performing, destroying) began.
+	PhaseStarted struct {
+		Meta
+		State State
+		// Basis, Tool and ToolVersion are set when they became known.
+		Basis             *Basis
+		Tool, ToolVersion string
+	}
+	// Planned: the plan is there and safely stored.
+	Planned struct {
+		Meta
+		Delta        Delta
+		Fingerprint  string
+		Warnings     []string
+		StateVersion int
+		TrackedAt    string
+		// Autodeploy says that the stack applies without a person, asked at this moment: the switch is on
+		// and the stack is not locked.
+		Autodeploy bool
+	}
+	// Confirm: a person's yes to exactly the plan that was shown.
+	Confirm struct {
+		Meta
+		// Moved says in words that state or tracked commit moved since the plan ("" when not): then the
+		// plan shown is no longer the truth and is made again instead of being applied.
+		Moved string
+	}
+	// Discard: a person's no.
+	Discard struct{ Meta }
+	// Cancel: the system's own no (superseded, merge request closed, stack deleted). Note says why.
+	Cancel struct{ Meta }
+	// Skip: the run is not needed any more.
+	Skip struct{ Meta }
+	// StopAsked: the process at work is to be ended. Note says why when the system asks.
+	StopAsked struct{ Meta }
+	// Halted: the process ended because it was asked to.
+	Halted struct{ Meta }
+	// Done: apply, task or destroy ended well. NewVersion is the managed state version it made, 0 for none.
+	Done struct {
+		Meta
+		NewVersion int
+	}
+	// Fail: the work ended badly. Note is the first line of the error.
+	Fail struct {
+		Meta
+		NewVersion int
+	}
+	// Lost: the process is gone and left no result (the machine died, or somebody killed it).
+	Lost struct {
+		Meta
+		NewVersion int // the state rescued from an apply, 0 for none
+	}
+	// LearnedMR: the run's commit turned out to be the head of a merge request. Changes no state.
+	LearnedMR struct {
+		Meta
+		MR MergeRequest
+	}
+)
+
+// An Effect is something that must follow a move. The store writes each as a row in the same transaction.
+type Effect interface{ effect() }
+
+// The effects.
+type (
+	// Enqueue puts the job of a phase on the queue.
+	Enqueue struct{ Phase Phase }
+	// Dequeue removes all job rows of the run: nothing is left to do for it.
+	Dequeue struct{}
+	// Interrupt asks the process at work for the run to end.
+	Interrupt struct{}
+	// Report marks everything GitLab shows of the run as out of date.
+	Report struct{}
+	// Flag marks the stack: an apply was cut off and what it changed is not known.
+	Flag struct{ Note string }
+	// Replan asks for a fresh tracked run of the stack at the same commit, for a person to confirm.
+	Replan struct{ Note string }
+	// Record writes the move to the audit log.
+	Record struct{ Action, By, Note string }
+)
+
+func (Enqueue) effect()   {}
+func (Dequeue) effect()   {}
+func (Interrupt) effect() {}
+func (Report) effect()    {}
+func (Flag) effect()      {}
+func (Replan) effect()    {}
+func (Record) effect()    {}

@@ -1,0 +1,300 @@
+package runs
+
+import "slices"
+
+// Step is the whole state machine: it maps a run and an event to the run after it and what must follow.
+// It is total: a pair of state and event is either a move listed here or an [ErrConflict], and then the
+// run comes back unchanged with no effects. It looks at nothing but its arguments.
+func Step(r Run, ev Event) (Run, []Effect, error) {
+	if ev, ok := ev.(LearnedMR); ok && r.State != None {
+		return learn(r, ev)
+	}
+	switch r.State {
+	case None:
+		return stepNone(r, ev)
+	case Queued:
+		return stepQueued(r, ev)
+	case Preparing, Initializing, Planning, Performing, Destroying:
+		return stepWorking(r, ev)
+	case Unconfirmed:
+		return stepUnconfirmed(r, ev)
+	case Confirmed, Applying:
+		return stepApplying(r, ev)
+	default:
+		return refuse(r, ev)
+	}
+}
+
+func stepNone(r Run, ev Event) (Run, []Effect, error) {
+	e, ok := ev.(Requested)
+	if !ok {
+		return refuse(r, ev)
+	}
+	n := e.Run
+	n.CreatedAt = e.At
+	n.Transitions = nil
+	return move(n, Queued, e.Meta, Enqueue{n.FirstPhase()})
+}
+
+func stepQueued(r Run, ev Event) (Run, []Effect, error) {
+	switch e := ev.(type) {
+	case Claimed:
+		r.Attempt++
+		return move(r, Preparing, e.Meta)
+	case Discard:
+		return end(r, Discarded, e.Meta)
+	case Cancel:
+		return end(r, Canceled, e.Meta)
+	case Skip:
+		return end(r, Skipped, e.Meta)
+	case Fail:
+		return end(r, Failed, e.Meta)
+	default:
+		return refuse(r, ev)
+	}
+}
+
+// stepWorking covers the states in which a process is at work that has not been told to change anything
+// that was shown to a person: planning and its fore-runners, tasks, destroys.
+func stepWorking(r Run, ev Event) (Run, []Effect, error) {
+	switch e := ev.(type) {
+	case PhaseStarted:
+		return started(r, e)
+	case Planned:
+		return planned(r, e)
+	case Done:
+		if r.State != Performing && r.State != Destroying {
+			return refuse(r, ev)
+		}
+		r.NewVersion = e.NewVersion
+		return end(r, Finished, e.Meta)
+	case Fail:
+		r.NewVersion = e.NewVersion
+		return end(r, Failed, e.Meta)
+	case StopAsked:
+		return stopAsked(r, e)
+	case Halted:
+		return halted(r, e)
+	case Lost:
+		return lostWork(r, e)
+	default:
+		return refuse(r, ev)
+	}
+}
+
+func stepUnconfirmed(r Run, ev Event) (Run, []Effect, error) {
+	switch e := ev.(type) {
+	case Confirm:
+		if e.Moved != "" {
+			e.Note = e.Moved
+			r.Delta, r.Fingerprint, r.Warnings = nil, "", nil
+			r.Attempt = 0
+			return move(r, Queued, e.Meta, Enqueue{PhasePlan})
+		}
+		return move(r, Confirmed, e.Meta, Enqueue{PhaseApply})
+	case Discard:
+		return end(r, Discarded, e.Meta)
+	case Cancel:
+		return end(r, Canceled, e.Meta)
+	default:
+		return refuse(r, ev)
+	}
+}
+
+func stepApplying(r Run, ev Event) (Run, []Effect, error) {
+	switch e := ev.(type) {
+	case Claimed:
+		if r.State == Applying {
+			return r, nil, nil // autodeploy: already applying when a worker takes the job
+		}
+		return move(r, Applying, e.Meta)
+	case Done:
+		if r.State != Applying {
+			return refuse(r, ev)
+		}
+		r.NewVersion = e.NewVersion
+		return end(r, Finished, e.Meta)
+	case Fail:
+		if r.State != Applying {
+			return refuse(r, ev)
+		}
+		r.NewVersion = e.NewVersion
+		return end(r, Failed, e.Meta)
+	case StopAsked:
+		if r.State != Applying {
+			return refuse(r, ev)
+		}
+		return stopAsked(r, e)
+	case Halted:
+		if r.State != Applying {
+			return refuse(r, ev)
+		}
+		return end(r, Failed, e.Meta) // part of it may have happened: that is a failure, not a stop
+	case Lost:
+		if r.State != Applying {
+			return refuse(r, ev)
+		}
+		return lostApply(r, e.Meta, e.NewVersion)
+	default:
+		return refuse(r, ev)
+	}
+}
+
+// started moves forward through preparing → initializing → planning | performing | destroying.
+func started(r Run, e PhaseStarted) (Run, []Effect, error) {
+	legal := map[State][]State{
+		Preparing:    {Initializing},
+		Initializing: {workState(r.Type)},
+	}
+	if !slices.Contains(legal[r.State], e.State) {
+		return refuse(r, e)
+	}
+	if e.Basis != nil {
+		r.Basis = e.Basis
+	}
+	if e.Tool != "" {
+		r.Tool, r.ToolVersion = e.Tool, e.ToolVersion
+	}
+	return move(r, e.State, e.Meta)
+}
+
+func workState(t Type) State {
+	switch t {
+	case Task:
+		return Performing
+	case Destroy:
+		return Destroying
+	default:
+		return Planning
+	}
+}
+
+func planned(r Run, e Planned) (Run, []Effect, error) {
+	if r.State != Planning {
+		return refuse(r, e)
+	}
+	d := e.Delta
+	r.Delta, r.Fingerprint, r.Warnings = &d, e.Fingerprint, e.Warnings
+	r.StateVersion, r.TrackedAt = e.StateVersion, e.TrackedAt
+	switch {
+	case r.Type != Tracked || d.Empty():
+		return end(r, Finished, e.Meta)
+	case r.StopAsked != "":
+		return end(r, Stopped, e.Meta)
+	case e.Autodeploy && len(e.Warnings) == 0:
+		e.Note = "autodeploy"
+		return move(r, Applying, e.Meta, Enqueue{PhaseApply})
+	default:
+		next, eff, err := move(r, Unconfirmed, e.Meta)
+		return next, append([]Effect{Dequeue{}}, eff...), err
+	}
+}
+
+func stopAsked(r Run, e StopAsked) (Run, []Effect, error) {
+	if r.StopAsked != "" {
+		return r, []Effect{Interrupt{}}, nil // asked twice: once more to the process, nothing new to tell
+	}
+	r.StopAsked = e.By
+	r.Reason = e.Note
+	return r, []Effect{Interrupt{}, Record{"stop", e.By, e.Note}}, nil
+}
+
+// halted ends a stopped run. A process that ended without having been asked to is a failure.
+func halted(r Run, e Halted) (Run, []Effect, error) {
+	if r.StopAsked == "" {
+		return end(r, Failed, e.Meta)
+	}
+	e.By = r.StopAsked
+	if r.Reason != "" {
+		e.Note = r.Reason
+	}
+	return end(r, Stopped, e.Meta)
+}
+
+// lostWork starts a plan again, up to MaxAttempts. Tasks and destroys may have changed the world: never.
+func lostWork(r Run, e Lost) (Run, []Effect, error) {
+	switch {
+	case r.Type == Destroy && r.Passed(Destroying), r.Type == Task && r.Passed(Performing):
+		return lostApply(r, e.Meta, e.NewVersion)
+	case r.StopAsked != "":
+		return halted(r, Halted{e.Meta})
+	case r.Attempt < MaxAttempts:
+		return move(r, Queued, e.Meta, Enqueue{r.FirstPhase()})
+	default:
+		return end(r, Failed, e.Meta)
+	}
+}
+
+// lostApply tells what is known and asks for a fresh plan; an apply is never repeated by guess.
+func lostApply(r Run, m Meta, version int) (Run, []Effect, error) {
+	r.NewVersion = version
+	n, eff, err := end(r, Failed, m)
+	eff = append(eff, Flag{Note: m.Note})
+	if r.Type == Tracked {
+		eff = append(eff, Replan{Note: "after run " + r.ID + " was cut off while applying"})
+	}
+	return n, eff, err
+}
+
+func learn(r Run, e LearnedMR) (Run, []Effect, error) {
+	if r.MR != nil {
+		return r, nil, nil
+	}
+	mr := e.MR
+	r.MR = &mr
+	return r, []Effect{Report{}}, nil
+}
+
+// end moves to a terminal state, where no job is left.
+func end(r Run, to State, m Meta) (Run, []Effect, error) {
+	r.EndedAt = m.At
+	n, eff, err := move(r, to, m)
+	return n, append([]Effect{Dequeue{}}, eff...), err
+}
+
+// move enters a state. Every move can be seen from outside, so every move reports and is recorded.
+func move(r Run, to State, m Meta, more ...Effect) (Run, []Effect, error) {
+	if m.By == "" {
+		m.By = System
+	}
+	r.State = to
+	r.Reason = m.Note
+	r.Transitions = append(slices.Clip(r.Transitions), Transition{State: to, At: m.At, By: m.By, Note: m.Note})
+	return r, append(more, Report{}, Record{string(to), m.By, m.Note}), nil
+}
+
+func refuse(r Run, ev Event) (Run, []Effect, error) {
+	if r.State == None {
+		return r, nil, NotFoundf("There is no such run.")
+	}
+	return r, nil, Conflictf("The run is %s, so it cannot %s.", r.State, verb(ev))
+}
+
+func verb(ev Event) string {
+	switch e := ev.(type) {
+	case Requested:
+		return "be requested again"
+	case Claimed:
+		return "be taken by a worker"
+	case PhaseStarted:
+		return "go to " + string(e.State)
+	case Planned:
+		return "take a plan"
+	case Confirm:
+		return "be confirmed"
+	case Discard:
+		return "be discarded"
+	case Cancel:
+		return "be canceled"
+	case Skip:
+		return "be skipped"
+	case StopAsked, Halted:
+		return "be stopped"
+	case Done:
+		return "finish"
+	case Lost:
+		return "be lost"
+	default:
+		return "fail"
+	}
+}
