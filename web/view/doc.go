@@ -1,0 +1,63 @@
+// Package view holds the pages: templ components that are pure functions of their arguments. The same
+// arguments give the same bytes; the time "now" comes in with [Page]. It knows neither the store nor the
+// web framework, so every page can be rendered, parsed and looked at in a test.
+//
+// A page is a function XPage(Page, XModel). Package web fills the model, renders, and answers the addresses
+// the pages link to and post to:
+//
+//	GET  /setup?token=                      POST /setup            token, name, password, again
+//	GET  /login?next=                       POST /login            username, password, next
+//	                                        POST /logout
+//	GET  /                                  start page
+//	GET  /stacks?q=&state=&label=&cursor=   POST /stacks           the fields of StackForm
+//	GET  /stacks/new
+//	GET  /stacks/{slug}?type=&cursor=       POST /stacks/{slug}/runs            type=tracked
+//	                                        POST /stacks/{slug}/lock            note
+//	                                        POST /stacks/{slug}/unlock
+//	                                        POST /stacks/{slug}/sync
+//	GET  /stacks/{slug}/merge-requests      POST /stacks/{slug}/merge-requests/{iid}/release   sha
+//	GET  /stacks/{slug}/environment?edit=   POST /stacks/{slug}/environment          name, value, secret
+//	                                        POST /stacks/{slug}/environment/delete   name
+//	GET  /stacks/{slug}/state?cursor=
+//	GET  /stacks/{slug}/state/{version}/download
+//	GET  /stacks/{slug}/settings            POST /stacks/{slug}/settings   the fields of StackForm
+//	                                        POST /stacks/{slug}/delete     slug (typed by the person)
+//	GET  /runs?stack=&type=&state=&cursor=
+//	GET  /runs/{id}?all=1                   POST /runs/{id}/confirm|discard|stop|retry|promote   fingerprint on confirm
+//	GET  /runs/{id}/live                    server-sent events, see below
+//	GET  /runs/{id}/logs/{phase}            plain text; phase is a state: initializing, planning, applying, …
+//	GET  /runs/{id}/changes.json            runs.Changes, whole
+//	GET  /settings/vcs
+//	GET  /settings/vcs/gitlab               POST /settings/vcs/gitlab      api_url, external_url, token, ca_pem, status_prefix, aggregate
+//	GET  /settings/vcs/gitlab/edit          POST /settings/vcs/gitlab/edit the same; an empty token keeps the one there
+//	                                        POST /settings/vcs/gitlab/test
+//	                                        POST /settings/vcs/gitlab/unlink          host (typed by the person)
+//	                                        POST /settings/vcs/gitlab/secret          JSON {"value"} when JSON is accepted, else the page with the secret shown
+//	                                        POST /settings/vcs/gitlab/secret/rotate
+//	                                        POST /settings/vcs/gitlab/hooks           install in every project that lacks it
+//	                                        POST /settings/vcs/gitlab/projects/{id}/hook        install or repair
+//	                                        POST /settings/vcs/gitlab/projects/{id}/hook/test
+//	GET  /settings/vcs/gitlab/deliveries?state=&cursor=
+//	GET  /settings/vcs/gitlab/deliveries/{id}    POST /settings/vcs/gitlab/deliveries/{id}/replay
+//	GET  /settings/vcs/gitlab/reports?state=&cursor=   POST /settings/vcs/gitlab/reports/retry   key
+//	GET  /settings/system                   POST /settings/system          workers
+//	GET  /settings/users
+//	GET  /ui/projects?q=                    JSON [{"value","label","hint"}]; value and label the path, hint the default branch
+//	GET  /ui/branches?project=&q=           JSON, the same shape
+//	GET  /ui/stacks?q=                      JSON, the same shape; value the slug
+//
+// Every form posts and is answered with a redirect, or with the same page, the values kept and the errors
+// beside their fields (status 422).
+//
+// Live parts of the run page: GET /runs/{id}/live sends
+//
+//	event: fragment   data: {"id": "run-head", "html": "…"}                              replaces the element of that id
+//	event: log        data: {"phase": "planning", "html": "<li …>…", "offset": 4711}     is appended to #log-planning ol
+//	event: end        data: {}                                                           nothing follows; the page closes the stream
+//
+// Fragments are [RunHead] (run-head), [RunPlan] (run-plan), [RunTimeline] (run-timeline), [RunDetails]
+// (run-details) and [LogHead] (log-head-{phase}); log lines come from [LogLines]. The stream starts where the
+// page ended: data-live carries the model's LiveURL, and event ids let it resume.
+package view
+
+//go:generate go tool templ generate -include-version=false

@@ -1,0 +1,56 @@
+package view
+
+import (
+	"groundcrew/runs"
+)
+
+// RunsModel is the list of all runs.
+type RunsModel struct {
+	Rows               []RunRow
+	Stacks             []Option // slug and name
+	Stack, Type, State string   // the filter as given
+	Any                bool     // there is at least one run, whatever the filter says
+	Pager              Pager
+}
+
+// RunModel is the run page.
+type RunModel struct {
+	Run        runs.Run
+	StackName  string
+	StackGone  bool   // the stack was deleted since
+	ProjectURL string // of the project in GitLab, to link commit and branch; "" when not known
+	Blocker    *RunRef
+	Progress   string // of an apply, "4 of 9"
+
+	// Changes is the plan made readable, nil until planned or after it was cleaned up. All resources may be
+	// given: the page shows the first [MaxResources], or all with ShowAll.
+	Changes *runs.Changes
+	ShowAll bool
+	Logs    []PhaseLog // of the phases that have one
+
+	Confirm Act // its WhyNot stands beside the plan
+	Discard Act
+	Stop    Act
+	Retry   Act
+	Promote Act
+
+	// Newer is set when the stack's tracked commit moved on since the plan; confirming then plans again.
+	Newer *runs.Commit
+	// Locked says who locked the stack and why; "" when it is not.
+	Locked    string
+	Isolation []string // what this kernel could not give the run, in words
+	ErrorText string   // the tool's error, more than the first line, as plain text
+	LiveURL   string   // address of the event stream, "" when the run has ended
+}
+
+// MaxResources is how many resources the run page shows.
+const MaxResources = 200
+
+// A PhaseLog is what a phase printed.
+type PhaseLog struct {
+	Phase     string // initializing, planning, applying, performing, destroying
+	Text      []byte // raw, with escape sequences; whole lines
+	FirstLine int    // number of the first line of Text, from 1
+	Size      int64  // bytes of the whole log
+	CutBytes  int64  // bytes before Text that the page does not show
+}

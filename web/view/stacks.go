@@ -1,0 +1,172 @@
+package view
+
+import (
+	"time"
+
+	"groundcrew/runs"
+)
+
+// StacksModel is the list of stacks.
+type StacksModel struct {
+	Rows []StackRow
+	// Q, State and Label are the filter as given; State is a run state or "".
+	Q, State, Label string
+	Labels          []string // every label in use
+	Any             bool     // there is at least one stack, whatever the filter says
+	Connected       bool     // an integration is set up
+	CanCreate       bool
+	Pager           Pager
+}
+
+// A StackRow is a stack in the list.
+type StackRow struct {
+	Stack    runs.Stack
+	Last     *runs.Run // the latest blocking run; nil: none yet
+	Detached bool
+}
+
+// The tabs of a stack, for [StackHead.Tab].
+const (
+	TabRuns          = "runs"
+	TabMergeRequests = "merge-requests"
+	TabEnvironment   = "environment"
+	TabState         = "state"
+	TabSettings      = "settings"
+)
+
+// StackHead is what every tab of a stack shows above itself.
+type StackHead struct {
+	Stack     runs.Stack
+	Last      *runs.Run // the latest blocking run; nil: none yet
+	Detached  bool
+	Tab       string // one of the Tab constants
+	OpenMRs   int
+	HeldForks int
+	Ahead     *runs.Commit // the branch head in GitLab, when it is not the tracked commit
+	Trigger   Act
+	Lock      Act // lock or unlock, whichever is next
+	Sync      Act
+}
+
+// StackRunsModel is the first tab of a stack.
+type StackRunsModel struct {
+	Head  StackHead
+	Rows  []RunRow
+	Type  string // runs.Tracked, runs.Proposed, … or "" for all
+	Pager Pager
+}
+
+// StackMRsModel is the tab of merge requests.
+type StackMRsModel struct {
+	Head StackHead
+	Rows []MRRow
+}
+
+// An MRRow is an open merge request that concerns the stack.
+type MRRow struct {
+	MR       runs.MergeRequest
+	Author   string
+	HeadSHA  string
+	Run      *runs.Run // the latest for it; nil: none
+	ForkPath string    // the project it comes from, when that is a fork
+	// Held says that the head commit is from a fork and nobody released it.
+	Held    bool
+	Release Act
+	Updated time.Time
+}
+
+// EnvironmentModel is the tab of variables.
+type EnvironmentModel struct {
+	Head   StackHead
+	Vars   []runs.Variable // values of secrets empty
+	Values VariableForm    // what the form shows
+	Errors map[string]string
+	Edit   Act
+}
+
+// VariableForm is the form of one variable.
+type VariableForm struct {
+	Name, Value string
+	Secret      bool
+	Editing     bool // the variable is there and is being changed
+}
+
+// StateModel is the tab of state versions.
+type StateModel struct {
+	Head     StackHead
+	Versions []StateVersion // newest first
+	// Resources and Outputs are those of the newest version.
+	Resources        int
+	Outputs          []StateOutput
+	TerraformVersion string
+	Download         Act
+	Pager            Pager
+}
+
+// A StateVersion is one version of a managed state.
+type StateVersion struct {
+	Version   int
+	Serial    uint64
+	Lineage   string
+	RunID     string // the run that made it, "" when a person did
+	RunTitle  string
+	By        string
+	Note      string // "rescued after the run was cut off"
+	CreatedAt time.Time
+	Size      int64 // bytes
+}
+
+// A StateOutput is an output of the root module. Value is JSON, empty for a sensitive one.
+type StateOutput struct {
+	Name, Value string
+	Sensitive   bool
+}
+
+// StackForm is a stack as the form holds it: text as typed, so that a refused form keeps its values. The
+// field names of the form are those in the comments.
+type StackForm struct {
+	Name        string // name
+	Description string // description
+	Project     string // project: path or numeric id
+	Branch      string // branch
+	ProjectRoot string // project_root
+	Globs       string // globs, one per line
+	Tool        string // tool
+	ToolVersion string // tool_version
+	Commands    runs.Commands
+	State       string // state
+	Autodeploy  bool   // autodeploy=on
+	Plan        string // plan: merge_result or head
+	Promotion   bool   // run_promotion=on
+	Protect     bool   // protect=on
+	Labels      string // labels, separated by commas
+	InstallHook bool   // install_hook=on
+}
+
+// NewStackForm is the form as it first appears.
+func NewStackForm() StackForm {
+	return StackForm{Tool: runs.OpenTofu, State: runs.StateManaged, Plan: runs.PlanMergeResult, InstallHook: true}
+}
+
+// StackNewModel is the wizard.
+type StackNewModel struct {
+	Values     StackForm
+	Errors     map[string]string // by field name
+	Error      string            // that belongs to no field
+	Connected  bool
+	GitLabHost string
+	Tools      []ToolVersion
+}
+
+// StackSettingsModel is the tab of settings.
+type StackSettingsModel struct {
+	Head        StackHead
+	Values      StackForm
+	Errors      map[string]string
+	Error       string
+	Tools       []ToolVersion
+	Edit        Act
+	Delete      Act
+	DeleteError string // why the last try to delete was refused
+	StateKept   int    // versions of managed state the stack has
+}

@@ -1,0 +1,60 @@
+package view
+
+import (
+	"time"
+
+	"groundcrew/runs"
+)
+
+// StartModel is what needs a person now.
+type StartModel struct {
+	// Steps is set until the first run exists: then the page is the way there and nothing else.
+	Steps *FirstSteps
+
+	Waiting []RunRow  // unconfirmed, oldest first
+	Failed  []RunRow  // stacks whose latest tracked run failed
+	Trouble []Trouble // token, reports, held forks
+	Working []RunRow  // a process is at work
+	Queued  []RunRow  // wait for a worker or a blocker
+	Day     Day
+}
+
+// FirstSteps says how far a new installation is.
+type FirstSteps struct {
+	GitLab    bool // an integration is set up
+	Stack     bool // there is at least one stack
+	FirstSlug string
+}
+
+// Trouble is something that is wrong in the background and needs a person.
+type Trouble struct {
+	Kind     string // KindWarn or KindBad
+	Title    string // "GitLab token expires in 6 days"
+	Detail   string // "groundcrew-bot"
+	LinkText string // "Change token"
+	LinkURL  string
+}
+
+// Day counts the runs that were requested within the last 24 hours.
+type Day struct {
+	Total, Finished, Failed, Discarded, Other int
+	Hours                                     [24]int // oldest first
+}
+
+// A RunRow is a run as lists show it.
+type RunRow struct {
+	Run       runs.Run
+	StackName string
+	Blocker   *RunRef // what a queued run waits for, when that is a run
+	Progress  string  // of an apply, "4 of 9"; "" when not known
+}
+
+// A RunRef is a link to a run.
+type RunRef struct {
+	ID    string
+	Title string
+	State runs.State
+}
+
+// since is when the run came to where it is.
+func (r RunRow) since() time.Time { return r.Run.Entered() }

@@ -1,0 +1,56 @@
+package view
+
+import "time"
+
+// SystemModel is the page about this server.
+type SystemModel struct {
+	Version, Commit, GoVersion string
+	Started                    time.Time
+	Listen, ExternalURL        string
+	DataDir                    string
+	DBBytes, FreeBytes         int64
+	Workers                    int
+	WorkersText                string // as typed, when it was refused
+	Errors                     map[string]string
+	Working, QueuedRuns        int
+	Tools                      []ToolVersion
+	ToolDirs                   []string
+	Isolation                  []string // what this kernel cannot give, in words
+	Received, Refused          int      // webhook deliveries within the last day
+	ReportsWaiting             int
+	ReportsParked              int
+	CanAdmin                   bool
+}
+
+// UsersModel is the list of people.
+type UsersModel struct{ Rows []UserRow }
+
+// A UserRow is one person with an account.
+type UserRow struct {
+	Name, Role string
+	CreatedAt  time.Time
+	LastSeen   time.Time // zero: never signed in
+}
+
+// SetupModel is the form for the first admin.
+type SetupModel struct {
+	Token, Name string
+	Errors      map[string]string
+	Error       string
+}
+
+// LoginModel is the sign-in form.
+type LoginModel struct {
+	Username, Next string
+	Error          string
+}
+
+// ErrorModel is the page of a refused request.
+type ErrorModel struct {
+	Status int    // of HTTP
+	What   string // happened
+	Why    string
+	Do     string // what to do
+	// Back is where the person came from, "" for the start page.
+	Back string
+}
