@@ -1,0 +1,213 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// The states of a delivery.
+const (
+	DeliveryWaiting = "waiting" // on disk, not processed yet
+	DeliveryDone    = "done"
+	DeliveryFailed  = "failed" // could not be understood; "process again" is offered
+	DeliveryRefused = "refused"
+)
+
+// A Delivery is one webhook request received.
+type Delivery struct {
+	ID         string            `json:"id"`
+	Key        string            `json:"key,omitempty"` // GitLab's own id of it: the same delivery twice is one
+	Event      string            `json:"event"`         // X-Gitlab-Event
+	Project    string            `json:"project,omitempty"`
+	ProjectID  int64             `json:"project_id,omitempty"`
+	Headers    map[string]string `json:"headers,omitempty"` // without the secret
+	ReceivedAt time.Time         `json:"received_at"`
+	State      string            `json:"state"`
+	Verdict    string            `json:"verdict,omitempty"`
+	Runs       []string          `json:"runs,omitempty"`
+	Size       int               `json:"size"`
+	InFile     bool              `json:"in_file,omitempty"`
+	Attempts   int               `json:"attempts,omitempty"`
+}
+
+// inlineBody is the largest body kept in the database; larger ones are files, so that the database does not
+// grow with them.
+const inlineBody = 128 << 10
+
+// AddDelivery durably stores a delivery before it is answered. A key that is known already is the same
+// delivery again: then known is true and nothing is stored.
+func (s *Store) AddDelivery(d Delivery, body []byte) (out Delivery, known bool, err error) {
+	d.ID, d.Size, d.State = s.NewID(), len(body), DeliveryWaiting
+	if d.InFile = len(body) > inlineBody; d.InFile {
+		if err := s.WriteFile(body, "deliveries", d.ID); err != nil {
+			return d, false, err
+		}
+	}
+	err = s.Batch(func(tx *Tx) error {
+		known = d.Key != "" && has(tx, "delivery_keys", d.Key)
+		if known {
+			return nil
+		}
+		d.ReceivedAt = tx.now
+		tx.changed.Inbox = true
+		if d.Key != "" {
+			if err := tx.b.Bucket([]byte("delivery_keys")).Put([]byte(d.Key), []byte(d.ID)); err != nil {
+				return err
+			}
+		}
+		if !d.InFile {
+			if err := tx.b.Bucket([]byte("bodies")).Put([]byte(d.ID), body); err != nil {
+				return err
+			}
+		}
+		if err := mark(tx, "inbox", d.ID); err != nil {
+			return err
+		}
+		return put(tx, "deliveries", d.ID, d)
+	})
+	if (err != nil || known) && d.InFile {
+		err = errors.Join(err, s.Remove("deliveries", d.ID))
+	}
+	return d, known, err
+}
+
+// AddRefused records a request that was not authentic: without its body, and at most 100 of them are kept.
+func (s *Store) AddRefused(d Delivery) error {
+	return s.Update(func(tx *Tx) error {
+		d.ID, d.State, d.ReceivedAt, d.Key = s.NewID(), DeliveryRefused, tx.now, ""
+		if err := put(tx, "deliveries", d.ID, d); err != nil {
+			return err
+		}
+		seen, scanned := 0, 0
+		var drop []string
+		err := eachBack(tx, "deliveries", "", "", func(k string, _ []byte) (bool, error) {
+			var o Delivery
+			if _, err := get(tx, "deliveries", k, &o); err != nil {
+				return false, err
+			}
+			if o.State == DeliveryRefused {
+				if seen++; seen > 100 {
+					drop = append(drop, k)
+				}
+			}
+			scanned++
+			return len(drop) == 0 && scanned < 2000, nil // what lies deeper goes with its age
+		})
+		for _, k := range drop {
+			err = errors.Join(err, unmark(tx, "deliveries", k))
+		}
+		return err
+	})
+}
+
+// Delivery returns a delivery, or ErrNotFound.
+func (tx *Tx) Delivery(id string) (Delivery, error) {
+	var d Delivery
+	ok, err := get(tx, "deliveries", id, &d)
+	if err == nil && !ok {
+		err = notFound("delivery", id)
+	}
+	return d, err
+}
+
+// DeliveryBody returns the raw body as received.
+func (tx *Tx) DeliveryBody(d Delivery) ([]byte, error) {
+	if d.InFile {
+		b, err := os.ReadFile(tx.s.Path("deliveries", d.ID))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, notFound("body of delivery", d.ID)
+		}
+		return b, err
+	}
+	raw := tx.b.Bucket([]byte("bodies")).Get([]byte(d.ID))
+	return append([]byte(nil), raw...), nil
+}
+
+// Inbox returns the ids of deliveries that wait to be processed, oldest first.
+func (tx *Tx) Inbox() ([]string, error) {
+	var ids []string
+	err := each(tx, "inbox", "", func(id string, _ []byte) (bool, error) {
+		ids = append(ids, id)
+		return true, nil
+	})
+	return ids, err
+}
+
+// PutDelivery writes a delivery's row; only a waiting one stays in the inbox.
+func (tx *Tx) PutDelivery(d Delivery) error {
+	if d.State == DeliveryWaiting {
+		tx.changed.Inbox = true
+		if err := mark(tx, "inbox", d.ID); err != nil {
+			return err
+		}
+	} else if err := unmark(tx, "inbox", d.ID); err != nil {
+		return err
+	}
+	return put(tx, "deliveries", d.ID, d)
+}
+
+// Deliveries lists deliveries newest first below the cursor; state "" lists all.
+func (tx *Tx) Deliveries(state, cursor string, limit int) (page []Delivery, next string, err error) {
+	err = eachBack(tx, "deliveries", "", cursor, func(k string, _ []byte) (bool, error) {
+		d, err := tx.Delivery(k)
+		if err != nil || state != "" && d.State != state {
+			return err == nil, err
+		}
+		if len(page) == limit {
+			next = page[limit-1].ID
+			return false, nil
+		}
+		page = append(page, d)
+		return true, nil
+	})
+	return page, next, err
+}
+
+// LastDelivery returns when a project last reached us.
+func (tx *Tx) LastDelivery(project int64) (time.Time, error) {
+	var at time.Time
+	n := 0
+	err := eachBack(tx, "deliveries", "", "", func(k string, _ []byte) (bool, error) {
+		d, err := tx.Delivery(k)
+		if d.ProjectID == project && d.State != DeliveryRefused {
+			at = d.ReceivedAt
+		}
+		n++
+		return at.IsZero() && n < 1000, err
+	})
+	return at, err
+}
+
+// PruneDeliveries forgets processed deliveries older than keep, and returns how many.
+func (s *Store) PruneDeliveries(keep time.Duration) (int, error) {
+	var files []string
+	n := 0
+	err := s.Update(func(tx *Tx) error {
+		var old []Delivery
+		limit := idAt(tx.now.Add(-keep))
+		err := each(tx, "deliveries", "", func(k string, _ []byte) (bool, error) {
+			d, err := tx.Delivery(k)
+			if k < limit && d.State != DeliveryWaiting {
+				old = append(old, d)
+			}
+			return k < limit && len(old) < 1000, err
+		})
+		for _, d := range old {
+			if d.InFile {
+				files = append(files, d.ID)
+			}
+			if d.Key != "" {
+				err = errors.Join(err, unmark(tx, "delivery_keys", d.Key))
+			}
+			err = errors.Join(err, unmark(tx, "bodies", d.ID), unmark(tx, "deliveries", d.ID))
+		}
+		n = len(old)
+		return err
+	})
+	for _, id := range files {
+		err = errors.Join(err, s.Remove("deliveries", id))
+	}
+	return n, err
+}

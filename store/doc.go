@@ -1,0 +1,31 @@
+// Package store keeps everything in one bbolt file and the blob folders beside it. It is the only place
+// where state changes: after [Tx.Apply] returns nil and the transaction commits, the new state of a run and
+// all its consequences are on disk; otherwise none are.
+//
+// The buckets ("/" joins the parts of a key; values are JSON unless said otherwise):
+//
+//	meta            schema → decimal version, keycheck → sealed text, setup → hash of the set-up token
+//	settings        system → Settings
+//	integration     gitlab → Integration (token and webhook secrets sealed)
+//	users           id → User                   user_names      lower-case name → id
+//	sessions        sha256 of token → Session   api_keys        sha256 of key → APIKey
+//	stacks          slug → runs.Stack           project_stacks  project/slug → ""
+//	variables       slug/name → variable (secret values sealed)
+//	runs            id → runs.Run               stack_runs      slug/id → ""
+//	                                            mr_runs         project/iid/id → ""
+//	                                            active          id → slug, of runs that have not ended
+//	                                            run_keys        slug/type/sha → id of the newest such run
+//	jobs            run/phase → Job
+//	deliveries      id → Delivery               delivery_keys   key → id
+//	bodies          id → raw bytes, up to 128 KiB; larger ones are files in deliveries/
+//	inbox           id → "" of deliveries waiting to be processed
+//	reports         target → Report             due             target → "" of reports not yet in GitLab
+//	merge_requests  project/iid → MergeRequest
+//	heads           project/branch → commit id last seen there
+//	states          slug/version → StateVersion (the bytes are sealed files in states/)
+//	audit           id → AuditEntry
+//
+// Numbers in keys are ten decimal digits, ids are ULIDs, so keys sort by number and time.
+// Stored JSON may gain fields and never renames them (golden files guard it). Whoever changes this tree
+// appends a migration (migrate.go) and a golden database.
+package store

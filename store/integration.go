@@ -1,0 +1,123 @@
+package store
+
+import (
+	"cmp"
+	"time"
+
+	"groundcrew/runs"
+)
+
+// DefaultPrefix begins the names of commit statuses and environments.
+const DefaultPrefix = "groundcrew"
+
+// An Integration is the one GitLab of this installation. Its secrets are sealed on disk and open in memory.
+type Integration struct {
+	APIURL       string    `json:"api_url"`                // API host URL
+	ExternalURL  string    `json:"external_url,omitempty"` // user facing host URL, "" = the same
+	CA           string    `json:"ca_pem,omitempty"`
+	StatusPrefix string    `json:"status_prefix,omitempty"`
+	Linked       bool      `json:"linked"` // false: unlinked, stacks are detached, secrets and token are gone
+	CreatedAt    time.Time `json:"created_at"`
+	UpdatedAt    time.Time `json:"updated_at"`
+
+	Token  runs.Secret `json:"-"`
+	Secret runs.Secret `json:"-"` // the webhook secret
+	// OldSecret stays valid until OldSecretUntil, so that hooks can be moved to the new one.
+	OldSecret      runs.Secret `json:"-"`
+	OldSecretUntil time.Time   `json:"old_secret_until,omitzero"`
+
+	SealedToken     string `json:"sealed_token,omitempty"`
+	SealedSecret    string `json:"sealed_secret,omitempty"`
+	SealedOldSecret string `json:"sealed_old_secret,omitempty"`
+
+	Health TokenHealth `json:"health"`
+}
+
+// TokenHealth is what GitLab last said of the token.
+type TokenHealth struct {
+	CheckedAt time.Time  `json:"checked_at,omitzero"`
+	Active    bool       `json:"active"`
+	Name      string     `json:"name,omitempty"`
+	Username  string     `json:"username,omitempty"`
+	UserID    int64      `json:"user_id,omitempty"`
+	Scopes    []string   `json:"scopes,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Version   string     `json:"version,omitempty"` // of GitLab
+	Trouble   string     `json:"trouble,omitempty"` // in words, "" when all is well
+}
+
+// Prefix begins the names of what we write to GitLab.
+func (in Integration) Prefix() string { return cmp.Or(in.StatusPrefix, DefaultPrefix) }
+
+// BrowserURL is where people find GitLab.
+func (in Integration) BrowserURL() string { return cmp.Or(in.ExternalURL, in.APIURL) }
+
+// Secrets are the webhook secrets that are valid at the moment, newest first.
+func (in Integration) Secrets(now time.Time) []runs.Secret {
+	var out []runs.Secret
+	if in.Secret != "" {
+		out = append(out, in.Secret)
+	}
+	if in.OldSecret != "" && now.Before(in.OldSecretUntil) {
+		out = append(out, in.OldSecret)
+	}
+	return out
+}
+
+// Integration returns the integration; ok is false when none was ever set up. An unlinked one is returned
+// with Linked false.
+func (tx *Tx) Integration() (in Integration, ok bool, err error) {
+	if ok, err = get(tx, "integration", "gitlab", &in); !ok || err != nil {
+		return in, ok, err
+	}
+	for _, f := range in.sealedFields() {
+		plain, err := tx.s.seal.openText("integration/gitlab/"+f.name, *f.sealed)
+		if err != nil {
+			return in, true, err
+		}
+		*f.plain = runs.Secret(plain)
+	}
+	return in, true, nil
+}
+
+// PutIntegration seals and stores the integration.
+func (tx *Tx) PutIntegration(in Integration) error {
+	for _, f := range in.sealedFields() {
+		*f.sealed = tx.s.seal.lockText("integration/gitlab/"+f.name, f.plain.Reveal())
+	}
+	in.UpdatedAt = tx.now
+	tx.changed.Jobs, tx.changed.Reports, tx.changed.Inbox = true, true, true
+	return put(tx, "integration", "gitlab", in)
+}
+
+type sealedField struct {
+	name   string
+	plain  *runs.Secret
+	sealed *string
+}
+
+func (in *Integration) sealedFields() []sealedField {
+	return []sealedField{
+		{"token", &in.Token, &in.SealedToken},
+		{"secret", &in.Secret, &in.SealedSecret},
+		{"old_secret", &in.OldSecret, &in.SealedOldSecret},
+	}
+}
+
+// Settings are the installation's own, changeable at run time.
+type Settings struct {
+	Workers int `json:"workers,omitempty"` // 0: as the server was started
+}
+
+// Settings returns the installation's settings.
+func (tx *Tx) Settings() (Settings, error) {
+	var s Settings
+	_, err := get(tx, "settings", "system", &s)
+	return s, err
+}
+
+// PutSettings stores the installation's settings.
+func (tx *Tx) PutSettings(s Settings) error {
+	tx.changed.Jobs = true
+	return put(tx, "settings", "system", s)
+}

@@ -1,0 +1,65 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// migrations bring the file from schema n to n+1, one transaction each. Append only: a released migration
+// is never edited.
+var migrations = []func(*bolt.Tx) error{
+	func(tx *bolt.Tx) error { // 1: the first tree
+		for _, name := range []string{
+			"meta", "settings", "integration", "users", "user_names", "sessions", "api_keys",
+			"stacks", "project_stacks", "variables", "runs", "stack_runs", "mr_runs", "active", "run_keys", "jobs",
+			"deliveries", "delivery_keys", "bodies", "inbox", "reports", "due",
+			"merge_requests", "heads", "states", "audit",
+		} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
+}
+
+func (s *Store) migrate() error {
+	have, err := s.schema()
+	if err != nil {
+		return err
+	}
+	if have > len(migrations) {
+		return fmt.Errorf("the data has schema %d and this Groundcrew knows up to %d. Nothing was changed; use the newer version, or restore the backup made before the upgrade", have, len(migrations))
+	}
+	for n := have; n < len(migrations); n++ {
+		err := s.db.Update(func(b *bolt.Tx) error {
+			if err := migrations[n](b); err != nil {
+				return err
+			}
+			return b.Bucket([]byte("meta")).Put([]byte("schema"), []byte(strconv.Itoa(n+1)))
+		})
+		if err != nil {
+			return fmt.Errorf("bringing the data to schema %d failed, and it was left at %d: %w", n+1, n, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) schema() (int, error) {
+	have := 0
+	err := s.db.View(func(b *bolt.Tx) error {
+		meta := b.Bucket([]byte("meta"))
+		if meta == nil {
+			return nil
+		}
+		var err error
+		have, err = strconv.Atoi(string(meta.Get([]byte("schema"))))
+		if err != nil {
+			return fmt.Errorf("the data's schema number is damaged: %w. Restore a backup", err)
+		}
+		return nil
+	})
+	return have, err
+}

@@ -1,0 +1,244 @@
+package store
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"time"
+
+	"groundcrew/runs"
+)
+
+// A Role is what a person or key may do everywhere.
+type Role string
+
+// The roles, each including the one after it.
+const (
+	Admin  Role = "admin"
+	Writer Role = "writer"
+	Reader Role = "reader"
+)
+
+// Valid reports whether r is one of the roles.
+func (r Role) Valid() bool { return r == Admin || r == Writer || r == Reader }
+
+// A User is a person who may sign in.
+type User struct {
+	ID           string    `json:"id"`
+	Name         string    `json:"name"`
+	Role         Role      `json:"role"`
+	PasswordHash string    `json:"password_hash,omitempty"` // argon2id, made by package web
+	CreatedAt    time.Time `json:"created_at"`
+	LastSeen     time.Time `json:"last_seen,omitzero"`
+}
+
+// User returns a user by id, or ErrNotFound.
+func (tx *Tx) User(id string) (User, error) {
+	var u User
+	ok, err := get(tx, "users", id, &u)
+	if err == nil && !ok {
+		err = notFound("user", id)
+	}
+	return u, err
+}
+
+// UserByName finds a user by name, letter case aside.
+func (tx *Tx) UserByName(name string) (User, bool, error) {
+	id := tx.b.Bucket([]byte("user_names")).Get([]byte(strings.ToLower(name)))
+	if id == nil {
+		return User{}, false, nil
+	}
+	u, err := tx.User(string(id))
+	return u, err == nil, err
+}
+
+// Users returns all users, oldest first.
+func (tx *Tx) Users() ([]User, error) { return all[User](tx, "users", "") }
+
+// PutUser stores a user; a new one (without id) gets one. A taken name is an ErrConflict.
+func (tx *Tx) PutUser(u User) (User, error) {
+	if strings.TrimSpace(u.Name) == "" || len(u.Name) > 100 {
+		return u, runs.Invalidf("name", "Give a user name of 1 to 100 bytes.")
+	}
+	if other, ok, err := tx.UserByName(u.Name); err != nil {
+		return u, err
+	} else if ok && other.ID != u.ID {
+		return u, &runs.Error{Kind: runs.ErrConflict, Field: "name", Message: "That user name is taken."}
+	}
+	if u.ID == "" {
+		u.ID, u.CreatedAt = tx.NewID(), tx.now
+	}
+	if err := tx.b.Bucket([]byte("user_names")).Put([]byte(strings.ToLower(u.Name)), []byte(u.ID)); err != nil {
+		return u, err
+	}
+	return u, put(tx, "users", u.ID, u)
+}
+
+// A Session is a signed-in browser. Its token is never stored, only its hash.
+type Session struct {
+	User      string    `json:"user"`
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Agent     string    `json:"agent,omitempty"`
+	Address   string    `json:"address,omitempty"`
+}
+
+// NewToken returns 32 random bytes in base64url.
+func NewToken() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails since Go 1.24
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func hashToken(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
+// AddSession signs a user in and returns the cookie's token.
+func (tx *Tx) AddSession(s Session) (string, error) {
+	token := NewToken()
+	s.CreatedAt = tx.now
+	return token, put(tx, "sessions", hashToken(token), s)
+}
+
+// Session returns the session and user of a token; expired and unknown ones are not ok.
+func (tx *Tx) Session(token string) (Session, User, bool, error) {
+	var s Session
+	ok, err := get(tx, "sessions", hashToken(token), &s)
+	if err != nil || !ok || !tx.now.Before(s.ExpiresAt) {
+		return s, User{}, false, err
+	}
+	u, err := tx.User(s.User)
+	if errors.Is(err, runs.ErrNotFound) {
+		return s, u, false, nil
+	}
+	return s, u, err == nil, err
+}
+
+// EndSession signs a browser out. Expired sessions go with it.
+func (tx *Tx) EndSession(token string) error {
+	drop := []string{hashToken(token)}
+	err := each(tx, "sessions", "", func(k string, _ []byte) (bool, error) {
+		var s Session
+		_, err := get(tx, "sessions", k, &s)
+		if !tx.now.Before(s.ExpiresAt) {
+			drop = append(drop, k)
+		}
+		return true, err
+	})
+	for _, k := range drop {
+		err = errors.Join(err, unmark(tx, "sessions", k))
+	}
+	return err
+}
+
+// An APIKey lets a script act with a role. Only its hash is stored.
+type APIKey struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	Role      Role       `json:"role"`
+	CreatedAt time.Time  `json:"created_at"`
+	CreatedBy string     `json:"created_by,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// AddAPIKey makes a key and returns it with its text, which is shown once.
+func (tx *Tx) AddAPIKey(k APIKey) (APIKey, string, error) {
+	if strings.TrimSpace(k.Name) == "" {
+		return k, "", runs.Invalidf("name", "Give the key a name that says what uses it.")
+	}
+	if !k.Role.Valid() {
+		return k, "", runs.Invalidf("role", "“%s” is no role. Use admin, writer or reader.", k.Role)
+	}
+	if k.ExpiresAt != nil && !k.ExpiresAt.After(tx.now) {
+		return k, "", runs.Invalidf("expires_at", "The key would have expired already.")
+	}
+	k.ID, k.CreatedAt = tx.NewID(), tx.now
+	text := "gck_" + NewToken()
+	return k, text, put(tx, "api_keys", hashToken(text), k)
+}
+
+// APIKeyByText finds a key by its text; expired and unknown ones are not ok.
+func (tx *Tx) APIKeyByText(text string) (APIKey, bool, error) {
+	var k APIKey
+	ok, err := get(tx, "api_keys", hashToken(text), &k)
+	return k, ok && (k.ExpiresAt == nil || tx.now.Before(*k.ExpiresAt)), err
+}
+
+// APIKeys returns all keys, without their texts.
+func (tx *Tx) APIKeys() ([]APIKey, error) { return all[APIKey](tx, "api_keys", "") }
+
+// DeleteAPIKey ends a key.
+func (tx *Tx) DeleteAPIKey(id string) error {
+	var found string
+	err := each(tx, "api_keys", "", func(hash string, _ []byte) (bool, error) {
+		var k APIKey
+		_, err := get(tx, "api_keys", hash, &k)
+		if k.ID == id {
+			found = hash
+		}
+		return found == "", err
+	})
+	if err != nil {
+		return err
+	}
+	if found == "" {
+		return notFound("API key", id)
+	}
+	return unmark(tx, "api_keys", found)
+}
+
+// NewSetupToken makes the one-time token of the set-up link; an older one dies with it.
+func (tx *Tx) NewSetupToken() (string, error) {
+	token := NewToken()
+	return token, tx.b.Bucket([]byte("meta")).Put([]byte("setup"), []byte(hashToken(token)))
+}
+
+// IsSetupToken reports whether token is the valid set-up token.
+func (tx *Tx) IsSetupToken(token string) bool {
+	want := tx.b.Bucket([]byte("meta")).Get([]byte("setup"))
+	return len(want) > 0 && subtle.ConstantTimeCompare(want, []byte(hashToken(token))) == 1
+}
+
+// UseSetupToken ends the set-up link.
+func (tx *Tx) UseSetupToken() error { return tx.b.Bucket([]byte("meta")).Delete([]byte("setup")) }
+
+// An AuditEntry says who did what, when.
+type AuditEntry struct {
+	ID     string    `json:"id"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Action string    `json:"action"` // noun.verb
+	Target string    `json:"target,omitempty"`
+	Stack  string    `json:"stack,omitempty"`
+	Note   string    `json:"note,omitempty"`
+}
+
+// Audit appends to the audit log.
+func (tx *Tx) Audit(e AuditEntry) error {
+	e.ID, e.At = tx.NewID(), tx.now
+	if e.By == "" {
+		e.By = runs.System
+	}
+	return put(tx, "audit", e.ID, e)
+}
+
+// AuditLog lists entries newest first below the cursor.
+func (tx *Tx) AuditLog(cursor string, limit int) (page []AuditEntry, next string, err error) {
+	err = eachBack(tx, "audit", "", cursor, func(k string, _ []byte) (bool, error) {
+		if len(page) == limit {
+			next = page[limit-1].ID
+			return false, nil
+		}
+		var e AuditEntry
+		_, err := get(tx, "audit", k, &e)
+		page = append(page, e)
+		return true, err
+	})
+	return page, next, err
+}

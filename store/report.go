@@ -1,0 +1,207 @@
+package store
+
+import (
+	"fmt"
+	"time"
+
+	"groundcrew/runs"
+)
+
+// The kinds of report.
+const (
+	ReportStatus      = "status"
+	ReportNote        = "note"
+	ReportDeployment  = "deployment"
+	ReportEnvironment = "environment"
+)
+
+// The states of a report.
+const (
+	ReportWaiting   = "waiting"
+	ReportDelivered = "delivered"
+	ReportParked    = "parked" // GitLab refused for good; a person must mend something and try again
+)
+
+// A Report is one thing that GitLab must show: a level, not a message. What it shows is rendered from the
+// present run or stack when it is sent. Its target is its key and its idempotency.
+type Report struct {
+	Kind    string `json:"kind"`
+	Target  string `json:"target"`
+	Project int64  `json:"project"`
+	Stack   string `json:"stack"`
+	Run     string `json:"run,omitempty"` // whose state it shows now
+	SHA     string `json:"sha,omitempty"`
+	Name    string `json:"name,omitempty"` // of a commit status or environment
+	MR      int64  `json:"mr,omitempty"`
+	Gone    bool   `json:"gone,omitempty"` // environment: the stack was deleted, so stop it
+
+	Seq         uint64    `json:"seq"` // grows with each mark: a send clears only the mark it rendered
+	State       string    `json:"state"`
+	Attempts    int       `json:"attempts"`
+	NextAttempt time.Time `json:"next_attempt_at,omitzero"`
+	LastError   string    `json:"last_error,omitempty"`
+	MarkedAt    time.Time `json:"marked_at"`
+	DeliveredAt time.Time `json:"delivered_at,omitzero"`
+
+	// What GitLab is known to show, from its own answers.
+	RemoteID    int64  `json:"remote_id,omitempty"` // note, deployment or environment
+	PipelineID  int64  `json:"pipeline_id,omitempty"`
+	RemoteState string `json:"remote_state,omitempty"`
+	RemoteText  string `json:"remote_text,omitempty"` // status description, or digest of a note
+	RemoteRun   string `json:"remote_run,omitempty"`  // run the status last linked to
+	Unsure      bool   `json:"unsure,omitempty"`      // a send went out whose answer never came
+}
+
+// StatusTarget is the target of a commit status.
+func StatusTarget(project int64, sha, name string) string {
+	return fmt.Sprintf("status/%d/%s/%s", project, sha, name)
+}
+
+// NoteTarget is the target of the comment of a stack on a merge request.
+func NoteTarget(project, mr int64, stack string) string {
+	return fmt.Sprintf("note/%d/%d/%s", project, mr, stack)
+}
+
+// reportRun marks everything GitLab shows of a run.
+func (tx *Tx) reportRun(r runs.Run) error {
+	name, err := tx.statusName(r.Stack)
+	if err != nil {
+		return err
+	}
+	err = tx.mark(Report{
+		Kind: ReportStatus, Target: StatusTarget(r.Project, r.Commit.SHA, name),
+		Project: r.Project, Stack: r.Stack, Run: r.ID, SHA: r.Commit.SHA, Name: name,
+	})
+	if err == nil && runs.Comments(r) {
+		err = tx.mark(Report{
+			Kind: ReportNote, Target: NoteTarget(r.Project, r.MR.IID, r.Stack),
+			Project: r.Project, Stack: r.Stack, Run: r.ID, MR: r.MR.IID,
+		})
+	}
+	if _, ok := runs.Deployment(r); err == nil && ok {
+		err = tx.mark(Report{
+			Kind: ReportDeployment, Target: "deployment/" + r.ID,
+			Project: r.Project, Stack: r.Stack, Run: r.ID, SHA: r.Commit.SHA, Name: name,
+		})
+	}
+	return err
+}
+
+// reportStack marks the stack's environment.
+func (tx *Tx) reportStack(st runs.Stack) error {
+	name, err := tx.statusName(st.Slug)
+	if err != nil {
+		return err
+	}
+	return tx.mark(Report{Kind: ReportEnvironment, Target: "environment/" + st.Slug, Project: st.Project, Stack: st.Slug, Name: name})
+}
+
+// retireStack marks the environment of a stack that is being deleted: it is to be stopped.
+func (tx *Tx) retireStack(st runs.Stack) error {
+	r, ok, err := tx.Report("environment/" + st.Slug)
+	if err != nil || !ok {
+		return err
+	}
+	r.Gone = true
+	return tx.mark(r)
+}
+
+func (tx *Tx) statusName(stack string) (string, error) {
+	in, _, err := tx.Integration()
+	return in.Prefix() + "/" + stack, err
+}
+
+// mark says that GitLab must show something new at the target. What GitLab is known to show is kept. A
+// status target that an older run owned goes to the newer one, never back.
+func (tx *Tx) mark(r Report) error {
+	old, ok, err := tx.Report(r.Target)
+	if err != nil {
+		return err
+	}
+	if ok {
+		if r.Run < old.Run {
+			return nil
+		}
+		if old.Project != r.Project { // an id of another project means nothing here
+			old.RemoteID, old.RemoteState = 0, ""
+		}
+		old.Run, old.Gone, old.Project, old.Name = r.Run, r.Gone, r.Project, r.Name
+		r = old
+	}
+	r.Seq++
+	r.State, r.MarkedAt, r.Attempts, r.NextAttempt, r.LastError = ReportWaiting, tx.now, 0, time.Time{}, ""
+	return tx.PutReport(r)
+}
+
+// PutReport writes a report's row and its place among those that wait.
+func (tx *Tx) PutReport(r Report) error {
+	tx.changed.Reports = true
+	if err := put(tx, "reports", r.Target, r); err != nil {
+		return err
+	}
+	if r.State == ReportWaiting {
+		return mark(tx, "due", r.Target)
+	}
+	return unmark(tx, "due", r.Target)
+}
+
+// Report returns the report for a target.
+func (tx *Tx) Report(target string) (Report, bool, error) {
+	var r Report
+	ok, err := get(tx, "reports", target, &r)
+	return r, ok, err
+}
+
+// DueReports returns the reports GitLab has not been told yet, by target.
+func (tx *Tx) DueReports() ([]Report, error) {
+	var out []Report
+	err := each(tx, "due", "", func(target string, _ []byte) (bool, error) {
+		r, ok, err := tx.Report(target)
+		if ok {
+			out = append(out, r)
+		}
+		return true, err
+	})
+	return out, err
+}
+
+// Reports lists reports by target from the cursor on; state "" lists all.
+func (tx *Tx) Reports(state, cursor string, limit int) (page []Report, next string, err error) {
+	list, err := all[Report](tx, "reports", "")
+	for _, r := range list {
+		if r.Target <= cursor || state != "" && r.State != state {
+			continue
+		}
+		if len(page) == limit {
+			return page, page[limit-1].Target, err
+		}
+		page = append(page, r)
+	}
+	return page, "", err
+}
+
+// RetryReport puts a report back among those that wait, at once.
+func (tx *Tx) RetryReport(target string) (Report, error) {
+	r, ok, err := tx.Report(target)
+	if err == nil && !ok {
+		err = notFound("report", target)
+	}
+	if err != nil {
+		return r, err
+	}
+	r.Seq++
+	r.State, r.NextAttempt = ReportWaiting, time.Time{}
+	return r, tx.PutReport(r)
+}
+
+// ResumeReports lets every waiting report try again at once, and also those parked for want of rights: the
+// token or the address changed.
+func (tx *Tx) ResumeReports() error {
+	list, err := all[Report](tx, "reports", "")
+	for _, r := range list {
+		if err == nil && r.State != ReportDelivered {
+			_, err = tx.RetryReport(r.Target)
+		}
+	}
+	return err
+}

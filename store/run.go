@@ -1,0 +1,194 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"groundcrew/runs"
+)
+
+// A Job is one phase of a run to be worked on. Its key run/phase is its idempotency: it exists once.
+type Job struct {
+	Run       string     `json:"run"`
+	Stack     string     `json:"stack"`
+	Phase     runs.Phase `json:"phase"`
+	Claimed   bool       `json:"claimed"` // a worker has it; after a restart such a job is found again, not started anew
+	ClaimedAt time.Time  `json:"claimed_at,omitzero"`
+}
+
+func jobKey(run string, p runs.Phase) string { return run + "/" + string(p) }
+
+// Jobs returns all job rows, oldest run first.
+func (tx *Tx) Jobs() ([]Job, error) { return all[Job](tx, "jobs", "") }
+
+// Job returns the run's job row.
+func (tx *Tx) Job(run string) (Job, bool, error) {
+	jobs, err := all[Job](tx, "jobs", run+"/")
+	if err != nil || len(jobs) == 0 {
+		return Job{}, false, err
+	}
+	return jobs[0], true, nil
+}
+
+// ClaimJob marks a job as taken by a worker, together with whatever else the transaction does.
+func (tx *Tx) ClaimJob(j Job) error {
+	j.Claimed, j.ClaimedAt = true, tx.now
+	return put(tx, "jobs", jobKey(j.Run, j.Phase), j)
+}
+
+func (tx *Tx) dropJobs(run string) error {
+	var keys []string
+	err := each(tx, "jobs", run+"/", func(k string, _ []byte) (bool, error) {
+		keys = append(keys, k)
+		return true, nil
+	})
+	for _, k := range keys {
+		if err == nil {
+			err = unmark(tx, "jobs", k)
+		}
+	}
+	return err
+}
+
+// Run returns a run, or ErrNotFound.
+func (tx *Tx) Run(id string) (runs.Run, error) {
+	r, ok, err := tx.findRun(id)
+	if err == nil && !ok {
+		err = notFound("run", id)
+	}
+	return r, err
+}
+
+func (tx *Tx) findRun(id string) (runs.Run, bool, error) {
+	var r runs.Run
+	ok, err := get(tx, "runs", id, &r)
+	return r, ok, err
+}
+
+// putRun writes the row and keeps the indexes true.
+func (tx *Tx) putRun(old, r runs.Run) error {
+	tx.changed.Runs = append(tx.changed.Runs, r.ID)
+	if err := put(tx, "runs", r.ID, r); err != nil {
+		return err
+	}
+	if old.State == runs.None {
+		if err := mark(tx, "stack_runs", r.Stack+"/"+r.ID); err != nil {
+			return err
+		}
+		if err := tx.b.Bucket([]byte("run_keys")).Put([]byte(runKey(r.Stack, r.Type, r.Commit.SHA)), []byte(r.ID)); err != nil {
+			return err
+		}
+	}
+	if old.MR == nil && r.MR != nil {
+		if err := mark(tx, "mr_runs", mrKey(r.Project, r.MR.IID)+"/"+r.ID); err != nil {
+			return err
+		}
+	}
+	if r.State.Terminal() {
+		return unmark(tx, "active", r.ID)
+	}
+	return tx.b.Bucket([]byte("active")).Put([]byte(r.ID), []byte(r.Stack))
+}
+
+func runKey(stack string, t runs.Type, sha string) string {
+	return stack + "/" + string(t) + "/" + sha
+}
+
+// NewestRunOf returns the newest run of a stack, type and commit: one commit makes one run of a type,
+// however often GitLab tells us of it.
+func (tx *Tx) NewestRunOf(stack string, t runs.Type, sha string) (runs.Run, bool, error) {
+	id := tx.b.Bucket([]byte("run_keys")).Get([]byte(runKey(stack, t, sha)))
+	if id == nil {
+		return runs.Run{}, false, nil
+	}
+	return tx.findRun(string(id))
+}
+
+// Active returns the runs that have not ended, oldest first; of one stack, or of all when stack is "".
+func (tx *Tx) Active(stack string) ([]runs.Run, error) {
+	var out []runs.Run
+	err := each(tx, "active", "", func(id string, slug []byte) (bool, error) {
+		if stack != "" && string(slug) != stack {
+			return true, nil
+		}
+		r, err := tx.Run(id)
+		out = append(out, r)
+		return true, err
+	})
+	return out, err
+}
+
+// A RunFilter selects runs; zero fields select all.
+type RunFilter struct {
+	Stack        string
+	Project      int64 // goes with MergeRequest
+	MergeRequest int64
+	Types        []runs.Type
+	States       []runs.State
+	Since        time.Time
+}
+
+func (f RunFilter) match(r runs.Run) bool {
+	return (f.Stack == "" || r.Stack == f.Stack) &&
+		(f.MergeRequest == 0 || r.MR != nil && r.MR.IID == f.MergeRequest) &&
+		(f.Project == 0 || r.Project == f.Project) &&
+		(len(f.Types) == 0 || contains(f.Types, r.Type)) &&
+		(len(f.States) == 0 || contains(f.States, r.State)) &&
+		(f.Since.IsZero() || !r.CreatedAt.Before(f.Since))
+}
+
+func contains[T comparable](s []T, v T) bool {
+	for _, x := range s {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}
+
+// Runs lists runs newest first, at most limit of them, beginning below the cursor (the id of the last run
+// of the page before, "" for the first page). next is "" on the last page.
+func (tx *Tx) Runs(f RunFilter, cursor string, limit int) (page []runs.Run, next string, err error) {
+	bucket, prefix := "runs", ""
+	switch {
+	case f.MergeRequest != 0 && f.Project != 0:
+		bucket, prefix = "mr_runs", mrKey(f.Project, f.MergeRequest)+"/"
+	case f.Stack != "":
+		bucket, prefix = "stack_runs", f.Stack+"/"
+	}
+	err = eachBack(tx, bucket, prefix, cursor, func(k string, raw []byte) (bool, error) {
+		id := strings.TrimPrefix(k, prefix)
+		if !f.Since.IsZero() && id < idAt(f.Since) {
+			return false, nil // ids sort by time: everything below is older
+		}
+		var r runs.Run
+		if bucket == "runs" {
+			if err := json.Unmarshal(raw, &r); err != nil {
+				return false, fmt.Errorf("row runs/%s is damaged: %w", k, err)
+			}
+		} else if r, err = tx.Run(id); err != nil {
+			return false, err
+		}
+		if !f.match(r) {
+			return true, nil
+		}
+		if len(page) == limit {
+			next = page[limit-1].ID
+			return false, nil
+		}
+		page = append(page, r)
+		return true, nil
+	})
+	return page, next, err
+}
+
+// LatestRun returns the newest run of the stack among the types, if it has one.
+func (tx *Tx) LatestRun(stack string, types ...runs.Type) (runs.Run, bool, error) {
+	page, _, err := tx.Runs(RunFilter{Stack: stack, Types: types}, "", 1)
+	if err != nil || len(page) == 0 {
+		return runs.Run{}, false, err
+	}
+	return page[0], true, nil
+}
