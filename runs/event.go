@@ -31,18 +31,18 @@ type (
 	PhaseStarted struct {
 		Meta
 		State State
-		// Basis, Tool and ToolVersion are set when they became known.
+		// What the work stands on, set once it is laid out (with initializing) and kept with the run.
 		Basis             *Basis
 		Tool, ToolVersion string
+		StateVersion      int
+		TrackedAt         string
 	}
 	// Planned: the plan is there and safely stored.
 	Planned struct {
 		Meta
-		Delta        Delta
-		Fingerprint  string
-		Warnings     []string
-		StateVersion int
-		TrackedAt    string
+		Delta       Delta
+		Fingerprint string
+		Warnings    []string
 		// Autodeploy says that the stack applies without a person, asked at this moment: the switch is on
 		// and the stack is not locked.
 		Autodeploy bool

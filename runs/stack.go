@@ -57,6 +57,9 @@ type Stack struct {
 	Commands    Commands `json:"commands,omitzero"`
 	State       string   `json:"state"`
 	Autodeploy  bool     `json:"autodeploy"`
+	// ReleaseTags is a pattern of tags ("v*"). When it is set, tags make the tracked runs and pushes to the
+	// tracked branch are only proposed.
+	ReleaseTags string   `json:"release_tags,omitempty"`
 	Plan        string   `json:"plan"`          // PlanMergeResult or PlanHead
 	Promotion   bool     `json:"run_promotion"` // finished proposed runs may become tracked
 	Protect     bool     `json:"protect"`       // refuse deletion

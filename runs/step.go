@@ -140,22 +140,33 @@ func stepApplying(r Run, ev Event) (Run, []Effect, error) {
 	}
 }
 
-// started moves forward through preparing → initializing → planning | performing | destroying.
+// started moves forward through preparing → initializing → planning | performing | destroying. A start that was
+// recorded before the process was really there is recorded again after a crash: that is no move.
 func started(r Run, e PhaseStarted) (Run, []Effect, error) {
-	legal := map[State][]State{
-		Preparing:    {Initializing},
-		Initializing: {workState(r.Type)},
-	}
-	if !slices.Contains(legal[r.State], e.State) {
+	again := r.State == Initializing && e.State == Initializing
+	if !again && e.State != after(r) {
 		return refuse(r, e)
 	}
 	if e.Basis != nil {
-		r.Basis = e.Basis
+		r.Basis, r.Tool, r.ToolVersion = e.Basis, e.Tool, e.ToolVersion
+		r.StateVersion, r.TrackedAt = e.StateVersion, e.TrackedAt
 	}
-	if e.Tool != "" {
-		r.Tool, r.ToolVersion = e.Tool, e.ToolVersion
+	if again {
+		return r, nil, nil
 	}
 	return move(r, e.State, e.Meta)
+}
+
+// after is the state of work that follows the run's present one, None when there is none.
+func after(r Run) State {
+	switch r.State {
+	case Preparing:
+		return Initializing
+	case Initializing:
+		return workState(r.Type)
+	default:
+		return None
+	}
 }
 
 func workState(t Type) State {
@@ -175,7 +186,6 @@ func planned(r Run, e Planned) (Run, []Effect, error) {
 	}
 	d := e.Delta
 	r.Delta, r.Fingerprint, r.Warnings = &d, e.Fingerprint, e.Warnings
-	r.StateVersion, r.TrackedAt = e.StateVersion, e.TrackedAt
 	switch {
 	case r.Type != Tracked || d.Empty():
 		return end(r, Finished, e.Meta)
