@@ -1,8 +1,11 @@
 package gitlab
 
 import (
-	"errors"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
 	"net/http"
+	"strings"
 )
 
 // HookKind is the kind of a webhook delivery, as far as this package reads it.
@@ -44,15 +47,15 @@ type Push struct {
 	Ref         string
 	Branch      string // without refs/heads/, "" for a tag
 	Tag         string // without refs/tags/, "" for a branch
-	Before      string
-	After       string // the tag object for an annotated tag
+	Before      string // all zeros when created
+	After       string // all zeros when deleted; the tag object for an annotated tag
 	CheckoutSHA string // the commit; "" when deleted
 	Created     bool
 	Deleted     bool
-	Head        Commit // of CheckoutSHA when listed
-	Total       int    // commits in the push; the payload lists the newest 20 at most
-	Files       []string
-	Complete    bool // Files cover the whole push
+	Head        Commit   // of CheckoutSHA; only its SHA when the payload doesn't list it
+	Total       int      // commits in the push; the payload lists the newest 20 at most
+	Files       []string // of all listed commits, sorted
+	Complete    bool     // Files cover every commit of the push. What a forced push took away is in no payload: compare
 }
 
 // A MergeRequestHook is a merge request as a webhook shows it.
@@ -76,14 +79,48 @@ type NoteHook struct {
 	System       bool
 	Internal     bool
 	AuthorID     int64
-	MR           *MergeRequestHook
+	MR           *MergeRequestHook // for NoteableType MergeRequest
 }
 
-// ReadHook parses a delivery.
-func ReadHook(h http.Header, body []byte) (Hook, error) { return Hook{}, errors.ErrUnsupported }
+const (
+	headerEvent    = "X-Gitlab-Event"
+	maxDeliveryKey = 128 // characters of an id that are believed to be one
+)
 
-// DeliveryKey names a delivery, the same for each repetition of it.
-func DeliveryKey(h http.Header, body []byte) string { return "" }
+// DeliveryKey names a delivery, the same for each repetition of it (GOTCHAS 41): the id GitLab gives it, else the
+// event's, else the content. The body is part of the key wherever GitLab's id doesn't name the single delivery.
+func DeliveryKey(h http.Header, body []byte) string {
+	for _, name := range []string{"Webhook-Id", "Idempotency-Key"} {
+		if id := h.Get(name); plausibleID(id) {
+			return "id:" + id
+		}
+	}
+	event := h.Get(headerEvent)
+	sum := sha256.New()
+	sum.Write([]byte(event + "\n"))
+	sum.Write(body)
+	content := hex.EncodeToString(sum.Sum(nil))
+	if id := h.Get("X-Gitlab-Event-UUID"); plausibleID(id) {
+		return "event:" + id + ":" + content
+	}
+	return "content:" + content
+}
 
-// Authentic reports whether the delivery carries one of the secrets.
-func Authentic(h http.Header, secrets []Token) bool { return false }
+func plausibleID(id string) bool {
+	return id != "" && len(id) <= maxDeliveryKey && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// Authentic reports whether the delivery carries one of the secrets, in time that doesn't depend on how much of it is
+// right. An empty secret is none; no secrets means no.
+func Authentic(h http.Header, secrets []Token) bool {
+	got := sha256.Sum256([]byte(h.Get("X-Gitlab-Token")))
+	found := 0
+	for _, secret := range secrets {
+		if secret == "" {
+			continue
+		}
+		want := sha256.Sum256([]byte(secret.Reveal()))
+		found |= subtle.ConstantTimeCompare(got[:], want[:])
+	}
+	return found == 1
+}

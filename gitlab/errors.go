@@ -2,6 +2,8 @@ package gitlab
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -24,10 +26,11 @@ const (
 	KindRateLimited  Kind = "rate_limited" // 429
 	KindServer       Kind = "server"       // 5xx
 	KindInvalid      Kind = "invalid"      // any other refusal: the request is wrong, again it would be refused again
-	KindTransition   Kind = "transition"   // 400: "Cannot transition status": the state is that already, or can't follow
+	KindTransition   Kind = "transition"   // 400 "Cannot transition …": the state is that already, or can't follow
 )
 
-// Temporary reports whether the same call may succeed later without anybody doing anything.
+// Temporary reports whether the same call may succeed later without anybody doing anything. A certificate that is
+// renewed and a maintenance page answered with 200 count: what must reach GitLab waits for them.
 func (k Kind) Temporary() bool {
 	switch k {
 	case KindNetwork, KindTLS, KindNotGitLab, KindServer, KindRateLimited, KindConflict:
@@ -45,19 +48,52 @@ func (k Kind) TokenTrouble() bool {
 	return false
 }
 
+// words say, for each kind, what happened and what to do.
+var words = map[Kind][2]string{
+	KindNetwork:      {"GitLab could not be reached", "Check the address and that this server can reach it."},
+	KindTLS:          {"GitLab's certificate could not be verified", "Check the address, or add the CA certificate that signed it."},
+	KindNotGitLab:    {"The answer is not GitLab's", "Check the address: it may lead to a login page or another program."},
+	KindRedirect:     {"GitLab answered with a redirect that is not followed", "Set the API host URL to where GitLab really is."},
+	KindUnauthorized: {"GitLab does not accept the token", "Set a valid token."},
+	KindRevoked:      {"The token was revoked", "Set a new token."},
+	KindExpired:      {"The token has expired", "Set a new token."},
+	KindScope:        {"The token lacks a scope", "Set a token with the scope api."},
+	KindForbidden:    {"GitLab forbids it", "Give the token's user a higher role in the project."},
+	KindNotFound:     {"GitLab does not find it", "It is not there, or the token's user may not see it."},
+	KindConflict:     {"GitLab is busy with the same thing", "Try again."},
+	KindRateLimited:  {"GitLab asks for fewer requests", "Try again later."},
+	KindServer:       {"GitLab failed", "Try again later, or look at GitLab's own log."},
+	KindInvalid:      {"GitLab refuses the request", ""},
+	KindTransition:   {"GitLab does not change the state", "It is in that state already, or can't go there."},
+}
+
 // An Error is a call that failed. It never holds a token.
 type Error struct {
 	Kind       Kind
-	Status     int    // HTTP status, 0 without an answer
-	Method     string // of the request
-	Path       string // of the request, without host and query
-	Message    string // GitLab's words, flattened, at most 500 characters
-	RetryAfter time.Duration
+	Status     int           // HTTP status, 0 without an answer
+	Method     string        // of the request, "" when none was made
+	Path       string        // of the request, without host and query
+	Message    string        // GitLab's or the network's words, flattened, at most 500 characters
+	RetryAfter time.Duration // how long GitLab asks to wait, 0 when it doesn't say
 	cause      error
 }
 
-// Error is a sentence for people.
-func (e *Error) Error() string { return e.Message }
+// Error says for people what happened, why, and what to do.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(words[e.Kind][0])
+	if e.Message != "" {
+		b.WriteString(": " + strings.TrimRight(e.Message, ". "))
+	}
+	if e.Method != "" {
+		fmt.Fprintf(&b, " (%s %s)", e.Method, e.Path)
+	}
+	b.WriteString(".")
+	if hint := words[e.Kind][1]; hint != "" {
+		b.WriteString(" " + hint)
+	}
+	return b.String()
+}
 
 // Unwrap gives the cause, such as context.Canceled.
 func (e *Error) Unwrap() error { return e.cause }
@@ -68,4 +104,8 @@ func KindOf(err error) Kind {
 		return e.Kind
 	}
 	return ""
+}
+
+func invalidf(format string, args ...any) error {
+	return &Error{Kind: KindInvalid, Message: fmt.Sprintf(format, args...)}
 }
