@@ -62,8 +62,12 @@ type (
 	Skip struct{ Meta }
 	// StopAsked: the process at work is to be ended. Note says why when the system asks.
 	StopAsked struct{ Meta }
-	// Halted: the process ended because it was asked to.
-	Halted struct{ Meta }
+	// Halted: the process ended because it was asked to. NewVersion is the managed state version that a half
+	// done apply, task or destroy left, 0 for none.
+	Halted struct {
+		Meta
+		NewVersion int
+	}
 	// Done: apply, task or destroy ended well. NewVersion is the managed state version it made, 0 for none.
 	Done struct {
 		Meta

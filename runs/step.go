@@ -1,10 +1,15 @@
 package runs
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Step is the whole state machine: it maps a run and an event to the run after it and what must follow.
-// It is total: a pair of state and event is either a move listed here or an [ErrConflict], and then the
-// run comes back unchanged with no effects. It looks at nothing but its arguments.
+// It is total: a pair of state and event is either a move listed here or an [ErrConflict] ([ErrNotFound] for a
+// run that was never requested), and then the run comes back unchanged with no effects. It looks at nothing
+// but its arguments and never changes what they point to.
 func Step(r Run, ev Event) (Run, []Effect, error) {
 	if ev, ok := ev.(LearnedMR); ok && r.State != None {
 		return learn(r, ev)
@@ -31,8 +36,7 @@ func stepNone(r Run, ev Event) (Run, []Effect, error) {
 		return refuse(r, ev)
 	}
 	n := e.Run
-	n.CreatedAt = e.At
-	n.Transitions = nil
+	n.CreatedAt, n.EndedAt, n.Transitions = e.At, time.Time{}, nil
 	return move(n, Queued, e.Meta, Enqueue{n.FirstPhase()})
 }
 
@@ -88,7 +92,7 @@ func stepUnconfirmed(r Run, ev Event) (Run, []Effect, error) {
 		if e.Moved != "" {
 			e.Note = e.Moved
 			r.Delta, r.Fingerprint, r.Warnings = nil, "", nil
-			r.Attempt = 0
+			r.Losses = 0
 			return move(r, Queued, e.Meta, Enqueue{PhasePlan})
 		}
 		return move(r, Confirmed, e.Meta, Enqueue{PhaseApply})
@@ -129,7 +133,7 @@ func stepApplying(r Run, ev Event) (Run, []Effect, error) {
 		if r.State != Applying {
 			return refuse(r, ev)
 		}
-		return end(r, Failed, e.Meta) // part of it may have happened: that is a failure, not a stop
+		return halted(r, e)
 	case Lost:
 		if r.State != Applying {
 			return refuse(r, ev)
@@ -144,7 +148,7 @@ func stepApplying(r Run, ev Event) (Run, []Effect, error) {
 // recorded before the process was really there is recorded again after a crash: that is no move.
 func started(r Run, e PhaseStarted) (Run, []Effect, error) {
 	again := r.State == Initializing && e.State == Initializing
-	if !again && e.State != after(r) {
+	if !again && (e.State == None || e.State != after(r)) {
 		return refuse(r, e)
 	}
 	if e.Basis != nil {
@@ -190,7 +194,7 @@ func planned(r Run, e Planned) (Run, []Effect, error) {
 	case r.Type != Tracked || d.Empty():
 		return end(r, Finished, e.Meta)
 	case r.StopAsked != "":
-		return end(r, Stopped, e.Meta)
+		return halted(r, Halted{Meta: e.Meta})
 	case e.Autodeploy && len(e.Warnings) == 0:
 		e.Note = "autodeploy"
 		return move(r, Applying, e.Meta, Enqueue{PhaseApply})
@@ -204,31 +208,36 @@ func stopAsked(r Run, e StopAsked) (Run, []Effect, error) {
 	if r.StopAsked != "" {
 		return r, []Effect{Interrupt{}}, nil // asked twice: once more to the process, nothing new to tell
 	}
-	r.StopAsked = e.By
+	r.StopAsked = cmp.Or(e.By, System)
 	r.Reason = e.Note
-	return r, []Effect{Interrupt{}, Record{"stop", e.By, e.Note}}, nil
+	return r, []Effect{Interrupt{}, Record{"stop", r.StopAsked, e.Note}}, nil
 }
 
-// halted ends a stopped run. A process that ended without having been asked to is a failure.
+// halted ends a stopped run. A process that ended without having been asked to is a failure, and so is one
+// that was changing the world: part of it may have happened (PRODUCT §4).
 func halted(r Run, e Halted) (Run, []Effect, error) {
 	if r.StopAsked == "" {
 		return end(r, Failed, e.Meta)
 	}
 	e.By = r.StopAsked
-	if r.Reason != "" {
-		e.Note = r.Reason
+	if r.State == Applying || r.State == Performing || r.State == Destroying {
+		r.NewVersion = e.NewVersion
+		e.Note = cmp.Or(e.Note, r.Reason, "Stopped while "+string(r.State)+"; part of it may have happened.")
+		return end(r, Failed, e.Meta)
 	}
+	e.Note = cmp.Or(r.Reason, e.Note)
 	return end(r, Stopped, e.Meta)
 }
 
-// lostWork starts a plan again, up to MaxAttempts. Tasks and destroys may have changed the world: never.
+// lostWork starts a plan again, up to MaxLosses times. Tasks and destroys may have changed the world: never.
 func lostWork(r Run, e Lost) (Run, []Effect, error) {
 	switch {
 	case r.Type == Destroy && r.Passed(Destroying), r.Type == Task && r.Passed(Performing):
 		return lostApply(r, e.Meta, e.NewVersion)
 	case r.StopAsked != "":
-		return halted(r, Halted{e.Meta})
-	case r.Attempt < MaxAttempts:
+		return halted(r, Halted{Meta: e.Meta})
+	case r.Losses < MaxLosses:
+		r.Losses++
 		return move(r, Queued, e.Meta, Enqueue{r.FirstPhase()})
 	default:
 		return end(r, Failed, e.Meta)
@@ -264,9 +273,7 @@ func end(r Run, to State, m Meta) (Run, []Effect, error) {
 
 // move enters a state. Every move can be seen from outside, so every move reports and is recorded.
 func move(r Run, to State, m Meta, more ...Effect) (Run, []Effect, error) {
-	if m.By == "" {
-		m.By = System
-	}
+	m.By = cmp.Or(m.By, System)
 	r.State = to
 	r.Reason = m.Note
 	r.Transitions = append(slices.Clip(r.Transitions), Transition{State: to, At: m.At, By: m.By, Note: m.Note})

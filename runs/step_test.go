@@ -1,0 +1,454 @@
+package runs
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var (
+	noon   = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	later  = noon.Add(time.Hour)
+	system = Meta{At: later}
+	alice  = Meta{At: later, By: "alice", Note: "go on"}
+	adds   = Delta{Add: 1}
+)
+
+// every is None and all states of a run that exists.
+var every = append([]State{None}, States...)
+
+// history is how a run came to a state; states that only some types reach are given to all, because Step is total.
+var history = map[State][]State{
+	Queued:       {Queued},
+	Preparing:    {Queued, Preparing},
+	Initializing: {Queued, Preparing, Initializing},
+	Planning:     {Queued, Preparing, Initializing, Planning},
+	Unconfirmed:  {Queued, Preparing, Initializing, Planning, Unconfirmed},
+	Confirmed:    {Queued, Preparing, Initializing, Planning, Unconfirmed, Confirmed},
+	Applying:     {Queued, Preparing, Initializing, Planning, Unconfirmed, Confirmed, Applying},
+	Performing:   {Queued, Preparing, Initializing, Performing},
+	Destroying:   {Queued, Preparing, Initializing, Destroying},
+	Finished:     {Queued, Preparing, Initializing, Planning, Finished},
+	Failed:       {Queued, Preparing, Failed},
+	Stopped:      {Queued, Preparing, Stopped},
+	Discarded:    {Queued, Discarded},
+	Canceled:     {Queued, Canceled},
+	Skipped:      {Queued, Skipped},
+}
+
+// sample is a run of type t that stands in state s.
+func sample(t Type, s State) Run {
+	r := Run{ID: "01", Stack: "net", Project: 7, Type: t, State: s, Commit: Commit{SHA: "0123456789abcdef"}}
+	if s == None {
+		return r
+	}
+	r.CreatedAt, r.Attempt = noon, 1
+	for _, h := range history[s] {
+		r.Transitions = append(r.Transitions, Transition{State: h, At: noon, By: System})
+		if h == Unconfirmed {
+			r.Delta, r.Fingerprint, r.Warnings = &Delta{Add: 1}, "f1", []string{"careful"}
+		}
+	}
+	if s.Terminal() {
+		r.EndedAt = noon
+	}
+	return r
+}
+
+// A row is one event (in one variant that matters) and where it leads from each state: the state after it and
+// the effects, in order. From every state that is not listed the event is refused.
+type row struct {
+	name  string
+	event Event
+	types []Type // the types of run the row speaks of; nil: all
+	given func(*Run)
+	moves map[State]string
+}
+
+var (
+	ends  = func(s State) string { return fmt.Sprintf("%s: dequeue, report, record %s", s, s) }
+	asked = func(r *Run) { r.StopAsked, r.Reason = "bob", "wrong branch" }
+	spent = func(r *Run) { r.Attempt = MaxAttempts }
+	hasMR = func(r *Run) { r.MR = &MergeRequest{IID: 3} }
+	only  = func(t ...Type) []Type { return t }
+	but   = func(out ...Type) []Type {
+		return slices.DeleteFunc(slices.Clone(Types), func(t Type) bool { return slices.Contains(out, t) })
+	}
+)
+
+const again = "queued: enqueue %s, report, record queued"
+
+func same(text string, states ...State) map[State]string {
+	m := map[State]string{}
+	for _, s := range states {
+		m[s] = text
+	}
+	return m
+}
+
+// with adds moves to moves.
+func with(m map[State]string, more map[State]string) map[State]string {
+	m = maps.Clone(m)
+	maps.Copy(m, more)
+	return m
+}
+
+var table = []row{
+	{name: "requested", event: Requested{Meta: alice, Run: Run{Type: Tracked}}, moves: map[State]string{None: "queued: enqueue plan, report, record queued"}},
+	{name: "requested, a proposed run", event: Requested{Run: Run{Type: Proposed}}, moves: map[State]string{None: "queued: enqueue plan, report, record queued"}},
+	{name: "requested, a test", event: Requested{Run: Run{Type: Test}}, moves: map[State]string{None: "queued: enqueue plan, report, record queued"}},
+	{name: "requested, a task", event: Requested{Run: Run{Type: Task}}, moves: map[State]string{None: "queued: enqueue perform, report, record queued"}},
+	{name: "requested, a destroy", event: Requested{Run: Run{Type: Destroy}}, moves: map[State]string{None: "queued: enqueue destroy, report, record queued"}},
+
+	{name: "claimed", event: Claimed{system}, moves: map[State]string{
+		Queued:    "preparing: report, record preparing",
+		Confirmed: "applying: report, record applying",
+		Applying:  "applying: ", // autodeploy: it was applying before a worker took the job
+	}},
+
+	{name: "initializing", event: PhaseStarted{Meta: system, State: Initializing}, moves: map[State]string{
+		Preparing:    "initializing: report, record initializing",
+		Initializing: "initializing: ", // recorded again after a crash
+	}},
+	{name: "planning", event: PhaseStarted{Meta: system, State: Planning}, types: but(Task, Destroy), moves: map[State]string{Initializing: "planning: report, record planning"}},
+	{name: "planning", event: PhaseStarted{Meta: system, State: Planning}, types: only(Task, Destroy)},
+	{name: "performing", event: PhaseStarted{Meta: system, State: Performing}, types: only(Task), moves: map[State]string{Initializing: "performing: report, record performing"}},
+	{name: "performing", event: PhaseStarted{Meta: system, State: Performing}, types: but(Task)},
+	{name: "destroying", event: PhaseStarted{Meta: system, State: Destroying}, types: only(Destroy), moves: map[State]string{Initializing: "destroying: report, record destroying"}},
+	{name: "destroying", event: PhaseStarted{Meta: system, State: Destroying}, types: but(Destroy)},
+	{name: "started nothing", event: PhaseStarted{Meta: system}},
+	{name: "started what no phase is", event: PhaseStarted{Meta: system, State: Finished}},
+	{name: "started applying", event: PhaseStarted{Meta: system, State: Applying}},
+
+	{name: "planned, empty", event: Planned{Meta: system}, moves: map[State]string{Planning: ends(Finished)}},
+	{name: "planned, empty, autodeploy", event: Planned{Meta: system, Autodeploy: true}, moves: map[State]string{Planning: ends(Finished)}},
+	{name: "planned, empty, stop asked", event: Planned{Meta: system}, given: asked, moves: map[State]string{Planning: ends(Finished)}},
+	{name: "planned, outputs only", event: Planned{Meta: system, Delta: Delta{Outputs: 1}}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
+	{name: "planned", event: Planned{Meta: system, Delta: adds}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
+	{name: "planned", event: Planned{Meta: system, Delta: adds}, types: but(Tracked), moves: map[State]string{Planning: ends(Finished)}},
+	{name: "planned, autodeploy", event: Planned{Meta: system, Delta: adds, Autodeploy: true}, types: only(Tracked), moves: map[State]string{Planning: "applying: enqueue apply, report, record applying"}},
+	{name: "planned, autodeploy", event: Planned{Meta: system, Delta: adds, Autodeploy: true}, types: but(Tracked), moves: map[State]string{Planning: ends(Finished)}},
+	{name: "planned, autodeploy and a warning", event: Planned{Meta: system, Delta: adds, Autodeploy: true, Warnings: []string{"deprecated"}}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
+	{name: "planned, a warning", event: Planned{Meta: system, Delta: adds, Warnings: []string{"deprecated"}}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
+	{name: "planned, stop asked", event: Planned{Meta: system, Delta: adds}, types: only(Tracked), given: asked, moves: map[State]string{Planning: ends(Stopped)}},
+	{name: "planned, stop asked, autodeploy", event: Planned{Meta: system, Delta: adds, Autodeploy: true}, types: only(Tracked), given: asked, moves: map[State]string{Planning: ends(Stopped)}},
+
+	{name: "confirm", event: Confirm{Meta: alice}, moves: map[State]string{Unconfirmed: "confirmed: enqueue apply, report, record confirmed"}},
+	{name: "confirm, moved", event: Confirm{Meta: alice, Moved: "the state moved"}, moves: map[State]string{Unconfirmed: "queued: enqueue plan, report, record queued"}},
+	{name: "discard", event: Discard{alice}, moves: same(ends(Discarded), Queued, Unconfirmed)},
+	{name: "cancel", event: Cancel{system}, moves: same(ends(Canceled), Queued, Unconfirmed)},
+	{name: "skip", event: Skip{system}, moves: same(ends(Skipped), Queued)},
+
+	{name: "stop", event: StopAsked{alice}, moves: map[State]string{
+		Preparing: "preparing: interrupt, record stop", Initializing: "initializing: interrupt, record stop",
+		Planning: "planning: interrupt, record stop", Applying: "applying: interrupt, record stop",
+		Performing: "performing: interrupt, record stop", Destroying: "destroying: interrupt, record stop",
+	}},
+	{name: "stop twice", event: StopAsked{alice}, given: asked, moves: map[State]string{
+		Preparing: "preparing: interrupt", Initializing: "initializing: interrupt", Planning: "planning: interrupt",
+		Applying: "applying: interrupt", Performing: "performing: interrupt", Destroying: "destroying: interrupt",
+	}},
+	{
+		name: "halted as asked", event: Halted{Meta: system}, given: asked, moves: with(
+			same(ends(Stopped), Preparing, Initializing, Planning),
+			same(ends(Failed), Applying, Performing, Destroying)), // part of it may have happened
+	},
+	{name: "halted by itself", event: Halted{Meta: system}, moves: same(ends(Failed), Preparing, Initializing, Planning, Performing, Destroying, Applying)},
+
+	{name: "done", event: Done{Meta: system, NewVersion: 2}, moves: same(ends(Finished), Applying, Performing, Destroying)},
+	{name: "fail", event: Fail{Meta: system}, moves: same(ends(Failed), Queued, Preparing, Initializing, Planning, Performing, Destroying, Applying)},
+
+	{
+		name: "lost", event: Lost{Meta: system}, types: only(Tracked), moves: with(
+			same(fmt.Sprintf(again, "plan"), Preparing, Initializing, Planning, Performing, Destroying),
+			map[State]string{Applying: "failed: dequeue, report, record failed, flag, replan"}),
+	},
+	{
+		name: "lost", event: Lost{Meta: system}, types: only(Proposed, Test), moves: with(
+			same(fmt.Sprintf(again, "plan"), Preparing, Initializing, Planning, Performing, Destroying),
+			map[State]string{Applying: "failed: dequeue, report, record failed, flag"}),
+	},
+	{
+		name: "lost", event: Lost{Meta: system}, types: only(Task), moves: with(
+			same(fmt.Sprintf(again, "perform"), Preparing, Initializing, Planning, Destroying),
+			same("failed: dequeue, report, record failed, flag", Performing, Applying)),
+	},
+	{
+		name: "lost", event: Lost{Meta: system}, types: only(Destroy), moves: with(
+			same(fmt.Sprintf(again, "destroy"), Preparing, Initializing, Planning, Performing),
+			same("failed: dequeue, report, record failed, flag", Destroying, Applying)),
+	},
+	{
+		name: "lost, no attempt left", event: Lost{Meta: system}, types: only(Tracked), given: spent, moves: with(
+			same(ends(Failed), Preparing, Initializing, Planning, Performing, Destroying),
+			map[State]string{Applying: "failed: dequeue, report, record failed, flag, replan"}),
+	},
+	{
+		name: "lost, stop asked", event: Lost{Meta: system}, types: only(Tracked), given: asked, moves: with(
+			same(ends(Stopped), Preparing, Initializing, Planning),
+			with(same(ends(Failed), Performing, Destroying), map[State]string{Applying: "failed: dequeue, report, record failed, flag, replan"})),
+	},
+
+	{name: "learned of a merge request", event: LearnedMR{Meta: system, MR: MergeRequest{IID: 4}}, moves: staying("report")},
+	{name: "learned of a second merge request", event: LearnedMR{Meta: system, MR: MergeRequest{IID: 4}}, given: hasMR, moves: staying("")},
+}
+
+// staying says that the run stays in its state, whichever that is.
+func staying(effects string) map[State]string {
+	m := map[State]string{}
+	for _, s := range States {
+		m[s] = string(s) + ": " + effects
+	}
+	return m
+}
+
+func TestStepEveryPair(t *testing.T) {
+	pairs := 0
+	for _, row := range table {
+		types := row.types
+		if types == nil {
+			types = Types
+		}
+		for _, typ := range types {
+			for _, s := range every {
+				pairs++
+				t.Run(fmt.Sprintf("%s/%s/%s", row.name, typ, s), func(t *testing.T) { row.check(t, typ, s) })
+			}
+		}
+	}
+	t.Logf("%d combinations of state, event and type", pairs)
+}
+
+func (row row) check(t *testing.T, typ Type, s State) {
+	r := sample(typ, s)
+	if row.given != nil && s != None {
+		row.given(&r)
+	}
+	before := deepCopy(r)
+	next, effects, err := Step(r, row.event)
+	if diff := cmp.Diff(before, r); diff != "" {
+		t.Errorf("Step changed its argument (-before +after):\n%s", diff)
+	}
+	want, legal := row.moves[s]
+	if !legal {
+		wantRefusal(t, before, next, effects, err)
+		return
+	}
+	if err != nil {
+		t.Fatalf("refused: %v, want %s", err, want)
+	}
+	if got := string(next.State) + ": " + words(effects); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func wantRefusal(t *testing.T, before, next Run, effects []Effect, err error) {
+	t.Helper()
+	kind := ErrConflict
+	if before.State == None {
+		kind = ErrNotFound
+	}
+	if !errors.Is(err, kind) {
+		t.Errorf("got state %q, error %v, want %v", next.State, err, kind)
+	}
+	if len(effects) > 0 {
+		t.Errorf("a refusal has effects: %s", words(effects))
+	}
+	if !reflect.DeepEqual(before, next) {
+		t.Errorf("a refusal changed the run (-before +after):\n%s", cmp.Diff(before, next))
+	}
+}
+
+// words names effects: "enqueue plan, report, record queued".
+func words(effects []Effect) string {
+	var out []string
+	for _, e := range effects {
+		w := strings.ToLower(reflect.TypeOf(e).Name())
+		switch e := e.(type) {
+		case Enqueue:
+			w += " " + string(e.Phase)
+		case Record:
+			w += " " + e.Action
+		}
+		out = append(out, w)
+	}
+	return strings.Join(out, ", ")
+}
+
+func deepCopy(r Run) Run {
+	r.Transitions = slices.Clone(r.Transitions)
+	r.Warnings = slices.Clone(r.Warnings)
+	if r.Delta != nil {
+		d := *r.Delta
+		r.Delta = &d
+	}
+	if r.MR != nil {
+		m := *r.MR
+		r.MR = &m
+	}
+	return r
+}
+
+// TestTableIsComplete reads event.go, so that a new event or a type of run cannot be forgotten in the table.
+func TestTableIsComplete(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "event.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.TypeSpec)
+		if !ok {
+			return true
+		}
+		st, ok := spec.Type.(*ast.StructType)
+		for i := 0; ok && i < len(st.Fields.List); i++ {
+			if id, isIdent := st.Fields.List[i].Type.(*ast.Ident); isIdent && id.Name == "Meta" && st.Fields.List[i].Names == nil {
+				declared = append(declared, spec.Name.Name)
+			}
+		}
+		return true
+	})
+	used, types := map[string]bool{}, map[string][]Type{}
+	for _, row := range table {
+		used[reflect.TypeOf(row.event).Name()] = true
+		if row.types == nil {
+			types[reflect.TypeOf(row.event).Name()] = Types
+		}
+		types[reflect.TypeOf(row.event).Name()] = append(types[reflect.TypeOf(row.event).Name()], row.types...)
+	}
+	slices.Sort(declared)
+	if diff := cmp.Diff(declared, slices.Sorted(maps.Keys(used))); diff != "" {
+		t.Errorf("events declared and events in the table differ:\n%s", diff)
+	}
+	for event, have := range types {
+		for _, typ := range Types {
+			if !slices.Contains(have, typ) {
+				t.Errorf("the table says nothing of %s for a %s run", event, typ)
+			}
+		}
+	}
+	if len(history) != len(States) {
+		t.Errorf("%d states have a history, of %d", len(history), len(States))
+	}
+}
+
+func TestRequestedStartsClean(t *testing.T) {
+	old := sample(Tracked, Failed)
+	old.RetryOf = "00"
+	r, _, err := Step(Run{}, Requested{Meta: alice, Run: old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Transition{{State: Queued, At: later, By: "alice", Note: "go on"}}
+	if diff := cmp.Diff(want, r.Transitions); diff != "" {
+		t.Error(diff)
+	}
+	if !r.CreatedAt.Equal(later) || !r.EndedAt.IsZero() || r.State != Queued || r.RetryOf != "00" {
+		t.Errorf("created %v, ended %v, state %s, retry of %q", r.CreatedAt, r.EndedAt, r.State, r.RetryOf)
+	}
+}
+
+// must steps through events that all have to be legal.
+func must(t testing.TB, r Run, events ...Event) (Run, []Effect) {
+	t.Helper()
+	var effects []Effect
+	for i, ev := range events {
+		var err error
+		if r, effects, err = Step(r, ev); err != nil {
+			t.Fatalf("event %d, %T: %v", i, ev, err)
+		}
+	}
+	return r, effects
+}
+
+func TestWhatAPlanStandsOnIsKept(t *testing.T) {
+	basis := &Basis{SHA: "abc", Kind: PlanMergeResult, Behind: 2}
+	r, _ := must(t, sample(Tracked, Preparing),
+		PhaseStarted{State: Initializing, Basis: basis, Tool: Terraform, ToolVersion: "1.9.0", StateVersion: 4, TrackedAt: "t1"},
+		PhaseStarted{State: Planning},
+		Planned{Delta: adds, Fingerprint: "f2", Warnings: []string{"w"}})
+	got := []any{r.Basis, r.Tool, r.ToolVersion, r.StateVersion, r.TrackedAt, *r.Delta, r.Fingerprint, r.Warnings}
+	want := []any{basis, Terraform, "1.9.0", 4, "t1", adds, "f2", []string{"w"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConfirmOfAMovedPlanForgetsThePlan(t *testing.T) {
+	r, _ := must(t, sample(Tracked, Unconfirmed), Confirm{Meta: alice, Moved: "the state moved to version 5"})
+	if r.Delta != nil || r.Fingerprint != "" || r.Warnings != nil || r.Attempt != 0 {
+		t.Errorf("the old plan is still there: %+v", r)
+	}
+	if r.Reason != "the state moved to version 5" {
+		t.Errorf("reason %q", r.Reason)
+	}
+}
+
+func TestStopKeepsWhoAndWhy(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		state    State
+		asked    StopAsked
+		ending   Event
+		end      State
+		by, note string
+	}{
+		{"person", Planning, StopAsked{Meta{By: "bob", Note: "wrong branch"}}, Halted{}, Stopped, "bob", "wrong branch"},
+		{"system", Planning, StopAsked{Meta{Note: "silent for 1 h"}}, Halted{}, Stopped, System, "silent for 1 h"},
+		{"no reason given", Preparing, StopAsked{Meta{By: "bob"}}, Halted{Meta: Meta{Note: "ended by SIGINT"}}, Stopped, "bob", "ended by SIGINT"},
+		{"the plan was quicker", Planning, StopAsked{Meta{By: "bob", Note: "wrong branch"}}, Planned{Delta: adds}, Stopped, "bob", "wrong branch"},
+		{"the process was lost too", Initializing, StopAsked{Meta{By: "bob", Note: "wrong branch"}}, Lost{}, Stopped, "bob", "wrong branch"},
+		{"apply", Applying, StopAsked{Meta{By: "bob"}}, Halted{}, Failed, "bob", "Stopped while applying; part of it may have happened."},
+		{"destroy", Destroying, StopAsked{Meta{By: "bob", Note: "wait"}}, Halted{Meta: Meta{Note: "3 of 5 destroyed"}}, Failed, "bob", "3 of 5 destroyed"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r, _ := must(t, sample(Tracked, tc.state), tc.asked, tc.ending)
+			last := r.Transitions[len(r.Transitions)-1]
+			if r.State != tc.end || last.By != tc.by || last.Note != tc.note || r.Reason != tc.note {
+				t.Errorf("%s by %q: %q, reason %q; want %s by %q: %q", r.State, last.By, last.Note, r.Reason, tc.end, tc.by, tc.note)
+			}
+		})
+	}
+}
+
+func TestNewStateVersionIsKept(t *testing.T) {
+	for _, ev := range []Event{Done{NewVersion: 9}, Fail{NewVersion: 9}, Lost{NewVersion: 9}, Halted{NewVersion: 9}} {
+		r, _ := must(t, sample(Tracked, Applying), StopAsked{}, ev)
+		if r.NewVersion != 9 {
+			t.Errorf("%T: version %d", ev, r.NewVersion)
+		}
+	}
+}
+
+func TestLostPlanIsTriedThreeTimes(t *testing.T) {
+	r, _ := must(t, Run{}, Requested{Run: Run{Type: Tracked}})
+	for range MaxAttempts - 1 {
+		r, _ = must(t, r, Claimed{}, Lost{})
+		if r.State != Queued {
+			t.Fatalf("after attempt %d: %s", r.Attempt, r.State)
+		}
+	}
+	if r, _ = must(t, r, Claimed{}, Lost{Meta: Meta{Note: "the machine died"}}); r.State != Failed || r.Reason != "the machine died" {
+		t.Errorf("after attempt %d: %s, %q", r.Attempt, r.State, r.Reason)
+	}
+}
+
+func TestLostApplySaysWhatFollows(t *testing.T) {
+	r := sample(Tracked, Applying)
+	_, effects := must(t, r, Lost{Meta: Meta{Note: "cut off"}})
+	want := []Effect{Dequeue{}, Report{}, Record{"failed", System, "cut off"}, Flag{"cut off"}, Replan{"after run 01 was cut off while applying"}}
+	if diff := cmp.Diff(want, effects); diff != "" {
+		t.Error(diff)
+	}
+}
