@@ -123,12 +123,13 @@ type Changes struct {
 	Drift     []ResourceChange `json:"drift,omitempty"` // changed outside the tool
 }
 
-// Fingerprint names the effect of a plan: two plans that would do the same have the same one, whatever
-// commit or moment they were made at. Approvals are bound to it.
+// Fingerprint names the effect of a plan, as far as it is shown: two plans that would do the same, in the tool's
+// order, have the same one, whatever commit or moment they were made at and whatever drift they found.
+// Approvals are bound to it.
 func (c Changes) Fingerprint() string {
 	b, err := json.Marshal(struct {
-		R []ResourceChange
-		O []OutputChange
+		R []ResourceChange `json:",omitempty"` // none is none, be it nil or empty
+		O []OutputChange   `json:",omitempty"`
 	}{c.Resources, c.Outputs})
 	if err != nil {
 		return "" // strings, booleans and slices always marshal

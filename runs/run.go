@@ -2,6 +2,7 @@ package runs
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -124,8 +125,8 @@ type Transition struct {
 	Note  string    `json:"note,omitempty"`
 }
 
-// MaxAttempts is how often a plan whose machine or process was lost is started before the run fails.
-const MaxAttempts = 3
+// MaxLosses is how often a plan whose machine or process was lost is started again before the run fails.
+const MaxLosses = 2
 
 // A Run is one job of a stack. It is also the stored form: fields may be added, never renamed.
 type Run struct {
@@ -154,7 +155,8 @@ type Run struct {
 	TrackedAt    string   `json:"tracked_at,omitempty"`    // the stack's tracked commit when it was planned
 	NewVersion   int      `json:"new_version,omitempty"`   // managed state version an apply made
 
-	Attempt     int          `json:"attempt,omitempty"` // plans started for it so far
+	Attempt     int          `json:"attempt,omitempty"` // times its first job was started; names the job's folder
+	Losses      int          `json:"losses,omitempty"`  // of those, how many were lost since the last plan
 	StopAsked   string       `json:"stop_asked,omitempty"`
 	CreatedAt   time.Time    `json:"created_at"`
 	EndedAt     time.Time    `json:"ended_at,omitzero"`
@@ -187,23 +189,26 @@ func (r Run) Passed(s State) bool {
 }
 
 // Blocker returns the blocking run that r has to wait for, given the stack's runs that have not ended,
-// in any order. Only blocking runs wait for each other: the oldest that has started, or else the oldest.
+// in any order. Only blocking runs wait for each other: for the oldest that has started, or else for the oldest.
 func Blocker(r Run, active []Run) (Run, bool) {
-	var found Run
-	ok := false
 	if !r.Type.Blocking() || r.State != Queued {
-		return found, false
+		return Run{}, false
 	}
+	var started, before []Run
 	for _, o := range active {
-		if o.ID == r.ID || !o.Type.Blocking() || o.Stack != r.Stack || o.State.Terminal() {
-			continue
-		}
-		if o.State != Queued {
-			return o, true
-		}
-		if o.ID < r.ID && (!ok || o.ID < found.ID) {
-			found, ok = o, true
+		switch {
+		case o.ID == r.ID || o.Stack != r.Stack || !o.Type.Blocking() || o.State.Terminal():
+		case o.State != Queued:
+			started = append(started, o)
+		case o.ID < r.ID:
+			before = append(before, o)
 		}
 	}
-	return found, ok
+	if len(started) == 0 {
+		started = before
+	}
+	if len(started) == 0 {
+		return Run{}, false
+	}
+	return slices.MinFunc(started, func(a, b Run) int { return strings.Compare(a.ID, b.ID) }), true
 }

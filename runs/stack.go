@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // How a stack's state is kept.
@@ -101,10 +103,7 @@ func (s Stack) Concerns(files []string, glob func(pattern, file string) bool) bo
 }
 
 // CleanRoot brings a project root to the form without leading, trailing or doubled slashes; "." is "".
-func CleanRoot(root string) string {
-	root = strings.Trim(path.Clean("/"+root), "/")
-	return root
-}
+func CleanRoot(root string) string { return strings.Trim(path.Clean("/"+root), "/") }
 
 // Validate checks what can be known of a stack without asking anybody, and names the field at fault.
 // Globs and version constraints are checked by package engine, which owns their libraries.
@@ -112,13 +111,17 @@ func (s Stack) Validate() error {
 	switch {
 	case strings.TrimSpace(s.Name) == "":
 		return Invalidf("name", "Give the stack a name.")
+	case unprintable(s.Name):
+		return Invalidf("name", "The name holds a line break or another character that cannot be printed.")
 	case len(s.Name) > 100:
 		return Invalidf("name", "The name has %d bytes; 100 is the most.", len(s.Name))
 	case Slug(s.Name) == "":
 		return Invalidf("name", "The name needs at least one letter (a–z) or digit, because the stack's address is made from it.")
+	case Slug(s.Name) == "new": // /stacks/new is the form
+		return Invalidf("name", "A stack cannot be called “%s”: that address is taken. Choose another name.", s.Name)
 	case s.Project <= 0:
 		return Invalidf("project", "Choose the GitLab project that holds the code.")
-	case s.Branch == "" || strings.ContainsAny(s.Branch, " ~^:?*[\\\x00\n") || strings.Contains(s.Branch, ".."):
+	case !validBranch(s.Branch):
 		return Invalidf("branch", "“%s” cannot be a branch name. Choose the branch to track.", s.Branch)
 	case !slices.Contains([]string{OpenTofu, Terraform, Custom}, s.Tool):
 		return Invalidf("tool", "“%s” is no tool. Use opentofu, terraform or custom.", s.Tool)
@@ -141,9 +144,21 @@ func (s Stack) Validate() error {
 	return nil
 }
 
+// validBranch takes the names git takes (git-check-ref-format), and none that a program could read as an option.
+func validBranch(name string) bool {
+	odd := strings.ContainsAny(name, ` ~^:?*[\`) || strings.Contains(name, "..") || strings.Contains(name, "@{")
+	return name != "" && len(name) <= 250 && !odd && !unprintable(name) && !strings.HasPrefix(name, "-")
+}
+
+// unprintable reports control characters and bytes that are not UTF-8: they change on their way through JSON,
+// logs and pages.
+func unprintable(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl)
+}
+
 // validRoot refuses every root that could lead out of the checkout (S26).
 func validRoot(root string) error {
-	bad := strings.ContainsAny(root, "\x00\\\n\r") || strings.HasPrefix(root, "~") || len(root) > 500
+	bad := strings.Contains(root, `\`) || strings.HasPrefix(root, "~") || len(root) > 500 || unprintable(root)
 	for part := range strings.SplitSeq(root, "/") {
 		bad = bad || part == ".." || part == ".git" || part == ".terraform"
 	}
@@ -176,6 +191,8 @@ func ValidateVariable(name, value string) error {
 		return Invalidf("name", "%s is set by Groundcrew itself and cannot be changed.", name)
 	case strings.ContainsRune(value, 0):
 		return Invalidf("value", "The value of %s holds a NUL byte, which no environment can carry.", name)
+	case !utf8.ValidString(value):
+		return Invalidf("value", "The value of %s is not UTF-8 text. Encode it, for example in base64.", name)
 	case len(value) > 64<<10:
 		return Invalidf("value", "The value of %s has %d bytes; 65536 is the most.", name, len(value))
 	}

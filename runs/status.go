@@ -40,7 +40,7 @@ func CommitStatus(r Run) (CommitState, string) {
 	case Finished:
 		return StatusSuccess, describe(counts(r), applied(r))
 	case Failed:
-		return StatusFailed, describe(cmp.Or(r.Reason, "Failed"), "")
+		return StatusFailed, describe(cmp.Or(strings.TrimSpace(r.Reason), "Failed"), "")
 	case Stopped:
 		return StatusCanceled, describe("Stopped", r.Reason)
 	case Discarded:
