@@ -178,8 +178,8 @@ func (w *walk) lifeGoesOn(before Run, ev Event, effects []Effect) {
 	if r.State.Terminal() == r.EndedAt.IsZero() {
 		w.t.Fatalf("a %s run ended at %v", r.State, r.EndedAt)
 	}
-	if r.Attempt > MaxAttempts {
-		w.t.Fatalf("attempt %d", r.Attempt)
+	if r.Losses > MaxLosses {
+		w.t.Fatalf("losses %d", r.Losses)
 	}
 }
 

@@ -78,7 +78,7 @@ type row struct {
 var (
 	ends  = func(s State) string { return fmt.Sprintf("%s: dequeue, report, record %s", s, s) }
 	asked = func(r *Run) { r.StopAsked, r.Reason = "bob", "wrong branch" }
-	spent = func(r *Run) { r.Attempt = MaxAttempts }
+	spent = func(r *Run) { r.Losses = MaxLosses }
 	hasMR = func(r *Run) { r.MR = &MergeRequest{IID: 3} }
 	only  = func(t ...Type) []Type { return t }
 	but   = func(out ...Type) []Type {
@@ -387,7 +387,7 @@ func TestWhatAPlanStandsOnIsKept(t *testing.T) {
 
 func TestConfirmOfAMovedPlanForgetsThePlan(t *testing.T) {
 	r, _ := must(t, sample(Tracked, Unconfirmed), Confirm{Meta: alice, Moved: "the state moved to version 5"})
-	if r.Delta != nil || r.Fingerprint != "" || r.Warnings != nil || r.Attempt != 0 {
+	if r.Delta != nil || r.Fingerprint != "" || r.Warnings != nil || r.Losses != 0 {
 		t.Errorf("the old plan is still there: %+v", r)
 	}
 	if r.Reason != "the state moved to version 5" {
@@ -433,7 +433,7 @@ func TestNewStateVersionIsKept(t *testing.T) {
 
 func TestLostPlanIsTriedThreeTimes(t *testing.T) {
 	r, _ := must(t, Run{}, Requested{Run: Run{Type: Tracked}})
-	for range MaxAttempts - 1 {
+	for range MaxLosses {
 		r, _ = must(t, r, Claimed{}, Lost{})
 		if r.State != Queued {
 			t.Fatalf("after attempt %d: %s", r.Attempt, r.State)

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"strings"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/store"
+)
+
+// sendDeployment writes the deployment of a tracked run: created when its plan is known, then moved to its
+// end. GitLab never lets one go back to running (GOTCHAS 87).
+func (e *Engine) sendDeployment(ctx context.Context, c *gitlab.Client, r *store.Report) error {
+	run, st, err := e.reported(r)
+	if err != nil {
+		return err
+	}
+	want, ok := runs.Deployment(run)
+	if !ok || string(want) == r.RemoteState && !r.Unsure {
+		return nil
+	}
+	if r.Unsure {
+		if err := e.findDeployment(ctx, c, r, run); err != nil {
+			return err
+		}
+	}
+	if r.RemoteID == 0 {
+		if err := e.announce(r); err != nil {
+			return err
+		}
+		id, err := c.CreateDeployment(ctx, run.Project, gitlab.Deployment{Environment: r.Name, SHA: run.Commit.SHA, Ref: st.Branch, Status: string(want)})
+		if err != nil {
+			return err
+		}
+		r.RemoteID, r.RemoteState, r.Unsure = id, string(want), false
+		return nil
+	}
+	if r.RemoteState == string(want) || want == "running" {
+		return nil
+	}
+	if err := e.announce(r); err != nil {
+		return err
+	}
+	if err := c.UpdateDeployment(ctx, run.Project, r.RemoteID, string(want)); err != nil {
+		return err
+	}
+	r.RemoteState, r.Unsure = string(want), false
+	return nil
+}
+
+// findDeployment looks for the deployment of a run after an answer that never came: of this commit in this
+// environment, and not known as another run's.
+func (e *Engine) findDeployment(ctx context.Context, c *gitlab.Client, r *store.Report, run runs.Run) error {
+	list, err := c.Deployments(ctx, run.Project, r.Name, 50)
+	if err != nil {
+		return err
+	}
+	others, err := e.otherDeployments(r)
+	if err != nil {
+		return err
+	}
+	r.Unsure = false
+	for _, d := range list {
+		if d.ID == r.RemoteID || r.RemoteID == 0 && d.SHA == run.Commit.SHA && !others[d.ID] {
+			r.RemoteID, r.RemoteState = d.ID, d.Status
+			return nil
+		}
+	}
+	r.RemoteID, r.RemoteState = 0, ""
+	return nil
+}
+
+func (e *Engine) otherDeployments(r *store.Report) (map[int64]bool, error) {
+	known := map[int64]bool{}
+	err := e.st.View(func(tx *store.Tx) error {
+		list, _, err := tx.Runs(store.RunFilter{Stack: r.Stack, Types: []runs.Type{runs.Tracked}}, "", 100)
+		for _, other := range list {
+			if other.ID == r.Run || err != nil {
+				continue
+			}
+			var o store.Report
+			o, _, err = tx.Report("deployment/" + other.ID)
+			known[o.RemoteID] = true
+		}
+		return err
+	})
+	return known, err
+}
+
+// sendEnvironment makes the stack's environment be there with its link and tier, or be stopped when the
+// stack is gone.
+func (e *Engine) sendEnvironment(ctx context.Context, c *gitlab.Client, r *store.Report) error {
+	_, st, err := e.reported(r)
+	if err != nil {
+		return err
+	}
+	have, ok, err := c.Environment(ctx, r.Project, r.Name)
+	if err != nil {
+		return err
+	}
+	want := gitlab.Environment{ID: have.ID, Name: r.Name, ExternalURL: e.o.ExternalURL + "/stacks/" + st.Slug, Tier: tier(st)}
+	switch {
+	case r.Gone && (!ok || have.State == "stopped"):
+	case r.Gone:
+		err = c.StopEnvironment(ctx, r.Project, have.ID)
+	case !ok:
+		have, err = c.CreateEnvironment(ctx, r.Project, want)
+	case have.ExternalURL != want.ExternalURL || want.Tier != "" && have.Tier != want.Tier:
+		_, err = c.UpdateEnvironment(ctx, r.Project, want)
+	}
+	if err == nil {
+		r.RemoteID = have.ID
+	}
+	return err
+}
+
+// tier is the environment's tier from a label like tier:production; "" lets GitLab guess it by the name.
+func tier(st runs.Stack) string {
+	for _, l := range st.Labels {
+		if t, ok := strings.CutPrefix(l, "tier:"); ok {
+			return t
+		}
+	}
+	return ""
+}

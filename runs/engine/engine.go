@@ -1,0 +1,203 @@
+// Package engine makes recorded intentions happen: whatever the store says is owed will be done, at least
+// once, or visibly fail.
+//
+// Four pumps run over the store, each woken by commits and by the clock, so that a missed wake costs a
+// minute and never correctness: the inbox (inbox.go: delivery → runs), the jobs (jobs.go: job → process →
+// event), the outbox (outbox.go: report → GitLab) and the schedule (schedule.go). People's acts (acts.go,
+// stacks.go, link.go) are events for the same machine. After a crash there is nothing special to do: the rows
+// say what is owed, and a job that was claimed is found again by its folder.
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/runs/tofu"
+	"groundcrew/store"
+)
+
+// A Job is what the engine asks of a [Runner]. Dir is the job's private folder: a Runner that finds an
+// earlier start of the job there goes on with it instead of starting it again.
+type Job struct {
+	Dir     string
+	Spec    func() (Spec, error)     // called only when the job must be started
+	Stop    <-chan struct{}          // closed when the job is to end
+	Started func(phase, name string) // each command as it starts, at least once, in order
+}
+
+// A Spec is what a job's process does. It holds secrets.
+type Spec struct {
+	WorkDir, LogDir     string
+	Env                 []string
+	Commands            []tofu.Command
+	Secrets             []string
+	ReadOnly, ReadWrite []string
+	Time, Silence       time.Duration
+}
+
+// A Result is how a job's process ended.
+type Result struct {
+	OK      bool
+	Command string // the one that failed
+	Message string // for people
+	Stopped bool   // it ended because it was asked to
+	Blocked []string
+}
+
+// ErrLost is what a Runner returns for a job that was started, left no result, and of which nothing is alive.
+var ErrLost = errors.New("the process is gone and left no result")
+
+// A Runner brings a job to its end. When ctx ends first it returns ctx's error and leaves the process alone.
+type Runner interface {
+	Run(ctx context.Context, j Job) (Result, error)
+}
+
+// Options wire an Engine. Zero values of the optional ones have the defaults named.
+type Options struct {
+	Store       *store.Store
+	Source      *gitlab.Source
+	Runner      Runner
+	Log         *slog.Logger      // optional: nothing
+	Transport   http.RoundTripper // optional: the client's own; simulations hand one in
+	Workers     int               // optional: 2
+	ExternalURL string            // where people and GitLab find this server
+	Version     string
+	ToolDirs    []string // folders with tool binaries, beside PATH
+	ToolPath    string   // PATH to look for tools
+	Proxy       []string // proxy variables for runs, NAME=value
+	RunTime     time.Duration
+	Silence     time.Duration
+	RotateGrace time.Duration // optional: 24 h, in which the old webhook secret stays valid
+}
+
+// An Engine owns its pumps' goroutines: Start starts them, Close stops them and waits. Its other methods may be
+// called from any goroutine while it is open.
+type Engine struct {
+	o      Options
+	st     *store.Store
+	log    *slog.Logger
+	prober *tofu.Prober
+
+	inboxWake, jobsWake, reportsWake chan struct{}
+
+	wg     sync.WaitGroup
+	cancel context.CancelFunc
+
+	mu        sync.Mutex               // guards what follows
+	stops     map[string]chan struct{} // by run: closed to interrupt its process
+	working   map[string]bool          // job keys that a worker of this process has
+	sending   map[string]bool          // project/sha lanes the outbox writes to at the moment
+	client    *gitlab.Client           // for clientOf; nil until asked for
+	clientKey string                   // the settings client was made from
+}
+
+// New checks the options and returns an engine at rest.
+func New(o Options) (*Engine, error) {
+	if o.Store == nil || o.Runner == nil || o.Source == nil {
+		return nil, errors.New("engine: Store, Source and Runner are needed")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Workers < 1 {
+		o.Workers = 2
+	}
+	if o.RotateGrace == 0 {
+		o.RotateGrace = 24 * time.Hour
+	}
+	e := &Engine{
+		o: o, st: o.Store, log: o.Log, prober: &tofu.Prober{},
+		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
+		stops: map[string]chan struct{}{}, working: map[string]bool{}, sending: map[string]bool{},
+	}
+	o.Store.Listen(e.changed)
+	return e, nil
+}
+
+// changed wakes the pumps whose work a commit touched.
+func (e *Engine) changed(c store.Change) {
+	if c.Inbox {
+		wake(e.inboxWake)
+	}
+	if c.Jobs {
+		wake(e.jobsWake)
+	}
+	if c.Reports {
+		wake(e.reportsWake)
+	}
+}
+
+func wake(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// Start goes on with everything the store says is owed. It returns at once.
+func (e *Engine) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	e.cancel = cancel
+	e.tidy()
+	e.wg.Go(func() { e.pump(ctx, "inbox", e.inboxWake, e.inbox) })
+	e.wg.Go(func() { e.pump(ctx, "jobs", e.jobsWake, e.jobs) })
+	e.wg.Go(func() { e.pump(ctx, "outbox", e.reportsWake, e.outbox) })
+	e.wg.Go(func() { e.schedule(ctx) })
+}
+
+// Close stops the pumps and waits for them. Processes of runs live on; the next Start finds them again.
+func (e *Engine) Close() {
+	if e.cancel != nil {
+		e.cancel()
+	}
+	e.wg.Wait()
+}
+
+// idle is how long a pump sleeps at most: a missed wake costs a minute, never correctness.
+const idle = time.Minute
+
+// pump does the work whenever it is woken or its own next moment comes. work returns how long it may sleep.
+func (e *Engine) pump(ctx context.Context, name string, wake <-chan struct{}, work func(context.Context) (time.Duration, error)) {
+	for {
+		next, err := work(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			e.log.Error("pump failed and tries again", "pump", name, "error", err)
+			next = time.Second
+		}
+		timer := time.NewTimer(min(max(next, time.Millisecond), idle))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// apply sends one event through the one door.
+func (e *Engine) apply(id string, ev runs.Event) (runs.Run, error) {
+	var r runs.Run
+	err := e.st.Update(func(tx *store.Tx) error {
+		var err error
+		r, err = tx.Apply(id, ev)
+		return err
+	})
+	return r, err
+}
+
+func (e *Engine) now() time.Time {
+	var t time.Time
+	_ = e.st.View(func(tx *store.Tx) error { t = tx.Now(); return nil }) // the store's clock is the only one; a closed store gives zero
+	return t
+}

@@ -1,0 +1,415 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/store"
+)
+
+// reactPush handles a push to a branch: tracked runs for the stacks that track it, proposed runs for the
+// others, each only when the changed files concern it (PRODUCT §3).
+func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error {
+	p := h.Push
+	if p.Deleted {
+		return e.st.Update(func(tx *store.Tx) error {
+			v.say("ignored: the branch %s was deleted", p.Branch)
+			if err := tx.PutHead(h.ProjectID, p.Branch, ""); err != nil {
+				return err
+			}
+			return v.store(tx, store.DeliveryDone)
+		})
+	}
+	stale, err := e.stalePush(ctx, h)
+	if err != nil {
+		return err
+	}
+	if stale != "" {
+		return e.judge(*v, store.DeliveryDone, "ignored: "+p.Branch+" has moved on to "+runs.ShortSHA(stale)+" already")
+	}
+	files, err := e.pushedFiles(ctx, v, h)
+	if err != nil {
+		return err
+	}
+	return e.st.Update(func(tx *store.Tx) error {
+		*v = verdict{delivery: v.delivery}
+		stacks, err := tx.StacksOf(h.ProjectID)
+		if err != nil {
+			return err
+		}
+		again := tx.Head(h.ProjectID, p.Branch) == p.After
+		for _, st := range stacks {
+			if err := e.pushed(tx, v, st, h, files, again); err != nil {
+				return err
+			}
+		}
+		if err := tx.PutHead(h.ProjectID, p.Branch, p.After); err != nil {
+			return err
+		}
+		return v.store(tx, store.DeliveryDone)
+	})
+}
+
+// stalePush finds out whether the push is older than what was seen already: GitLab's deliveries come in any
+// order. It asks GitLab only when the push does not follow on what was seen. stale is the branch's head.
+func (e *Engine) stalePush(ctx context.Context, h gitlab.Hook) (stale string, err error) {
+	var seen string
+	err = e.st.View(func(tx *store.Tx) error {
+		seen = tx.Head(h.ProjectID, h.Push.Branch)
+		return nil
+	})
+	if err != nil || seen == "" || seen == h.Push.Before || seen == h.Push.After {
+		return "", err
+	}
+	c, err := e.linkedClient()
+	if err != nil {
+		return "", err
+	}
+	b, err := c.Branch(ctx, h.ProjectID, h.Push.Branch)
+	switch {
+	case gitlab.KindOf(err) == "not_found":
+		return "", nil // deleted since; its own delivery says so
+	case err != nil:
+		return "", err
+	case b.SHA == h.Push.After:
+		return "", nil
+	case b.SHA == seen:
+		return seen, nil
+	default:
+		return "", nil // the head's own push is still to come: this one is news all the same
+	}
+}
+
+// pushedFiles lists what a push changed, nil when that can't be known. The push itself says it when it is
+// small; else GitLab is asked (GOTCHAS 31, 34).
+func (e *Engine) pushedFiles(ctx context.Context, v *verdict, h gitlab.Hook) ([]string, error) {
+	p := h.Push
+	if p.Complete || p.Created && p.Total > 0 && p.Total <= 20 {
+		return nonNil(p.Files), nil
+	}
+	c, err := e.linkedClient()
+	if err != nil {
+		return nil, err
+	}
+	from := p.Before
+	if p.Created {
+		from = h.DefaultBranch
+	}
+	if from == "" || from == p.Branch {
+		return nil, nil
+	}
+	files, complete, err := c.CompareFiles(ctx, h.ProjectID, from, p.After)
+	if kind := gitlab.KindOf(err); err != nil && (!kind.Temporary() || e.now().Sub(v.delivery.ReceivedAt) > patience/2) {
+		return nil, nil
+	}
+	if err != nil || !complete {
+		return nil, err
+	}
+	return nonNil(files), nil
+}
+
+// pushed does what a push means for one stack. again says that the very same push was processed before.
+func (e *Engine) pushed(tx *store.Tx, v *verdict, st runs.Stack, h gitlab.Hook, files []string, again bool) error {
+	p := h.Push
+	commit := headCommit(p.Head, p.After)
+	if st.Branch != p.Branch || st.ReleaseTags != "" {
+		if !st.Concerns(files, glob) {
+			v.say("ignored for %s: nothing under %s", st.Slug, rootWord(st))
+			return nil
+		}
+		mr, err := openMergeRequest(tx, h.ProjectID, p.Branch)
+		if err != nil {
+			return err
+		}
+		return e.proposeOne(tx, v, st, commit, p.Branch, mr, h.User.Username)
+	}
+	if !st.Concerns(files, glob) {
+		v.say("ignored for %s: nothing under %s", st.Slug, rootWord(st))
+		return nil
+	}
+	if old, ok, err := tx.NewestRunOf(st.Slug, runs.Tracked, commit.SHA); err != nil {
+		return err
+	} else if ok && again {
+		v.say("%s: run %s has this commit already", st.Slug, old.ID)
+		return nil
+	}
+	st.TrackedCommit = commit
+	if err := tx.PutStack(st); err != nil {
+		return err
+	}
+	r, err := request(tx, st, runs.Run{
+		Type: runs.Tracked, Trigger: runs.ByWebhook, TriggeredBy: h.User.Username, Commit: commit, Branch: p.Branch,
+	}, "")
+	v.runs = append(v.runs, r)
+	return err
+}
+
+func rootWord(st runs.Stack) string {
+	if st.ProjectRoot == "" {
+		return "the project"
+	}
+	return st.ProjectRoot + "/"
+}
+
+func headCommit(c gitlab.Commit, sha string) runs.Commit {
+	if c.SHA != sha {
+		return runs.Commit{SHA: sha}
+	}
+	return commitOf(c)
+}
+
+// openMergeRequest returns the merge request we know to be open from a branch of the project itself.
+func openMergeRequest(tx *store.Tx, project int64, branch string) (*runs.MergeRequest, error) {
+	list, err := tx.MergeRequests(project)
+	if err != nil {
+		return nil, err
+	}
+	for _, mr := range slices.Backward(list) {
+		if mr.State == "opened" && mr.SourceBranch == branch && !mr.Fork {
+			return &mr.MergeRequest, nil
+		}
+	}
+	return nil, nil
+}
+
+// proposeOne asks for a proposed run unless the commit has one, and ends older ones of the branch. A run
+// that was there before learns of the merge request.
+func (e *Engine) proposeOne(tx *store.Tx, v *verdict, st runs.Stack, c runs.Commit, branch string, mr *runs.MergeRequest, by string) error {
+	old, ok, err := tx.NewestRunOf(st.Slug, runs.Proposed, c.SHA)
+	if err != nil {
+		return err
+	}
+	if ok && old.State != runs.Canceled && old.State != runs.Stopped && old.StopAsked == "" {
+		if mr != nil {
+			if _, err := tx.Apply(old.ID, runs.LearnedMR{Meta: runs.Meta{At: tx.Now()}, MR: *mr}); err != nil {
+				return err
+			}
+		}
+		v.say("%s: run %s has this commit already", st.Slug, old.ID)
+		return nil
+	}
+	if err := supersede(tx, st.Slug, branch, c.SHA); err != nil {
+		return err
+	}
+	r, err := request(tx, st, runs.Run{
+		Type: runs.Proposed, Trigger: runs.ByWebhook, TriggeredBy: by, Commit: c, Branch: branch, MR: mr,
+	}, "")
+	v.runs = append(v.runs, r)
+	return err
+}
+
+// supersede ends the proposed runs of a branch that a newer push made old.
+func supersede(tx *store.Tx, slug, branch, sha string) error {
+	return endProposed(tx, slug, "superseded by "+runs.ShortSHA(sha), func(r runs.Run) bool {
+		return r.Branch == branch && r.Commit.SHA != sha
+	})
+}
+
+func endProposed(tx *store.Tx, slug, note string, which func(runs.Run) bool) error {
+	active, err := tx.Active(slug)
+	if err != nil {
+		return err
+	}
+	for _, r := range active {
+		if r.Type == runs.Proposed && r.StopAsked == "" && which(r) {
+			if _, err := stop(tx, r, runs.System, note); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reactTag handles a tag: a tracked run for the stacks that release from tags.
+func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
+	p := h.Push
+	if p.Deleted {
+		return e.judge(*v, store.DeliveryDone, "ignored: the tag "+p.Tag+" was deleted")
+	}
+	sha := p.CheckoutSHA // of an annotated tag, After is the tag object (GOTCHAS 32)
+	if sha == "" {
+		sha = p.After
+	}
+	return e.st.Update(func(tx *store.Tx) error {
+		*v = verdict{delivery: v.delivery}
+		stacks, err := tx.StacksOf(h.ProjectID)
+		if err != nil {
+			return err
+		}
+		for _, st := range stacks {
+			if st.ReleaseTags == "" || !glob(st.ReleaseTags, p.Tag) {
+				continue
+			}
+			if old, ok, err := tx.NewestRunOf(st.Slug, runs.Tracked, sha); err != nil {
+				return err
+			} else if ok && st.TrackedCommit.SHA == sha {
+				v.say("%s: run %s has this commit already", st.Slug, old.ID)
+				continue
+			}
+			st.TrackedCommit = headCommit(p.Head, sha)
+			if err := tx.PutStack(st); err != nil {
+				return err
+			}
+			r, err := request(tx, st, runs.Run{
+				Type: runs.Tracked, Trigger: runs.ByWebhook, TriggeredBy: h.User.Username, Commit: st.TrackedCommit, Branch: st.Branch,
+			}, "tag "+p.Tag)
+			if err != nil {
+				return err
+			}
+			v.runs = append(v.runs, r)
+		}
+		if len(v.runs)+len(v.lines) == 0 {
+			v.say("ignored: no stack of this project releases from the tag %s", p.Tag)
+		}
+		return v.store(tx, store.DeliveryDone)
+	})
+}
+
+// reactMergeRequest handles a merge request event. Only new code makes runs: labels, titles and the like are
+// recorded (GOTCHAS 35).
+func (e *Engine) reactMergeRequest(ctx context.Context, v *verdict, h gitlab.Hook) error {
+	m := h.MR
+	mr, err := e.seenMergeRequest(h)
+	if err != nil {
+		return err
+	}
+	switch {
+	case m.Action == "close":
+		return e.closed(v, mr)
+	case m.Action == "merge":
+		return e.recordMR(v, mr, "recorded: merged; the push to "+m.TargetBranch+" tracks")
+	case m.State != "opened":
+		return e.recordMR(v, mr, "recorded: the merge request is "+m.State)
+	case m.Action == "open" || m.Action == "reopen" || m.Action == "update" && m.OldRev != "":
+	default:
+		return e.recordMR(v, mr, "recorded: no new code")
+	}
+	if mr.Fork && !slices.Contains(mr.Released, mr.Head) {
+		mr.Held = mr.Head
+		return e.recordMR(v, mr, "held: the code comes from a fork. A Maintainer can release commit "+runs.ShortSHA(mr.Head)+" on the stack's merge requests page")
+	}
+	var files []string
+	if known, err := e.allKnown(mr); err != nil {
+		return err
+	} else if !known {
+		if files, err = e.mergeRequestFiles(ctx, mr.Project, mr.IID); err != nil {
+			if gitlab.KindOf(err).Temporary() {
+				return err
+			}
+			files = nil
+		}
+	}
+	return e.st.Update(func(tx *store.Tx) error {
+		*v = verdict{delivery: v.delivery}
+		if err := tx.PutMergeRequest(mr); err != nil {
+			return err
+		}
+		if err := e.propose(tx, v, mr, files); err != nil {
+			return err
+		}
+		return v.store(tx, store.DeliveryDone)
+	})
+}
+
+// seenMergeRequest joins what the event says with what was known of the merge request.
+func (e *Engine) seenMergeRequest(h gitlab.Hook) (store.MergeRequest, error) {
+	m := h.MR
+	var mr store.MergeRequest
+	err := e.st.View(func(tx *store.Tx) error {
+		var err error
+		mr, _, err = tx.MergeRequest(h.ProjectID, m.IID)
+		return err
+	})
+	mr.Project, mr.Fork, mr.State = h.ProjectID, m.Fork(), m.State
+	mr.MergeRequest = runs.MergeRequest{IID: m.IID, Title: m.Title, SourceBranch: m.SourceBranch, TargetBranch: m.TargetBranch, URL: m.WebURL}
+	if m.HeadSHA != mr.Head {
+		mr.Head, mr.HeadTitle, mr.Held = m.HeadSHA, m.Head.Title, ""
+	}
+	return mr, err
+}
+
+// recordMR stores a merge request and a verdict without runs.
+func (e *Engine) recordMR(v *verdict, mr store.MergeRequest, text string) error {
+	return e.st.Update(func(tx *store.Tx) error {
+		if err := tx.PutMergeRequest(mr); err != nil {
+			return err
+		}
+		v.lines = []string{text}
+		return v.store(tx, store.DeliveryDone)
+	})
+}
+
+// closed ends what still runs for a closed merge request.
+func (e *Engine) closed(v *verdict, mr store.MergeRequest) error {
+	return e.st.Update(func(tx *store.Tx) error {
+		*v = verdict{delivery: v.delivery}
+		mr.Held = ""
+		if err := tx.PutMergeRequest(mr); err != nil {
+			return err
+		}
+		stacks, err := tx.StacksOf(mr.Project)
+		if err != nil {
+			return err
+		}
+		for _, st := range stacks {
+			err := endProposed(tx, st.Slug, "the merge request was closed", func(r runs.Run) bool {
+				return r.MR != nil && r.MR.IID == mr.IID
+			})
+			if err != nil {
+				return err
+			}
+		}
+		v.say("recorded: closed; its runs that had not ended were canceled")
+		return v.store(tx, store.DeliveryDone)
+	})
+}
+
+// allKnown reports whether every stack the merge request could concern has a run of its head already, as
+// when the push came first: then GitLab need not be asked for the files.
+func (e *Engine) allKnown(mr store.MergeRequest) (bool, error) {
+	known := true
+	err := e.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.StacksOf(mr.Project)
+		for _, st := range stacks {
+			if st.Branch != mr.TargetBranch || err != nil {
+				continue
+			}
+			var ok bool
+			if _, ok, err = tx.NewestRunOf(st.Slug, runs.Proposed, mr.Head); !ok {
+				known = false
+			}
+		}
+		return err
+	})
+	return known, err
+}
+
+// propose asks for the proposed runs of a merge request's head. A stack that tracks another branch than the
+// target only learns of the merge request, if a push gave it a run.
+func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files []string) error {
+	stacks, err := tx.StacksOf(mr.Project)
+	if err != nil {
+		return err
+	}
+	c := runs.Commit{SHA: mr.Head, Title: mr.HeadTitle}
+	for _, st := range stacks {
+		_, has, err := tx.NewestRunOf(st.Slug, runs.Proposed, mr.Head)
+		switch {
+		case err != nil:
+			return err
+		case !has && st.Branch != mr.TargetBranch:
+			v.say("ignored for %s: it tracks %s, not %s", st.Slug, st.Branch, mr.TargetBranch)
+			continue
+		case !has && !st.Concerns(files, glob):
+			v.say("ignored for %s: nothing under %s", st.Slug, rootWord(st))
+			continue
+		}
+		link := mr.MergeRequest
+		if err := e.proposeOne(tx, v, st, c, mr.SourceBranch, &link, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}

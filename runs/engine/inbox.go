@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/store"
+)
+
+// patience is how long a delivery waits for GitLab to say which files changed before all stacks of the
+// project are taken to be concerned: when in doubt, concerned.
+const patience = 10 * time.Minute
+
+// inbox processes the deliveries that wait, oldest first. One that needs GitLab and can't have it waits
+// without holding up the others.
+func (e *Engine) inbox(ctx context.Context) (time.Duration, error) {
+	var ids []string
+	err := e.st.View(func(tx *store.Tx) error {
+		var err error
+		ids, err = tx.Inbox()
+		return err
+	})
+	next := idle
+	for _, id := range ids {
+		if err != nil || ctx.Err() != nil {
+			break
+		}
+		var wait time.Duration
+		if wait, err = e.process(ctx, id); wait > 0 {
+			next = min(next, wait)
+		}
+	}
+	return next, err
+}
+
+// process brings one delivery to its verdict, or returns how long to wait before it is tried again.
+func (e *Engine) process(ctx context.Context, id string) (time.Duration, error) {
+	var d store.Delivery
+	var body []byte
+	err := e.st.View(func(tx *store.Tx) error {
+		var err error
+		if d, err = tx.Delivery(id); err == nil {
+			body, err = tx.DeliveryBody(d)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	v := verdict{delivery: d}
+	hook, err := gitlab.ReadHook(header(d.Headers), body)
+	if err != nil {
+		return 0, e.judge(v, store.DeliveryFailed, "not understood: "+err.Error())
+	}
+	v.delivery.Project, v.delivery.ProjectID = hook.ProjectPath, hook.ProjectID
+	err = e.react(ctx, &v, hook)
+	if err == nil {
+		return 0, nil
+	}
+	if gitlab.KindOf(err) != "" && e.now().Sub(d.ReceivedAt) < patience {
+		return e.wait(d), nil
+	}
+	e.log.Error("delivery could not be processed", "delivery", d.ID, "error", err)
+	return 0, e.judge(v, store.DeliveryFailed, "failed: "+message(err))
+}
+
+// wait is the pause before a delivery that needs GitLab is tried again: a tenth of its age.
+func (e *Engine) wait(d store.Delivery) time.Duration {
+	return min(max(e.now().Sub(d.ReceivedAt)/10, time.Second), 30*time.Second)
+}
+
+func header(h map[string]string) http.Header {
+	out := http.Header{}
+	for k, v := range h {
+		out.Set(k, v)
+	}
+	return out
+}
+
+// A verdict is what is said of a delivery, gathered while it is processed.
+type verdict struct {
+	delivery store.Delivery
+	lines    []string
+	runs     []runs.Run
+}
+
+func (v *verdict) say(format string, args ...any) {
+	v.lines = append(v.lines, fmt.Sprintf(format, args...))
+}
+
+// text is the verdict in one line.
+func (v *verdict) text() string {
+	var parts []string
+	if n := len(v.runs); n > 0 {
+		parts = append(parts, fmt.Sprintf("started %d %s", n, plural(n, "run")))
+	}
+	return strings.Join(append(parts, v.lines...), "; ")
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
+}
+
+// judge stores the verdict of a delivery that led to nothing.
+func (e *Engine) judge(v verdict, state, text string) error {
+	return e.st.Update(func(tx *store.Tx) error {
+		v.lines = []string{text}
+		return v.store(tx, state)
+	})
+}
+
+// store writes the verdict in the transaction that did what it says.
+func (v *verdict) store(tx *store.Tx, state string) error {
+	d := v.delivery
+	d.State, d.Verdict, d.Attempts = state, v.text(), d.Attempts+1
+	d.Runs = nil
+	for _, r := range v.runs {
+		d.Runs = append(d.Runs, r.ID)
+	}
+	return tx.PutDelivery(d)
+}
+
+// react does what an event asks for. Errors of package gitlab mean that GitLab could not be asked.
+func (e *Engine) react(ctx context.Context, v *verdict, h gitlab.Hook) error {
+	used := false
+	err := e.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.StacksOf(h.ProjectID)
+		used = len(stacks) > 0
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case !used:
+		return e.judge(*v, store.DeliveryDone, "ignored: no stack uses this project")
+	case h.Push != nil && h.Kind == gitlab.HookPush:
+		return e.reactPush(ctx, v, h)
+	case h.Push != nil && h.Kind == gitlab.HookTagPush:
+		return e.reactTag(v, h)
+	case h.MR != nil:
+		return e.reactMergeRequest(ctx, v, h)
+	default:
+		return e.judge(*v, store.DeliveryDone, fmt.Sprintf("ignored: a “%s” event starts nothing", orWord(h.EventName, "unknown")))
+	}
+}
+
+func orWord(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// Replay processes a delivery again, as if it had just come.
+func (e *Engine) Replay(id, by string) error {
+	return e.st.Update(func(tx *store.Tx) error {
+		d, err := tx.Delivery(id)
+		if err != nil {
+			return err
+		}
+		if d.State == store.DeliveryRefused {
+			return runs.Conflictf("The delivery was refused, so its body was not kept. Send it again from GitLab.")
+		}
+		if _, err := tx.DeliveryBody(d); errors.Is(err, runs.ErrNotFound) {
+			return runs.Conflictf("The body of this delivery is not kept any more.")
+		} else if err != nil {
+			return err
+		}
+		d.State, d.ReceivedAt = store.DeliveryWaiting, tx.Now()
+		if err := tx.PutDelivery(d); err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{By: by, Action: "delivery.replay", Target: id})
+	})
+}

@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// A chore is something done by the clock. Its times come from a cron line; that it was done is not stored,
+// because doing it once more does no harm.
+type chore struct {
+	line string
+	do   func(context.Context) error
+	name string
+}
+
+// keepDeliveries is how long a processed delivery can be looked at and processed again (PRODUCT §3).
+const keepDeliveries = 7 * 24 * time.Hour
+
+func (e *Engine) chores() []chore {
+	return []chore{
+		{"7 * * * *", e.checkToken, "token check"},
+		{"23 3 * * *", func(context.Context) error {
+			_, err := e.st.PruneDeliveries(keepDeliveries)
+			return err
+		}, "retention"},
+	}
+}
+
+// schedule does the chores at their times until ctx ends.
+func (e *Engine) schedule(ctx context.Context) {
+	c := cron.New()
+	for _, ch := range e.chores() {
+		_, err := c.AddFunc(ch.line, func() {
+			if err := ch.do(ctx); err != nil && ctx.Err() == nil {
+				e.log.Error("chore failed", "chore", ch.name, "error", err)
+			}
+		})
+		if err != nil {
+			e.log.Error("chore has no time", "chore", ch.name, "error", err) // a wrong line in the list above
+		}
+	}
+	c.Start()
+	<-ctx.Done()
+	<-c.Stop().Done()
+}
+
+// checkToken asks GitLab about the token, when there is an integration.
+func (e *Engine) checkToken(ctx context.Context) error {
+	if _, _, err := e.attached(""); err != nil {
+		return nil // nothing is set up, so there is nothing to check
+	}
+	_, err := e.TestIntegration(ctx)
+	return err
+}
