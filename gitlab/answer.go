@@ -37,9 +37,9 @@ func refusal(resp *http.Response, body []byte) *Error {
 func kindOf(status int, code, message string) Kind {
 	lower := strings.ToLower(message)
 	switch {
-	case status == http.StatusUnauthorized && strings.Contains(lower, "revoked"):
+	case status == http.StatusUnauthorized && code == "invalid_token" && strings.Contains(lower, "revoked"):
 		return KindRevoked
-	case status == http.StatusUnauthorized && strings.Contains(lower, "expired"):
+	case status == http.StatusUnauthorized && code == "invalid_token" && strings.Contains(lower, "expired"):
 		return KindExpired
 	case status == http.StatusUnauthorized:
 		return KindUnauthorized

@@ -3,29 +3,180 @@ package gitlab
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
-// A Source keeps a bare mirror of each project under one folder and writes commits of it out as files.
+const (
+	defaultMaxBytes = 2 << 30
+	defaultMaxFiles = 200_000
+	fetchTimeout    = 15 * time.Minute // of one fetch, when the context has no deadline
+)
+
+// A Source keeps a bare mirror of each project under one folder, over git and without a git binary, and writes commits of
+// it out as files. The token goes in a header and nowhere else. Mirrors are a cache: they may be deleted while nothing
+// runs, and one that is found damaged is thrown away and fetched again. A Source is safe for concurrent use by one process.
 type Source struct {
-	MaxBytes int64 // of one checkout; set before use
-	MaxFiles int   // of one checkout; set before use
-	dir      string
+	MaxBytes int64 // most bytes of one checkout, and of one answer of git; 2 GiB unless set before use
+	MaxFiles int   // most files and folders of one checkout; 200,000 unless set before use
+
+	dir     string
+	mu      sync.Mutex // guards mirrors
+	mirrors map[int64]*mirror
 }
 
 // NewSource opens the folder, making it if needed.
-func NewSource(dir string) (*Source, error) { return &Source{dir: dir}, nil }
+func NewSource(dir string) (*Source, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the folder for sources can't be made: %w", err)
+	}
+	return &Source{MaxBytes: defaultMaxBytes, MaxFiles: defaultMaxFiles, dir: dir, mirrors: map[int64]*mirror{}}, nil
+}
 
-// Fetch brings one commit into the project's mirror.
+func (s *Source) mirror(project int64) *mirror {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.mirrors[project]
+	if m == nil {
+		m = &mirror{dir: filepath.Join(s.dir, strconv.FormatInt(project, 10)+".git"), turn: make(chan struct{}, 1)}
+		s.mirrors[project] = m
+	}
+	return m
+}
+
+// Fetch brings one commit into the project's mirror; when it returns nil every file of the commit is on disk. path is the
+// project's path_with_namespace. One fetch per project runs at a time: callers who want the same commit wait for the
+// first and find it there. refs (like refs/merge-requests/7/head) are where to look for the commit on a server that
+// doesn't hand out commits by id; GitLab does. Errors of the network and of GitLab are [Error]s.
 func (s *Source) Fetch(ctx context.Context, c *Client, project int64, path, sha string, refs ...string) error {
-	return errors.ErrUnsupported
+	hash, err := commitHash(sha)
+	if err != nil {
+		return err
+	}
+	remote, err := c.repository(path, s.MaxBytes)
+	if err != nil {
+		return err
+	}
+	m := s.mirror(project)
+	if m.has(hash) {
+		return nil
+	}
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return failure(ctx.Err())
+	}
+	if m.has(hash) {
+		return nil
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, fetchTimeout)
+		defer cancel()
+	}
+	return m.fetch(ctx, remote, hash, refs)
 }
 
-// Checkout writes the tree of a fetched commit to dest.
+// Checkout writes the tree of a fetched commit to dest, which must be empty or new; on an error it is left empty.
+// Nothing is written outside dest and no link in it leads outside. Warnings, for people, say what was left out: .git and
+// .terraform, the contents of submodules and of Git LFS files.
 func (s *Source) Checkout(ctx context.Context, project int64, sha, dest string) (warnings []string, err error) {
-	return nil, errors.ErrUnsupported
+	err = s.read(project, sha, func(tree *object.Tree) error {
+		w, err := newCheckout(dest, s.MaxBytes, s.MaxFiles)
+		if err != nil {
+			return err
+		}
+		defer w.root.Close()
+		if err := w.write(ctx, tree); err != nil {
+			return errors.Join(err, w.empty())
+		}
+		warnings = w.warnings()
+		return nil
+	})
+	return warnings, err
 }
 
-// ReadFile reads one file of a fetched commit.
+// ReadFile reads one file of a fetched commit, at most max bytes of it. An absent file is [fs.ErrNotExist]; a larger file, a
+// folder or a link is an error for people.
 func (s *Source) ReadFile(project int64, sha, path string, max int64) ([]byte, error) {
-	return nil, errors.ErrUnsupported
+	var content []byte
+	err := s.read(project, sha, func(tree *object.Tree) (err error) {
+		content, err = readFile(tree, path, max)
+		return err
+	})
+	return content, err
+}
+
+func readFile(tree *object.Tree, path string, limit int64) ([]byte, error) {
+	entry, err := tree.FindEntry(path)
+	if errors.Is(err, object.ErrEntryNotFound) || errors.Is(err, object.ErrDirectoryNotFound) {
+		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, damagedError{err}
+	}
+	if !isRegular(entry.Mode) {
+		return nil, invalidf("%s is no regular file", path)
+	}
+	file, err := tree.TreeEntryFile(entry)
+	if err != nil {
+		return nil, damagedError{err}
+	}
+	if file.Size > limit {
+		return nil, invalidf("%s has %d bytes, more than the %d allowed", path, file.Size, limit)
+	}
+	r, err := file.Reader()
+	if err != nil {
+		return nil, damagedError{err}
+	}
+	defer r.Close()
+	content, err := io.ReadAll(r)
+	if err != nil {
+		return nil, damagedError{err}
+	}
+	return content, nil
+}
+
+// read calls f with the tree of a fetched commit. A mirror that turns out to be damaged is thrown away, so that the next
+// Fetch brings it anew.
+func (s *Source) read(project int64, sha string, f func(*object.Tree) error) error {
+	hash, err := commitHash(sha)
+	if err != nil {
+		return err
+	}
+	m := s.mirror(project)
+	err = m.read(hash, f)
+	if _, damaged := errors.AsType[damagedError](err); damaged {
+		return errors.Join(err, m.discardIdle())
+	}
+	return err
+}
+
+// A damagedError is a mirror that doesn't hold what it should.
+type damagedError struct{ error }
+
+func (e damagedError) Error() string {
+	return fmt.Sprintf("the local copy of the repository was damaged (%v) and was thrown away; try again, it is fetched anew", e.error)
+}
+
+func (e damagedError) Unwrap() error { return e.error }
+
+func commitHash(sha string) (plumbing.Hash, error) {
+	switch {
+	case !isSHA(sha):
+		return plumbing.ZeroHash, invalidf("%q is no full commit id", flatten(sha))
+	case len(sha) != 2*len(plumbing.ZeroHash):
+		return plumbing.ZeroHash, invalidf("the repository uses SHA-256 commit ids, whose sources can't be fetched yet")
+	}
+	return plumbing.NewHash(sha), nil
 }

@@ -1,0 +1,259 @@
+package gitlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-git/go-billy/v5/osfs"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+)
+
+const (
+	maxPacks     = 64       // each fetch adds a pack; with more, the mirror is begun anew
+	maxHaves     = 32       // newest fetched commits that are named to the server, so that it sends only what is new
+	bigObject    = 8 << 20  // bytes from which a file is streamed rather than held
+	objectCache  = 32 << 20 // bytes of objects kept while one mirror is read
+	fetchedDir   = "fetched"
+	packDir      = "objects/pack"
+	setAsideName = ".old"
+)
+
+// A mirror is the bare repository of one project. Commits are fetched without their history; for each one that is
+// wholly there the folder "fetched" holds a file of its name, written after its pack is on disk. A crash in between
+// leaves an unmarked pack, which does no harm.
+type mirror struct {
+	dir   string
+	turn  chan struct{} // holds one element while somebody fetches
+	files sync.RWMutex  // held for reading by whoever reads objects, for writing by whoever moves or removes the folder
+}
+
+// A store is an open repository folder.
+type store struct {
+	*filesystem.Storage
+	dir string
+}
+
+func open(dir string) store {
+	return store{filesystem.NewStorageWithOptions(osfs.New(dir), cache.NewObjectLRU(objectCache),
+		filesystem.Options{KeepDescriptors: true, LargeObjectThreshold: bigObject}), dir}
+}
+
+// dirs are where a commit may be: the mirror, and the one before it was begun anew.
+func (m *mirror) dirs() []string { return []string{m.dir, m.dir + setAsideName} }
+
+func (m *mirror) has(hash plumbing.Hash) bool {
+	return m.read(hash, func(*object.Tree) error { return nil }) == nil
+}
+
+// read calls f with the tree of a commit that was fetched.
+func (m *mirror) read(hash plumbing.Hash, f func(*object.Tree) error) error {
+	m.files.RLock()
+	defer m.files.RUnlock()
+	for _, dir := range m.dirs() {
+		if _, err := os.Stat(filepath.Join(dir, fetchedDir, hash.String())); errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		st := open(dir)
+		defer st.Close()
+		tree, err := st.tree(hash)
+		if err != nil {
+			return damagedError{err}
+		}
+		return f(tree)
+	}
+	return fmt.Errorf("commit %s was not fetched: %w", hash, fs.ErrNotExist)
+}
+
+func (st store) tree(hash plumbing.Hash) (*object.Tree, error) {
+	commit, err := object.GetCommit(st, hash)
+	if err != nil {
+		return nil, err
+	}
+	return commit.Tree()
+}
+
+// discardIdle removes the mirror unless somebody is fetching into it, who will find the damage or meet it later.
+func (m *mirror) discardIdle() error {
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+		return m.discard()
+	default:
+		return nil
+	}
+}
+
+// discard removes the mirror; the caller has the turn.
+func (m *mirror) discard() error {
+	m.files.Lock()
+	defer m.files.Unlock()
+	var errs []error
+	for _, dir := range m.dirs() {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
+// fetch is called by whoever has the turn. A mirror in which the new commit is not whole is begun anew, once.
+func (m *mirror) fetch(ctx context.Context, r *repository, hash plumbing.Hash, refs []string) error {
+	if err := m.prepare(); err != nil {
+		return err
+	}
+	known := m.fetched()
+	err := m.fetchInto(ctx, r, hash, refs, known)
+	if _, damaged := errors.AsType[damagedError](err); !damaged {
+		return err
+	}
+	if err := m.discard(); err != nil {
+		return err
+	}
+	return m.fetchInto(ctx, r, hash, refs, nil)
+}
+
+func (m *mirror) fetchInto(ctx context.Context, r *repository, hash plumbing.Hash, refs []string, known []plumbing.Hash) error {
+	st := open(m.dir)
+	defer st.Close()
+	if err := st.Init(); err != nil {
+		return fmt.Errorf("the mirror %s can't be made: %w", m.dir, err)
+	}
+	if err := st.HasEncodedObject(plumbing.ZeroHash); !errors.Is(err, plumbing.ErrObjectNotFound) {
+		return damagedError{fmt.Errorf("its index can't be read: %w", err)}
+	}
+	before := st.packFiles()
+	if err := r.fetch(ctx, st, hash, refs, known); err != nil {
+		return err
+	}
+	st.Reindex()
+	if err := st.whole(hash); err != nil {
+		return damagedError{err}
+	}
+	return st.mark(hash, before)
+}
+
+// prepare clears what a crash left behind and sets a mirror aside that has grown many packs.
+func (m *mirror) prepare() error {
+	st := store{dir: m.dir}
+	leftovers, err := filepath.Glob(filepath.Join(m.dir, packDir, "tmp_*"))
+	if err != nil {
+		return err
+	}
+	for _, f := range leftovers {
+		if err := os.Remove(f); err != nil {
+			return err
+		}
+	}
+	if len(st.packFiles()) <= 2*maxPacks { // a pack and its index
+		return nil
+	}
+	m.files.Lock()
+	defer m.files.Unlock()
+	if err := os.RemoveAll(m.dir + setAsideName); err != nil {
+		return err
+	}
+	return os.Rename(m.dir, m.dir+setAsideName)
+}
+
+// fetched names the newest commits that are whole in the mirror.
+func (m *mirror) fetched() []plumbing.Hash {
+	entries, err := os.ReadDir(filepath.Join(m.dir, fetchedDir))
+	if err != nil {
+		return nil // nothing fetched yet; without names the server just sends everything
+	}
+	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int { return modified(b).Compare(modified(a)) })
+	var known []plumbing.Hash
+	for _, e := range entries[:min(len(entries), maxHaves)] {
+		known = append(known, plumbing.NewHash(e.Name()))
+	}
+	return known
+}
+
+func modified(e fs.DirEntry) time.Time {
+	info, err := e.Info()
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+func (st store) packFiles() []string {
+	names, _ := filepath.Glob(filepath.Join(st.dir, packDir, "pack-*")) // the pattern is right, nothing else can fail
+	return slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, ".pack") && !strings.HasSuffix(n, ".idx") })
+}
+
+// whole checks that every file of the commit is there. A folder that occurs many times is looked at once.
+func (st store) whole(hash plumbing.Hash) error {
+	tree, err := st.tree(hash)
+	if err != nil {
+		return err
+	}
+	return st.wholeTree(tree, map[plumbing.Hash]bool{})
+}
+
+func (st store) wholeTree(tree *object.Tree, seen map[plumbing.Hash]bool) error {
+	for _, e := range tree.Entries {
+		if seen[e.Hash] || e.Mode == filemode.Submodule {
+			continue
+		}
+		seen[e.Hash] = true
+		if e.Mode != filemode.Dir {
+			if err := st.HasEncodedObject(e.Hash); err != nil {
+				return fmt.Errorf("%s: %w", e.Name, err)
+			}
+			continue
+		}
+		sub, err := object.GetTree(st, e.Hash)
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.Name, err)
+		}
+		if err := st.wholeTree(sub, seen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mark notes that a commit is whole, after everything new is really on disk.
+func (st store) mark(hash plumbing.Hash, before []string) error {
+	for _, f := range st.packFiles() {
+		if !slices.Contains(before, f) {
+			if err := syncPath(f); err != nil {
+				return err
+			}
+		}
+	}
+	dir := filepath.Join(st.dir, fetchedDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, hash.String()), nil, 0o600); err != nil {
+		return err
+	}
+	for _, d := range []string{filepath.Join(st.dir, packDir), dir, st.dir, filepath.Dir(st.dir)} {
+		if err := syncPath(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
