@@ -23,7 +23,7 @@
 //	GET  /stacks/{slug}/settings            POST /stacks/{slug}/settings   the fields of StackForm
 //	                                        POST /stacks/{slug}/delete     slug (typed by the person)
 //	GET  /runs?stack=&type=&state=&cursor=
-//	GET  /runs/{id}?all=1                   POST /runs/{id}/confirm|discard|stop|retry|promote   fingerprint on confirm
+//	GET  /runs/{id}                         POST /runs/{id}/confirm|discard|stop|retry|promote   fingerprint on confirm
 //	GET  /runs/{id}/live                    server-sent events, see below
 //	GET  /runs/{id}/logs/{phase}            plain text; phase is a state: initializing, planning, applying, …
 //	GET  /runs/{id}/changes.json            runs.Changes, whole

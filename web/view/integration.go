@@ -1,7 +1,11 @@
 package view
 
 import (
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/a-h/templ"
 )
 
 // VCSModel is the list of VCS providers.
@@ -178,4 +182,139 @@ type ReportsModel struct {
 	Any   bool
 	Retry Act
 	Pager Pager
+}
+
+func integrationAction(m IntegrationFormModel) string {
+	if m.Edit {
+		return "/settings/vcs/gitlab/edit"
+	}
+	return "/settings/vcs/gitlab"
+}
+
+func (m IntegrationFormModel) apiURL() field {
+	return field{
+		Name: "api_url", Label: "API host URL", Value: m.APIURL, Err: m.Errors["api_url"], Required: true, Mono: true,
+		Placeholder: "https://gitlab.example.com", Attrs: codeInput,
+		Help: "Where this server reaches GitLab. A path below the host and plain http work too.",
+	}
+}
+
+func (m IntegrationFormModel) externalURL() field {
+	return field{
+		Name: "external_url", Label: "User facing URL", Value: m.ExternalURL, Err: m.Errors["external_url"], Optional: true, Mono: true,
+		Attrs: codeInput, Help: "Where people open GitLab, for links. Blank: the same.",
+	}
+}
+
+func (m IntegrationFormModel) token() field {
+	f := field{
+		Name: "token", Label: "API token", Type: "password", Err: m.Errors["token"], Required: !m.Edit, Mono: true,
+		Attrs: templ.Attributes{"autocomplete": "new-password"},
+		Help:  "A personal, project, group or service account token with the scope api. Best of a machine user with the role Maintainer, so that it outlives people. It is kept sealed and never shown again.",
+	}
+	if m.Edit {
+		f.Label, f.Help = "New API token", "Blank keeps the token in use. The new one is checked before it replaces the old."
+		f.Optional = true
+	}
+	return f
+}
+
+func (m IntegrationFormModel) caPEM() field {
+	return field{
+		Name: "ca_pem", Label: "CA certificate", Value: m.CAPEM, Err: m.Errors["ca_pem"], Optional: true, Mono: true, Rows: 3,
+		Placeholder: "-----BEGIN CERTIFICATE-----", Help: "PEM, when GitLab's certificate is from a private authority. TLS is never switched off.",
+	}
+}
+
+func (m IntegrationFormModel) prefix() field {
+	return field{
+		Name: "status_prefix", Label: "Prefix", Value: m.StatusPrefix, Err: m.Errors["status_prefix"], Mono: true, Placeholder: "groundcrew",
+		Attrs: codeInput, Help: "Statuses and environments are named prefix/stack. Change it when two installations share a GitLab.",
+	}
+}
+
+// moreOpen unfolds the rarely used fields when one of them is not as it first was.
+func (m IntegrationFormModel) moreOpen() bool {
+	return m.Aggregate || m.Errors["status_prefix"] != "" || m.StatusPrefix != "" && m.StatusPrefix != "groundcrew"
+}
+
+func (i Integration) resultsText() string {
+	if i.Aggregate {
+		return "One status for all stacks of a commit:"
+	}
+	return "One status for each stack:"
+}
+
+func (i Integration) statusExample() string {
+	if i.Aggregate {
+		return i.StatusPrefix + "/tracked"
+	}
+	return i.StatusPrefix + "/<stack>"
+}
+
+// tokenExpiry says when a token ends: "expires in 41 days (2 Jan 2027)".
+func tokenExpiry(now time.Time, t Token) string {
+	switch {
+	case !t.Active:
+		return "no longer active"
+	case t.ExpiresAt.IsZero():
+		return "does not expire"
+	case t.ExpiresAt.Before(now):
+		return "expired on " + t.ExpiresAt.UTC().Format("2 Jan 2006")
+	default:
+		return "expires " + Ago(now, t.ExpiresAt) + " (" + t.ExpiresAt.UTC().Format("2 Jan 2006") + ")"
+	}
+}
+
+// hookHCL is the block that makes a project's hook with GitLab's Terraform provider.
+func hookHCL(m IntegrationModel) string {
+	project := "infra/network"
+	if len(m.Projects) > 0 {
+		project = m.Projects[0].Path
+	}
+	return `resource "gitlab_project_hook" "groundcrew" {
+  project                 = ` + quoteHCL(project) + `
+  url                     = ` + quoteHCL(m.Endpoint) + `
+  token                   = var.groundcrew_webhook_secret
+  push_events             = true
+  tag_push_events         = true
+  note_events             = true
+  merge_requests_events   = true
+  enable_ssl_verification = true
+}`
+}
+
+// quoteHCL writes a string literal of HCL, in which ${ and %{ would begin an expression.
+func quoteHCL(s string) string {
+	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s))
+}
+
+func unlinkText(m IntegrationModel) string {
+	text := "The token and the webhook secret are forgotten. "
+	if m.Stacks > 0 {
+		text += Count(m.Stacks, "stack becomes", "stacks become") + " detached: nothing runs until an integration is set up again. "
+	}
+	return text + "Stacks, runs and states stay."
+}
+
+// trafficLook is the shape and colour of a delivery's or a report's state.
+func trafficLook(state string) string {
+	switch state {
+	case DeliveryDone, ReportDelivered:
+		return lookGood
+	case DeliveryIgnored:
+		return lookEnded
+	case DeliveryRefused, DeliveryFailed, ReportParked:
+		return lookBad
+	default:
+		return lookIdle
+	}
+}
+
+func filterOptions(all string, values ...string) []Option {
+	opts := []Option{{"", all}}
+	for _, v := range values {
+		opts = append(opts, Option{v, v})
+	}
+	return opts
 }

@@ -105,3 +105,11 @@ type ToolVersion struct {
 	Path    string
 	Broken  string // why it cannot be used, "" when it can
 }
+
+// windowTitle names the window: the page first, because twenty tabs are narrow.
+func windowTitle(p Page) string {
+	if p.Title == "" {
+		return "Groundcrew"
+	}
+	return p.Title + " · Groundcrew"
+}

@@ -1,8 +1,6 @@
 package view
 
-import (
-	"groundcrew/runs"
-)
+import "groundcrew/runs"
 
 // RunsModel is the list of all runs.
 type RunsModel struct {
@@ -23,9 +21,8 @@ type RunModel struct {
 	Progress   string // of an apply, "4 of 9"
 
 	// Changes is the plan made readable, nil until planned or after it was cleaned up. All resources may be
-	// given: the page shows the first [MaxResources], or all with ShowAll.
+	// given: the page shows the first [MaxResources] and leads to changes.json for the rest.
 	Changes *runs.Changes
-	ShowAll bool
 	Logs    []PhaseLog // of the phases that have one
 
 	Confirm Act // its WhyNot stands beside the plan
@@ -43,13 +40,18 @@ type RunModel struct {
 	LiveURL   string   // address of the event stream, "" when the run has ended
 }
 
-// MaxResources is how many resources the run page shows.
-const MaxResources = 200
+// MaxResources is how many resources the run page shows; maxAttributes bounds the attributes of all of them
+// together, and maxPerResource those of one, so that the page stays light whatever the plan holds.
+const (
+	MaxResources   = 200
+	maxAttributes  = 400
+	maxPerResource = 60
+)
 
 // A PhaseLog is what a phase printed.
 type PhaseLog struct {
 	Phase     string // initializing, planning, applying, performing, destroying
-	Text      []byte // raw, with escape sequences; whole lines
+	Text      []byte // raw, with escape sequences; whole lines; at most about 64 kB, the end of the log
 	FirstLine int    // number of the first line of Text, from 1
 	Size      int64  // bytes of the whole log
 	CutBytes  int64  // bytes before Text that the page does not show

@@ -1,7 +1,10 @@
 package view
 
 import (
+	"strings"
 	"time"
+
+	"github.com/a-h/templ"
 
 	"groundcrew/runs"
 )
@@ -125,22 +128,22 @@ type StateOutput struct {
 // StackForm is a stack as the form holds it: text as typed, so that a refused form keeps its values. The
 // field names of the form are those in the comments.
 type StackForm struct {
-	Name        string // name
-	Description string // description
-	Project     string // project: path or numeric id
-	Branch      string // branch
-	ProjectRoot string // project_root
-	Globs       string // globs, one per line
-	Tool        string // tool
-	ToolVersion string // tool_version
-	Commands    runs.Commands
-	State       string // state
-	Autodeploy  bool   // autodeploy=on
-	Plan        string // plan: merge_result or head
-	Promotion   bool   // run_promotion=on
-	Protect     bool   // protect=on
-	Labels      string // labels, separated by commas
-	InstallHook bool   // install_hook=on
+	Name        string        // name
+	Description string        // description
+	Project     string        // project: path or numeric id
+	Branch      string        // branch
+	ProjectRoot string        // project_root
+	Globs       string        // globs, one per line
+	Tool        string        // tool
+	ToolVersion string        // tool_version
+	Commands    runs.Commands // command_init, command_plan, command_show, command_apply, command_destroy
+	State       string        // state
+	Autodeploy  bool          // autodeploy=on
+	Plan        string        // plan: merge_result or head
+	Promotion   bool          // run_promotion=on
+	Protect     bool          // protect=on
+	Labels      string        // labels, separated by commas
+	InstallHook bool          // install_hook=on
 }
 
 // NewStackForm is the form as it first appears.
@@ -169,4 +172,58 @@ type StackSettingsModel struct {
 	Delete      Act
 	DeleteError string // why the last try to delete was refused
 	StateKept   int    // versions of managed state the stack has
+}
+
+// branchAndRoot says where in its project a stack lives.
+func branchAndRoot(s runs.Stack) string {
+	if root := runs.CleanRoot(s.ProjectRoot); root != "" {
+		return s.Branch + " · " + root
+	}
+	return s.Branch
+}
+
+func labelOptions(labels []string) []Option {
+	opts := []Option{{"", "Every label"}}
+	for _, l := range labels {
+		opts = append(opts, Option{l, l})
+	}
+	return opts
+}
+
+// lastState is the run state a stack is shown with.
+func lastState(last *runs.Run) runs.State {
+	if last == nil {
+		return runs.None
+	}
+	return last.State
+}
+
+func stackTabs(h StackHead) []tab {
+	base := stackURL(h.Stack.Slug)
+	at := func(name, text string) tab {
+		return tab{Text: text, URL: base + "/" + name, Current: h.Tab == name}
+	}
+	first := tab{Text: "Runs", URL: base, Current: h.Tab == TabRuns}
+	mrs := at(TabMergeRequests, "Merge requests")
+	mrs.Count, mrs.Warn = h.OpenMRs, h.HeldForks > 0
+	return []tab{first, mrs, at(TabEnvironment, "Environment"), at(TabState, "State"), at(TabSettings, "Settings")}
+}
+
+// lockText says who locked a stack and why.
+func lockText(s runs.Stack) string {
+	text := "Locked by " + s.LockedBy
+	if s.LockNote != "" {
+		text += ": " + s.LockNote
+	}
+	return strings.TrimRight(text, ".") + ". Plans go on; nothing is applied until it is unlocked."
+}
+
+// codeInput keeps browsers from correcting what is not prose.
+var codeInput = templ.Attributes{"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+
+func valueHelp(v VariableForm) string {
+	if v.Editing && v.Secret {
+		return "The value now in use is not shown. What you type replaces it."
+	}
+	return ""
 }

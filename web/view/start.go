@@ -1,10 +1,6 @@
 package view
 
-import (
-	"time"
-
-	"groundcrew/runs"
-)
+import "groundcrew/runs"
 
 // StartModel is what needs a person now.
 type StartModel struct {
@@ -56,5 +52,30 @@ type RunRef struct {
 	State runs.State
 }
 
-// since is when the run came to where it is.
-func (r RunRow) since() time.Time { return r.Run.Entered() }
+// quiet reports whether nothing waits for a person.
+func (m StartModel) quiet() bool { return len(m.Waiting)+len(m.Failed)+len(m.Trouble) == 0 }
+
+func (m StartModel) needs() int { return len(m.Waiting) + len(m.Failed) + len(m.Trouble) }
+
+// A bar is one hour of the day's chart, in units of the view box (240 × 32).
+type bar struct {
+	X, Y, Height int
+	Text         string
+}
+
+// bars draws the day: the tallest hour fills the chart, an hour with any run is at least visible.
+func (d Day) bars() []bar {
+	top := 1
+	for _, n := range d.Hours {
+		top = max(top, n)
+	}
+	var out []bar
+	for i, n := range d.Hours {
+		h := 1
+		if n > 0 {
+			h = max(4, n*30/top)
+		}
+		out = append(out, bar{X: i * 10, Y: 32 - h, Height: h, Text: Count(n, "run", "runs")})
+	}
+	return out
+}

@@ -1,6 +1,12 @@
 package view
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"groundcrew/runs"
+)
 
 // SystemModel is the page about this server.
 type SystemModel struct {
@@ -53,4 +59,42 @@ type ErrorModel struct {
 	Do     string // what to do
 	// Back is where the person came from, "" for the start page.
 	Back string
+}
+
+func (m SystemModel) buildText() string {
+	var parts []string
+	if m.Commit != "" {
+		parts = append(parts, "commit "+runs.ShortSHA(m.Commit))
+	}
+	if m.GoVersion != "" {
+		parts = append(parts, m.GoVersion)
+	}
+	return strings.Join(parts, " · ")
+}
+
+// workersValue is the number of workers, or what was typed and refused.
+func (m SystemModel) workersValue() string {
+	if m.WorkersText != "" {
+		return m.WorkersText
+	}
+	return strconv.Itoa(m.Workers)
+}
+
+// do is what to do about an error when nobody said.
+func (m ErrorModel) do() string {
+	if m.Do != "" {
+		return m.Do
+	}
+	switch m.Status {
+	case 404:
+		return "Check the address, or find it in the lists."
+	case 403:
+		return "Ask an admin, or sign in as somebody who may."
+	case 409:
+		return "Load the page again to see how things stand now, then decide."
+	case 422:
+		return "Go back, mend what is named, and send it again."
+	default:
+		return "Try again. If it happens again, the server's log says more."
+	}
 }
