@@ -1,0 +1,239 @@
+package proc
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lingering is how long a pipe may stay open after all who held it are dead.
+const lingering = 2 * time.Second
+
+// A child is one running command: the sandbox process that becomes the command, leader of its own session.
+type child struct {
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when the leader has ended
+	copied chan struct{} // closed when all its output is in the log
+	out    *os.File      // where its output comes from
+	failed *os.File      // the sandbox's last words; empty once the command itself runs
+	heard  atomic.Int64  // when it last printed, in nanoseconds since base
+	base   time.Time
+}
+
+// start starts a command. It is on record in the progress file before the first of its instructions runs:
+// the sandbox waits for its configuration until then.
+func (s *shim) start(c Command) (*child, error) {
+	conf, err := json.Marshal(sandboxed{
+		Args: c.Args, Dir: s.spec.WorkDir, Env: s.spec.Env, Stdout: c.Stdout, Parent: os.Getpid(), Limits: s.spec.Limits,
+		Landlock: s.spec.Sandbox, ReadOnly: s.spec.ReadOnly, ReadWrite: s.spec.ReadWrite,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var ends pipes
+	defer ends.closeTheirs()
+	out, errOut := ends.fromChild()
+	failed, errFailed := ends.fromChild()
+	confIn, errConf := ends.toChild()
+	if err := errors.Join(errOut, errFailed, errConf); err != nil {
+		ends.closeOurs()
+		return nil, err
+	}
+	cmd := exec.Command("/proc/self/exe", "sandbox") // this very binary, also if the file was replaced by an upgrade
+	cmd.Env = []string{}
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = out.theirs, out.theirs
+	cmd.ExtraFiles = []*os.File{confIn.theirs, failed.theirs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		ends.closeOurs()
+		return nil, err
+	}
+	ch := &child{cmd: cmd, ended: make(chan struct{}), copied: make(chan struct{}), out: out.ours, failed: failed.ours, base: time.Now()}
+	id, err := identify(cmd.Process.Pid)
+	if err == nil {
+		err = appendStep(s.dir, step{c.Phase, c.Name, id})
+	}
+	if err != nil {
+		// Without its configuration the sandbox ends by itself.
+		ends.closeOurs()
+		return nil, errors.Join(err, cmd.Wait())
+	}
+	go func() {
+		// If the sandbox does not take all of it, it says why.
+		_, _ = confIn.ours.Write(conf)
+		_ = confIn.ours.Close()
+	}()
+	go ch.copyOutput(s)
+	go func() {
+		defer close(ch.ended)
+		_ = cmd.Wait() // the state is read from the Cmd
+	}()
+	return ch, nil
+}
+
+// copyOutput writes what the command prints to the log, without secrets, as it comes.
+func (c *child) copyOutput(s *shim) {
+	defer close(c.copied)
+	clean := s.secrets.Writer(s.log)
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := c.out.Read(buf)
+		if n > 0 {
+			c.heard.Store(int64(time.Since(c.base)))
+			_, _ = clean.Write(buf[:n]) // a logFile never fails
+		}
+		if err != nil {
+			break // the end, or the deadline set by finish
+		}
+	}
+	_ = clean.Close()
+}
+
+// await waits for the command's end, ending it when it must, and leaves nothing of it behind. A problem is
+// one that the exit code does not tell of, in the form of Result.Cause.
+func (s *shim) await(c *child) (exit int, problem string) {
+	s.attend(c)
+	err := killDescendants()
+	_ = c.out.SetReadDeadline(time.Now().Add(lingering))
+	<-c.copied
+	words, _ := io.ReadAll(c.failed)
+	_, _ = c.out.Close(), c.failed.Close()
+	exit = exitCode(c.cmd.ProcessState)
+	switch {
+	case len(words) > 0:
+		return exit, "start: " + string(words)
+	case err != nil:
+		return exit, "start: what it started is still there: " + err.Error()
+	default:
+		return exit, ""
+	}
+}
+
+// attend watches over the command until its leader has ended: the first reason to end it is asked of it
+// politely (SIGINT, which the tools take as "finish what you are doing"), then firmly, then by force.
+func (s *shim) attend(c *child) {
+	grace := s.spec.Limits.Grace
+	if grace <= 0 {
+		grace = defaultGrace
+	}
+	var firmly, byForce <-chan time.Time
+	asked, deadline, flood := s.asked, s.deadline, s.log.flood
+	quiet := newSilence(s.spec.Limits.Silence)
+	defer quiet.stop()
+	end := func(cause string) {
+		s.cause = cause
+		asked, deadline, flood = nil, nil, nil
+		quiet.stop()
+		c.signal(unix.SIGINT)
+		firmly, byForce = time.After(grace/2), time.After(grace)
+	}
+	for {
+		select {
+		case <-c.ended:
+			return
+		case <-asked:
+			end(CauseStopped)
+		case <-deadline:
+			end(CauseTimeout)
+		case <-flood:
+			end(CauseLogLimit)
+		case <-quiet.due:
+			if quiet.over(time.Since(c.base) - time.Duration(c.heard.Load())) {
+				end(CauseSilence)
+			}
+		case <-firmly:
+			c.signal(unix.SIGTERM)
+		case <-byForce:
+			c.signal(unix.SIGKILL)
+		}
+	}
+}
+
+// signal signals the command's whole group. It may be gone already.
+func (c *child) signal(sig syscall.Signal) { _ = unix.Kill(-c.cmd.Process.Pid, sig) }
+
+func (c *child) signaled() bool {
+	w, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && w.Signaled()
+}
+
+func exitCode(p *os.ProcessState) int {
+	if w, ok := p.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return p.ExitCode()
+}
+
+// A silence tells when the limit for silence may have been passed.
+type silence struct {
+	limit time.Duration
+	timer *time.Timer
+	due   <-chan time.Time // nil without a limit
+}
+
+func newSilence(limit time.Duration) *silence {
+	if limit <= 0 {
+		return &silence{}
+	}
+	t := time.NewTimer(limit)
+	return &silence{limit, t, t.C}
+}
+
+// over reports whether it has been quiet for the whole limit, and looks again later if not.
+func (s *silence) over(quiet time.Duration) bool {
+	if quiet >= s.limit {
+		return true
+	}
+	s.timer.Reset(s.limit - quiet)
+	return false
+}
+
+func (s *silence) stop() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.due = nil
+}
+
+// A pipe has an end for this process and one for the child.
+type pipe struct{ ours, theirs *os.File }
+
+// pipes are all pipes to one child, to be closed together.
+type pipes []pipe
+
+func (p *pipes) fromChild() (pipe, error) {
+	r, w, err := os.Pipe()
+	return p.add(pipe{ours: r, theirs: w}, err)
+}
+
+func (p *pipes) toChild() (pipe, error) {
+	r, w, err := os.Pipe()
+	return p.add(pipe{ours: w, theirs: r}, err)
+}
+
+func (p *pipes) add(one pipe, err error) (pipe, error) {
+	if err == nil {
+		*p = append(*p, one)
+	}
+	return one, err
+}
+
+func (p *pipes) closeTheirs() {
+	for _, one := range *p {
+		_ = one.theirs.Close()
+	}
+}
+
+func (p *pipes) closeOurs() {
+	for _, one := range *p {
+		_ = one.ours.Close()
+	}
+}

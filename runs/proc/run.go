@@ -1,0 +1,218 @@
+package proc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// pollEvery is how often the server looks at a job's folder: how late it may show that the next command began.
+const pollEvery = 100 * time.Millisecond
+
+// A Runner runs jobs, each in processes of its own. Several goroutines may use it at once, but two must not
+// run the same Dir.
+type Runner struct {
+	Exe string // path of this binary, which must dispatch "shim" and "sandbox" to Shim and Sandbox
+}
+
+// Run brings the job to its end and returns its result. What it does depends on what lies in j.Dir: a result
+// is returned as it is; a living shim is waited for; nothing there starts the job.
+//
+// When ctx is done Run returns its error and the job lives on; a later Run, also of another server, finds it
+// again. When j.Stop is closed the job is asked to end, durably, and Run still returns its result.
+//
+// Errors: ErrLost; ctx's; one from j.Spec; any other means that the job could not be started or looked after
+// and says why.
+func (r *Runner) Run(ctx context.Context, j Job) (Result, error) {
+	if err := os.MkdirAll(j.Dir, 0o700); err != nil {
+		return Result{}, err
+	}
+	w := watch{job: j, stop: j.Stop}
+	for {
+		var p process
+		started, err := readJSON(filepath.Join(j.Dir, shimFile), &p)
+		if err != nil {
+			return Result{}, err
+		}
+		if started && !p.alive() || exists(filepath.Join(j.Dir, resultFile)) {
+			return w.end()
+		}
+		var gone <-chan error
+		if started {
+			gone = attach(ctx, p)
+		} else if gone, err = r.start(j); err != nil {
+			return Result{}, err
+		}
+		if err := w.until(ctx, gone); err != nil {
+			return Result{}, err
+		}
+	}
+}
+
+// start starts a shim and hands it the specification. The channel gives an error if it ended without having
+// taken up the job; it is closed when it ended.
+func (r *Runner) start(j Job) (<-chan error, error) {
+	spec, err := j.Spec()
+	if err != nil {
+		return nil, err
+	}
+	in, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	errs, err := os.OpenFile(filepath.Join(j.Dir, errFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer errs.Close()
+	dir, err := filepath.Abs(j.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(r.Exe, "shim", dir)
+	cmd.Env = []string{}
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = errs, errs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("the shim could not be started: %w", err)
+	}
+	gone := make(chan error, 1)
+	go func() {
+		defer close(gone)
+		// If the shim does not take all of it, it ends, and says why.
+		_, _ = stdin.Write(in)
+		_ = stdin.Close()
+		err := cmd.Wait()
+		if cmd.ProcessState.ExitCode() == exitBusy {
+			time.Sleep(pollEvery) // the other shim is about to write shim.json
+			return
+		}
+		if err != nil && !exists(filepath.Join(dir, shimFile)) {
+			gone <- fmt.Errorf("the shim could not start the job: %w: %s", err, lastWords(filepath.Join(dir, errFile)))
+		}
+	}()
+	return gone, nil
+}
+
+// lastWords is the end of a shim's error output.
+func lastWords(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(b[max(0, len(b)-2000):]))
+}
+
+// attach waits for a shim that another server started.
+func attach(ctx context.Context, p process) <-chan error {
+	gone := make(chan error)
+	go func() {
+		defer close(gone)
+		tick := time.NewTicker(pollEvery)
+		defer tick.Stop()
+		for p.alive() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return gone
+}
+
+// A watch follows one job for one Run.
+type watch struct {
+	job  Job
+	stop <-chan struct{} // nil once the request has been passed on
+	told int             // how many commands Started was told of
+}
+
+// until waits for the shim to end, passing on what happens meanwhile.
+func (w *watch) until(ctx context.Context, gone <-chan error) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-gone:
+			if err == nil {
+				err = ctx.Err() // an attached watcher also ends with ctx
+			}
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.stop:
+			if err := requestStop(w.job.Dir); err != nil {
+				return fmt.Errorf("the job could not be asked to stop: %w", err)
+			}
+			w.stop = nil
+		case <-tick.C:
+			if err := w.tell(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// requestStop leaves the request where a shim that is just starting finds it, and wakes one that runs.
+func requestStop(dir string) error {
+	if err := writeDurable(filepath.Join(dir, stopFile), struct{}{}); err != nil {
+		return err
+	}
+	var p process
+	started, err := readJSON(filepath.Join(dir, shimFile), &p)
+	if err != nil || !started {
+		return err
+	}
+	return p.signal(syscall.SIGTERM)
+}
+
+// tell passes on which commands have been started since it was last called.
+func (w *watch) tell() error {
+	steps, err := readSteps(w.job.Dir)
+	if err != nil {
+		return err
+	}
+	for ; w.told < len(steps); w.told++ {
+		if w.job.Started != nil {
+			w.job.Started(steps[w.told].Phase, steps[w.told].Name)
+		}
+	}
+	return nil
+}
+
+// end returns the result of a shim that has ended. Without one it makes sure that nothing of the job runs
+// any more and says ErrLost.
+func (w *watch) end() (Result, error) {
+	if err := w.tell(); err != nil {
+		return Result{}, err
+	}
+	var res Result
+	if ok, err := readJSON(filepath.Join(w.job.Dir, resultFile), &res); ok || err != nil {
+		return res, err
+	}
+	steps, err := readSteps(w.job.Dir)
+	if err != nil {
+		return Result{}, err
+	}
+	var leaders []process
+	for _, s := range steps {
+		leaders = append(leaders, s.Proc)
+	}
+	if err := killSessions(leaders); err != nil {
+		return Result{}, errors.Join(errors.New("the job was cut off and what is left of it still runs"), err)
+	}
+	return Result{}, ErrLost
+}
