@@ -5,7 +5,7 @@ import (
 	"log/slog"
 )
 
-// A Secret is a value that must not be shown. It prints as [secret] in fmt (every verb), slog and JSON; package
+// A Secret is a value that must not be shown. It prints as [secret] in fmt, slog and JSON; package
 // store seals it before it reaches the disk, and [Secret.Reveal] is the only way to its text. Hold it in exported
 // fields: fmt asks no methods of unexported ones, so those would be printed as they are.
 type Secret string
@@ -18,7 +18,7 @@ func (s Secret) Reveal() string { return string(s) }
 // String hides the text from whoever asks for it as a [fmt.Stringer].
 func (s Secret) String() string { return hidden }
 
-// Format hides the text from every verb; without it %d and other wrong verbs would print it.
+// Format hides the text from every verb but %p, which go vet refuses; without it %d and other wrong verbs show it.
 func (s Secret) Format(f fmt.State, _ rune) {
 	_, _ = f.Write([]byte(hidden)) // fmt buffers: its writer cannot fail
 }
