@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -79,6 +80,11 @@ func New(o Options) (*Server, error) {
 	if _, err := exec.LookPath("git"); err != nil {
 		return nil, fmt.Errorf("sim: the simulated GitLab needs the git binary for its repositories; install git: %w", err)
 	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("sim: the folder of the repositories: %w", err)
+	}
+	o.Dir = dir
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("sim: make the folder of the repositories: %w", err)
 	}

@@ -102,11 +102,11 @@ type Note struct {
 
 // An Environment of a project.
 type Environment struct {
-	ID                             int64
-	Name, Slug, ExternalURL, Tier  string
-	State                          string // available or stopped
-	Description                    string
-	CreatedAt, UpdatedAt, LastUsed time.Time
+	ID                            int64
+	Name, Slug, ExternalURL, Tier string
+	State                         string // available or stopped
+	Description                   string
+	CreatedAt, UpdatedAt          time.Time
 }
 
 // A Deployment of an environment.
