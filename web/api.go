@@ -1,0 +1,135 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"groundcrew/runs"
+)
+
+// How many items a page of a list has, unless asked otherwise, and at most.
+const (
+	defaultLimit = 50
+	maxLimit     = 200
+)
+
+// A list is one page of a list; NextCursor is "" on the last one.
+type list[T any] struct {
+	Items      []T    `json:"items"`
+	NextCursor string `json:"next_cursor"`
+}
+
+// listed answers a page; no items are [], never null.
+func listed[T any](c *request, items []T, next string) error {
+	if items == nil {
+		items = []T{}
+	}
+	return c.JSON(http.StatusOK, list[T]{items, next})
+}
+
+// created answers a new thing and where it is.
+func created(c *request, location string, v any) error {
+	c.Response().Header().Set("Location", location)
+	return c.JSON(http.StatusCreated, v)
+}
+
+// window reads the part of a list that is asked for.
+func window(c *request) (cursor string, limit int, err error) {
+	limit = defaultLimit
+	if text := c.QueryParam("limit"); text != "" {
+		limit, err = strconv.Atoi(text)
+		if err != nil || limit < 1 || limit > maxLimit {
+			return "", 0, runs.Invalidf("limit", "“%s” is no number of items. Use 1 to %d.", text, maxLimit)
+		}
+	}
+	return c.QueryParam("cursor"), limit, nil
+}
+
+// decode reads the JSON body into v. A field that v does not have is an error that names it, so that a
+// misspelt setting is never silently lost. An empty body leaves v as it is.
+func decode(c *request, v any) error {
+	d := json.NewDecoder(c.Request().Body)
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err != nil {
+		return jsonError(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return runs.Invalidf("", "The body holds more than one JSON value.")
+	}
+	return nil
+}
+
+func jsonError(err error) error {
+	var wrong *json.UnmarshalTypeError
+	var big *http.MaxBytesError
+	var own *runs.Error
+	switch {
+	case errors.As(err, &big), errors.As(err, &own):
+		return err
+	case errors.As(err, &wrong):
+		return runs.Invalidf(wrong.Field, "“%s” cannot be a %s.", wrong.Field, wrong.Value)
+	}
+	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		field = strings.Trim(field, `"`)
+		return runs.Invalidf(field, "There is no field “%s” here. /api/v1/openapi.json lists those there are.", field)
+	}
+	var at *time.ParseError
+	if errors.As(err, &at) {
+		return runs.Invalidf("", "“%s” is no time. Use RFC 3339, like 2027-01-31T12:00:00Z.", at.Value)
+	}
+	return runs.Invalidf("", "The body is not JSON: %s.", err)
+}
+
+// A projectRef is a GitLab project by path ("infra/network") or numeric id (42 or "42").
+type projectRef string
+
+// UnmarshalJSON takes both forms.
+func (p *projectRef) UnmarshalJSON(raw []byte) error {
+	var n json.Number
+	if err := json.Unmarshal(raw, &n); err == nil {
+		*p = projectRef(n.String())
+		return nil
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return runs.Invalidf("project", "Give the project's path or its numeric id.")
+	}
+	*p = projectRef(text)
+	return nil
+}
+
+// at gives a time in UTC, nil for none.
+func at(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// orNil gives nil for an empty text.
+func orNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// number reads a number from the path.
+func number(c *request, name string) (int64, error) {
+	n, err := strconv.ParseInt(c.Param(name), 10, 64)
+	if err != nil || n < 1 {
+		return 0, runs.NotFoundf("There is no %s.", fmt.Sprintf("%s %q", name, c.Param(name)))
+	}
+	return n, nil
+}

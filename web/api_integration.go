@@ -1,0 +1,231 @@
+package web
+
+import (
+	"net/http"
+	"time"
+
+	"groundcrew/runs"
+	"groundcrew/runs/engine"
+	"groundcrew/store"
+)
+
+// An integrationJSON is the integration as the API answers it. The token is never part of it, the webhook secret
+// only for admins.
+type integrationJSON struct {
+	APIURL       string      `json:"api_url"`
+	ExternalURL  string      `json:"external_url"`
+	CAPEM        string      `json:"ca_pem"`
+	StatusPrefix string      `json:"status_prefix"`
+	Aggregate    bool        `json:"aggregate"`
+	Linked       bool        `json:"linked"`
+	Webhook      webhookJSON `json:"webhook"`
+	Token        tokenJSON   `json:"token"`
+}
+
+type webhookJSON struct {
+	Endpoint string  `json:"endpoint"`
+	Secret   *string `json:"secret"`
+	// OldSecretUntil is how long the secret before a rotation stays valid.
+	OldSecretUntil *time.Time `json:"old_secret_until"`
+}
+
+type tokenJSON struct {
+	Name      string     `json:"name"`
+	Username  string     `json:"username"`
+	Scopes    []string   `json:"scopes"`
+	ExpiresAt *time.Time `json:"expires_at"`
+	Active    bool       `json:"active"`
+	CheckedAt *time.Time `json:"checked_at"`
+	Trouble   string     `json:"trouble"`
+}
+
+func (s *Server) integrationJSON(in store.Integration, who actor) integrationJSON {
+	j := integrationJSON{
+		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Linked: in.Linked,
+		Webhook: webhookJSON{Endpoint: s.eng.WebhookURL()},
+		Token: tokenJSON{
+			Name: in.Health.Name, Username: in.Health.Username, Scopes: orEmpty(in.Health.Scopes),
+			Active: in.Health.Active, CheckedAt: at(in.Health.CheckedAt), Trouble: in.Health.Trouble,
+		},
+	}
+	if in.Health.ExpiresAt != nil {
+		j.Token.ExpiresAt = at(*in.Health.ExpiresAt)
+	}
+	if in.OldSecret != "" && time.Now().Before(in.OldSecretUntil) {
+		j.Webhook.OldSecretUntil = at(in.OldSecretUntil)
+	}
+	if who.has(store.Admin) {
+		j.Webhook.Secret = orNil(in.Secret.Reveal())
+	}
+	return j
+}
+
+var errNoIntegration = runs.NotFoundf("No GitLab is set up. Set it up with PUT /api/v1/integration or under Settings › VCS providers.")
+
+func (s *Server) apiIntegration(c *request) error { return s.answerIntegration(c, http.StatusOK) }
+
+func (s *Server) answerIntegration(c *request, status int) error {
+	in, linked, err := s.integration()
+	if err != nil {
+		return err
+	}
+	if !linked {
+		return errNoIntegration
+	}
+	return c.JSON(status, s.integrationJSON(in, c.who))
+}
+
+// An integrationInput sets up or changes the integration. Fields that are not given keep what they are.
+type integrationInput struct {
+	APIURL       *string      `json:"api_url"`
+	ExternalURL  *string      `json:"external_url"`
+	Token        *runs.Secret `json:"token"`
+	CAPEM        *string      `json:"ca_pem"`
+	StatusPrefix *string      `json:"status_prefix"`
+	Aggregate    bool         `json:"aggregate"`
+}
+
+var errAggregate = runs.Invalidf("aggregate", "Aggregated statuses are not available in this version. Leave aggregate off.")
+
+func (s *Server) apiPutIntegration(c *request) error {
+	var body integrationInput
+	if err := decode(c, &body); err != nil {
+		return err
+	}
+	if body.Aggregate {
+		return errAggregate
+	}
+	in, linked, err := s.integration()
+	if err != nil {
+		return err
+	}
+	l := engine.Link{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CA: in.CA, StatusPrefix: in.StatusPrefix}
+	give(&l.APIURL, body.APIURL)
+	give(&l.ExternalURL, body.ExternalURL)
+	give(&l.CA, body.CAPEM)
+	give(&l.StatusPrefix, body.StatusPrefix)
+	give(&l.Token, body.Token)
+	if _, err := s.eng.SaveIntegration(c.Request().Context(), l, c.who.Name); err != nil {
+		return err
+	}
+	if !linked {
+		c.Response().Header().Set("Location", "/api/v1/integration")
+		return s.answerIntegration(c, http.StatusCreated)
+	}
+	return s.answerIntegration(c, http.StatusOK)
+}
+
+func (s *Server) apiUnlink(c *request) error {
+	if err := s.linkedOr404(); err != nil {
+		return err
+	}
+	if err := s.eng.Unlink(c.who.Name); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+func (s *Server) linkedOr404() error {
+	_, linked, err := s.integration()
+	if err == nil && !linked {
+		err = errNoIntegration
+	}
+	return err
+}
+
+// A testJSON is the result of a test of the integration.
+type testJSON struct {
+	OK     bool           `json:"ok"`
+	Checks []engine.Check `json:"checks"`
+}
+
+func (s *Server) apiTestIntegration(c *request) error {
+	if err := s.linkedOr404(); err != nil {
+		return err
+	}
+	checks, err := s.eng.TestIntegration(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, testJSON{OK: allGood(checks), Checks: checks})
+}
+
+func allGood(checks []engine.Check) bool {
+	for _, ch := range checks {
+		if !ch.OK {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Server) apiRotateSecret(c *request) error {
+	if err := s.eng.RotateSecret(c.who.Name); err != nil {
+		return err
+	}
+	return s.answerIntegration(c, http.StatusOK)
+}
+
+// A projectJSON is a GitLab project that stacks use.
+type projectJSON struct {
+	ID            int64    `json:"id"`
+	Path          string   `json:"path"`
+	DefaultBranch string   `json:"default_branch"`
+	WebURL        string   `json:"web_url"`
+	Stacks        []string `json:"stacks"`
+	Hook          hookJSON `json:"hook"`
+}
+
+type hookJSON struct {
+	State          string     `json:"state"`
+	Detail         string     `json:"detail"`
+	LastDeliveryAt *time.Time `json:"last_delivery_at"`
+}
+
+// A projectHookJSON is a project's hook after it was installed.
+type projectHookJSON struct {
+	ID   int64    `json:"id"`
+	Hook hookJSON `json:"hook"`
+}
+
+func hookOut(h engine.Hook) hookJSON { return hookJSON{h.State, h.Detail, at(h.LastDelivery)} }
+
+func (s *Server) apiProjects(c *request) error {
+	list, err := s.eng.Projects(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	var items []projectJSON
+	for _, p := range list {
+		items = append(items, projectJSON{p.ID, p.Path, p.DefaultBranch, p.WebURL, orEmpty(p.Stacks), hookOut(p.Hook)})
+	}
+	return listed(c, items, "")
+}
+
+func (s *Server) apiInstallHook(c *request) error {
+	id, err := number(c, "project")
+	if err != nil {
+		return err
+	}
+	h, err := s.eng.InstallHook(c.Request().Context(), id, c.who.Name)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, projectHookJSON{id, hookOut(h)})
+}
+
+func (s *Server) apiTestHook(c *request) error {
+	id, err := number(c, "project")
+	if err != nil {
+		return err
+	}
+	if err := s.eng.TestHook(c.Request().Context(), id); err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, okJSON{true})
+}
+
+// An okJSON says that something was done that has no other answer.
+type okJSON struct {
+	OK bool `json:"ok"`
+}

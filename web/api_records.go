@@ -1,0 +1,212 @@
+package web
+
+import (
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"time"
+
+	"groundcrew/runs"
+	"groundcrew/store"
+)
+
+// A deliveryJSON is a webhook delivery.
+type deliveryJSON struct {
+	ID         string    `json:"id"`
+	Event      string    `json:"event"`
+	Project    string    `json:"project"`
+	ReceivedAt time.Time `json:"received_at"`
+	State      string    `json:"state"`
+	Verdict    string    `json:"verdict"`
+	Runs       []string  `json:"runs"`
+}
+
+func deliveryOut(d store.Delivery) deliveryJSON {
+	return deliveryJSON{d.ID, d.Event, d.Project, d.ReceivedAt.UTC(), d.State, d.Verdict, orEmpty(d.Runs)}
+}
+
+var deliveryStates = []string{store.DeliveryWaiting, store.DeliveryDone, store.DeliveryFailed, store.DeliveryRefused}
+
+// oneOf reads a query parameter that must be "" or one of the words.
+func oneOf(c *request, name string, words []string) (string, error) {
+	v := c.QueryParam(name)
+	if v != "" && !slices.Contains(words, v) {
+		return "", runs.Invalidf(name, "“%s” is no %s here. Use one of %v.", v, name, words)
+	}
+	return v, nil
+}
+
+func (s *Server) apiDeliveries(c *request) error {
+	cursor, limit, err := window(c)
+	if err != nil {
+		return err
+	}
+	state, err := oneOf(c, "state", deliveryStates)
+	if err != nil {
+		return err
+	}
+	var items []deliveryJSON
+	var next string
+	err = s.st.View(func(tx *store.Tx) error {
+		page, n, err := tx.Deliveries(state, cursor, limit)
+		for _, d := range page {
+			items = append(items, deliveryOut(d))
+		}
+		next = n
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return listed(c, items, next)
+}
+
+func (s *Server) apiReplay(c *request) error {
+	if err := s.eng.Replay(c.Param("id"), c.who.Name); err != nil {
+		return err
+	}
+	var d store.Delivery
+	err := s.st.View(func(tx *store.Tx) (err error) {
+		d, err = tx.Delivery(c.Param("id"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, deliveryOut(d))
+}
+
+// A reportJSON is something GitLab must be told. Its id stands for its target in addresses.
+type reportJSON struct {
+	ID            string     `json:"id"`
+	Kind          string     `json:"kind"`
+	Target        string     `json:"target"`
+	Stack         string     `json:"stack"`
+	Run           *string    `json:"run"`
+	State         string     `json:"state"`
+	Attempts      int        `json:"attempts"`
+	NextAttemptAt *time.Time `json:"next_attempt_at"`
+	LastError     string     `json:"last_error"`
+}
+
+// reportID makes a target, which has slashes, one part of an address.
+func reportID(target string) string { return base64.RawURLEncoding.EncodeToString([]byte(target)) }
+
+func reportOut(r store.Report) reportJSON {
+	return reportJSON{reportID(r.Target), r.Kind, r.Target, r.Stack, orNil(r.Run), r.State, r.Attempts, at(r.NextAttempt), r.LastError}
+}
+
+var reportStates = []string{store.ReportWaiting, store.ReportDelivered, store.ReportParked}
+
+func (s *Server) apiReports(c *request) error {
+	cursor, limit, err := window(c)
+	if err != nil {
+		return err
+	}
+	state, err := oneOf(c, "state", reportStates)
+	if err != nil {
+		return err
+	}
+	var items []reportJSON
+	var next string
+	err = s.st.View(func(tx *store.Tx) error {
+		page, n, err := tx.Reports(state, cursor, limit)
+		for _, r := range page {
+			items = append(items, reportOut(r))
+		}
+		next = n
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return listed(c, items, next)
+}
+
+func (s *Server) apiRetryReport(c *request) error {
+	target, err := base64.RawURLEncoding.DecodeString(c.Param("id"))
+	if err != nil {
+		return runs.NotFoundf("There is no report %q.", c.Param("id"))
+	}
+	r, err := s.retryReport(string(target), c.who.Name)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, reportOut(r))
+}
+
+// retryReport lets a report try again at once.
+func (s *Server) retryReport(target, by string) (r store.Report, err error) {
+	err = s.st.Update(func(tx *store.Tx) (err error) {
+		if r, err = tx.RetryReport(target); err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{By: by, Action: "report.retry", Target: target, Stack: r.Stack})
+	})
+	return r, err
+}
+
+// An inboxJSON is something that waits for a person.
+type inboxJSON struct {
+	Kind   string `json:"kind"` // waiting, failed, trouble
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Stack  string `json:"stack"`
+	Run    string `json:"run"`
+	URL    string `json:"url"`
+}
+
+func (s *Server) apiInbox(c *request) error {
+	var n needs
+	err := s.st.View(func(tx *store.Tx) (err error) {
+		n, err = findNeeds(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var items []inboxJSON
+	add := func(kind string, list []runs.Run) {
+		for _, r := range list {
+			items = append(items, inboxJSON{kind, r.Commit.Title, r.Reason, r.Stack, r.ID, s.o.ExternalURL + "/runs/" + r.ID})
+		}
+	}
+	add("waiting", n.waiting)
+	add("failed", n.failed)
+	for _, t := range n.trouble {
+		items = append(items, inboxJSON{Kind: "trouble", Title: t.Title, Detail: t.Detail, URL: s.o.ExternalURL + t.LinkURL})
+	}
+	return listed(c, items, "")
+}
+
+// An auditJSON says who did what.
+type auditJSON struct {
+	ID     string    `json:"id"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Action string    `json:"action"`
+	Target string    `json:"target"`
+	Stack  string    `json:"stack"`
+	Note   string    `json:"note"`
+}
+
+func (s *Server) apiAudit(c *request) error {
+	cursor, limit, err := window(c)
+	if err != nil {
+		return err
+	}
+	var page []store.AuditEntry
+	var next string
+	err = s.st.View(func(tx *store.Tx) (err error) {
+		page, next, err = tx.AuditLog(cursor, limit)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var items []auditJSON
+	for _, e := range page {
+		items = append(items, auditJSON{e.ID, e.At.UTC(), e.By, e.Action, e.Target, e.Stack, e.Note})
+	}
+	return listed(c, items, next)
+}

@@ -1,0 +1,152 @@
+package web
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/web/view"
+)
+
+// A problem is an error as scripts see it (RFC 9457).
+type problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Field     string `json:"field,omitempty"` // the JSON field at fault
+	RequestID string `json:"request_id"`
+}
+
+// errUnauthorized is answered to a request that needs somebody and names nobody.
+var errUnauthorized = errors.New("unauthorized")
+
+// statusOf maps every error to its HTTP status. It is the only place that does.
+func statusOf(err error) int {
+	var he *echo.HTTPError
+	var big *http.MaxBytesError
+	switch {
+	case errors.Is(err, errUnauthorized):
+		return http.StatusUnauthorized
+	case errors.Is(err, runs.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, runs.ErrConflict):
+		return http.StatusConflict
+	case errors.Is(err, runs.ErrInvalid):
+		return http.StatusUnprocessableEntity
+	case errors.Is(err, runs.ErrForbidden):
+		return http.StatusForbidden
+	case errors.As(err, &big):
+		return http.StatusRequestEntityTooLarge
+	case errors.As(err, &he):
+		return he.Code
+	case gitlab.KindOf(err) != "":
+		return http.StatusBadGateway
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// messageOf is what may be shown of an error: the text of our own four kinds and of a refusal by GitLab, and
+// for anything else a sentence that says nothing of the inside.
+func messageOf(err error, status int) string {
+	var own *runs.Error
+	var refused *gitlab.Error
+	switch {
+	case errors.As(err, &own):
+		return own.Message
+	case errors.As(err, &refused):
+		return refused.Error()
+	}
+	switch status {
+	case http.StatusUnauthorized:
+		return "Sign in, or send a valid API key as “Authorization: Bearer …”."
+	case http.StatusNotFound:
+		return "There is nothing at this address."
+	case http.StatusMethodNotAllowed:
+		return "This address does not take that method."
+	case http.StatusRequestEntityTooLarge:
+		return "The request is too large."
+	case http.StatusInternalServerError:
+		return "Something failed inside Groundcrew. The server's log says what, under the request's id."
+	default:
+		return "The request could not be understood."
+	}
+}
+
+// fail answers a request with its error: a page for people, a problem document for scripts.
+func (s *Server) fail(err error, c echo.Context) {
+	status := statusOf(err)
+	if status == http.StatusInternalServerError {
+		s.log.Error("request failed", "method", c.Request().Method, "path", c.Request().URL.Path,
+			"id", c.Response().Header().Get(echo.HeaderXRequestID), "error", err)
+	}
+	if c.Response().Committed {
+		return // part of the answer is out: nothing can be mended
+	}
+	var werr error
+	if forScripts(c.Request()) {
+		werr = s.failScript(c, status, err)
+	} else {
+		werr = s.failPage(c, status, err)
+	}
+	if werr != nil {
+		s.log.Warn("the answer to a failed request could not be written", "error", werr)
+	}
+}
+
+func forScripts(r *http.Request) bool {
+	p := r.URL.Path
+	return strings.HasPrefix(p, "/api/") || strings.HasPrefix(p, "/webhooks/") || strings.HasPrefix(p, "/ui/") ||
+		strings.Contains(r.Header.Get("Accept"), "application/json")
+}
+
+func (s *Server) failScript(c echo.Context, status int, err error) error {
+	p := problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: messageOf(err, status),
+		RequestID: c.Response().Header().Get(echo.HeaderXRequestID),
+	}
+	var own *runs.Error
+	if errors.As(err, &own) {
+		p.Field = own.Field
+	}
+	if status == http.StatusUnauthorized {
+		c.Response().Header().Set("WWW-Authenticate", `Bearer realm="groundcrew"`)
+	}
+	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
+	return c.JSON(status, p)
+}
+
+func (s *Server) failPage(c echo.Context, status int, err error) error {
+	if status == http.StatusUnauthorized {
+		return c.Redirect(http.StatusSeeOther, "/login?next="+url.QueryEscape(wanted(c.Request())))
+	}
+	m := view.ErrorModel{Status: status, What: whatOf(status), Why: messageOf(err, status), Back: localReferer(c.Request())}
+	if status == http.StatusInternalServerError {
+		m.Do = "Tell an admin the request's id: " + c.Response().Header().Get(echo.HeaderXRequestID)
+	}
+	who, _ := c.Get(whoKey).(actor)
+	p, perr := s.page(&request{Context: c, who: who}, m.What, "")
+	if perr != nil { // the store cannot be read: a page without its frame is better than none
+		s.log.Error("the frame of an error page failed", "error", perr)
+	}
+	return render(c, status, view.ErrorPage(p, m))
+}
+
+func whatOf(status int) string {
+	return cmp.Or(map[int]string{
+		http.StatusForbidden:             "Not allowed",
+		http.StatusNotFound:              "Not found",
+		http.StatusConflict:              "That is not possible now",
+		http.StatusUnprocessableEntity:   "Something is not right with that",
+		http.StatusRequestEntityTooLarge: "Too large",
+		http.StatusBadGateway:            "GitLab did not do that",
+		http.StatusInternalServerError:   "Something failed",
+	}[status], http.StatusText(status))
+}

@@ -1,0 +1,250 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"groundcrew/runs"
+)
+
+// The rhythm of a stream. Log files are looked at only while somebody watches.
+const (
+	logPoll     = 150 * time.Millisecond
+	heartbeat   = 15 * time.Second
+	streamLife  = 30 * time.Minute // then the reader reconnects, and its rights are asked again
+	writeWithin = 20 * time.Second
+	pieceBytes  = 64 << 10 // of a log in one event
+)
+
+// A place is how far a reader got: so many transitions, and so many bytes of each phase's log. It is the id of
+// every event, so that a reader that lost the connection goes on exactly where it was.
+type place struct {
+	transitions int
+	offsets     map[runs.State]int64
+	lines       map[runs.State]int // lines before the offset; only the page counts them
+}
+
+func newPlace() place {
+	return place{offsets: map[runs.State]int64{}, lines: map[runs.State]int{}}
+}
+
+// String is the form that stands in ids: "3.planning-4711-80".
+func (p place) String() string {
+	var b strings.Builder
+	fmt.Fprint(&b, p.transitions)
+	for _, ph := range logPhases {
+		if p.offsets[ph] > 0 {
+			fmt.Fprintf(&b, ".%s-%d-%d", ph, p.offsets[ph], p.lines[ph])
+		}
+	}
+	return b.String()
+}
+
+// readPlace reads an id. One that is not ours is the beginning.
+func readPlace(id string) place {
+	p := newPlace()
+	head, rest, _ := strings.Cut(id, ".")
+	n, err := strconv.Atoi(head)
+	if err != nil || n < 0 {
+		return newPlace()
+	}
+	p.transitions = n
+	for part := range strings.SplitSeq(rest, ".") {
+		f := strings.Split(part, "-")
+		if len(f) != 3 {
+			continue
+		}
+		off, err1 := strconv.ParseInt(f[1], 10, 64)
+		lines, err2 := strconv.Atoi(f[2])
+		if err1 == nil && err2 == nil && off >= 0 && lines >= 0 {
+			p.offsets[runs.State(f[0])], p.lines[runs.State(f[0])] = off, lines
+		}
+	}
+	return p
+}
+
+// A stream writes server-sent events.
+type stream struct {
+	c   *request
+	ctl *http.ResponseController
+}
+
+func openStream(c *request) *stream {
+	h := c.Response().Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	c.Response().WriteHeader(http.StatusOK)
+	return &stream{c, http.NewResponseController(c.Response())}
+}
+
+// send writes one event. An error means that the reader is gone.
+func (st *stream) send(event, id string, data any) error {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	return st.write(fmt.Sprintf("event: %s\nid: %s\ndata: %s\n\n", event, id, raw))
+}
+
+func (st *stream) write(text string) error {
+	err := st.ctl.SetWriteDeadline(time.Now().Add(writeWithin))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if _, err := io.WriteString(st.c.Response(), text); err != nil {
+		return err
+	}
+	return st.ctl.Flush()
+}
+
+// follow calls look until it reports the end, whenever something changed and at the rhythm of the logs.
+func (s *Server) follow(st *stream, look func() (end bool, err error)) error {
+	changed, stop := s.hub.watch()
+	defer stop()
+	poll, beat, life := time.NewTicker(logPoll), time.NewTicker(heartbeat), time.NewTimer(streamLife)
+	defer poll.Stop()
+	defer beat.Stop()
+	defer life.Stop()
+	for {
+		end, err := look()
+		if err != nil || end {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-poll.C:
+		case <-beat.C:
+			if err := st.write(": still here\n\n"); err != nil {
+				return nil // the reader left
+			}
+		case <-life.C:
+			return nil
+		case <-s.done:
+			return nil
+		case <-st.c.Request().Context().Done():
+			return nil
+		}
+	}
+}
+
+// A stateEvent is a step of the run's life.
+type stateEvent struct {
+	transitionJSON
+	Reason string `json:"reason"`
+}
+
+// A logEvent is a piece of a phase's log.
+type logEvent struct {
+	Phase  runs.State `json:"phase"`
+	Offset int64      `json:"offset"` // of the first byte of Text in the log
+	Text   string     `json:"text"`
+}
+
+// apiEvents streams the steps and logs of a run to scripts: events "state" and "log", and "end" when nothing
+// can follow.
+func (s *Server) apiEvents(c *request) error {
+	if _, err := s.run(c.Param("id")); err != nil {
+		return err
+	}
+	p := readPlace(c.Request().Header.Get("Last-Event-ID"))
+	st := openStream(c)
+	return s.follow(st, func() (bool, error) {
+		r, err := s.run(c.Param("id"))
+		if err != nil {
+			return false, err
+		}
+		err = s.readLogs(r, &p, func(phase runs.State, offset int64, text []byte, _ int) error {
+			return st.send("log", p.String(), logEvent{phase, offset, string(text)})
+		})
+		for _, t := range r.Transitions[min(p.transitions, len(r.Transitions)):] {
+			if err != nil {
+				break
+			}
+			p.transitions++
+			reason := ""
+			if p.transitions == len(r.Transitions) {
+				reason = r.Reason
+			}
+			err = st.send("state", p.String(), stateEvent{transitionOut(t), reason})
+		}
+		if err == nil && r.State.Terminal() {
+			err = st.send("end", p.String(), struct{}{})
+		}
+		return r.State.Terminal(), err
+	})
+}
+
+// readLogs hands on what the run's logs have beyond the place, piece by piece, and moves the place along.
+// A run that has ended hands on everything; one at work only whole lines, unless a line is very long.
+func (s *Server) readLogs(r runs.Run, p *place, piece func(phase runs.State, offset int64, text []byte, line int) error) error {
+	for _, phase := range logPhases {
+		for {
+			text, err := readPiece(s.eng.LogFile(r.ID, phase), p.offsets[phase], r.State.Terminal())
+			if err != nil {
+				return err
+			}
+			if len(text) == 0 {
+				break
+			}
+			offset, line := p.offsets[phase], p.lines[phase]
+			p.offsets[phase] += int64(len(text))
+			p.lines[phase] += bytes.Count(text, []byte("\n"))
+			if err := piece(phase, offset, text, line+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readPiece reads the next piece of a log; nothing when there is none yet.
+func readPiece(path string, offset int64, ended bool) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	buf := make([]byte, pieceBytes)
+	n, err := f.ReadAt(buf, offset)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	buf = buf[:n]
+	if i := bytes.LastIndexByte(buf, '\n'); i >= 0 {
+		return buf[:i+1], nil
+	}
+	switch {
+	case n == pieceBytes:
+		return wholeRunes(buf), nil
+	case ended:
+		return buf, nil
+	default:
+		return nil, nil
+	}
+}
+
+// wholeRunes drops the beginning of a character at the end.
+func wholeRunes(b []byte) []byte {
+	for i := len(b) - 1; i >= max(0, len(b)-utf8.UTFMax); i-- {
+		if utf8.RuneStart(b[i]) {
+			if !utf8.FullRune(b[i:]) {
+				return b[:i]
+			}
+			break
+		}
+	}
+	return b
+}

@@ -1,0 +1,243 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"groundcrew/runs"
+	"groundcrew/store"
+	"groundcrew/web/view"
+)
+
+const (
+	sessionCookie = "groundcrew_session"
+	sessionLife   = 14 * 24 * time.Hour
+)
+
+func (s *Server) getLogin(c *request) error {
+	next := localPath(c.QueryParam("next"))
+	if c.who.Role != "" {
+		return c.Redirect(http.StatusSeeOther, next)
+	}
+	m := view.LoginModel{Next: next}
+	var err error
+	if m.Error, err = s.noUsersYet(); err != nil {
+		return err
+	}
+	return s.loginPage(c, http.StatusOK, m)
+}
+
+// noUsersYet says what to do when nobody can sign in, "" when somebody can.
+func (s *Server) noUsersYet() (string, error) {
+	var users []store.User
+	err := s.st.View(func(tx *store.Tx) (err error) {
+		users, err = tx.Users()
+		return err
+	})
+	if err != nil || len(users) > 0 {
+		return "", err
+	}
+	return "There is no account yet. Open the set-up link that the server printed when it started.", nil
+}
+
+func (s *Server) loginPage(c *request, status int, m view.LoginModel) error {
+	return render(c, status, view.LoginPage(view.Page{Title: "Sign in", Now: time.Now().UTC(), Version: s.o.Version}, m))
+}
+
+func (s *Server) postLogin(c *request) error {
+	name, password := c.FormValue("username"), c.FormValue("password")
+	m := view.LoginModel{Username: name, Next: localPath(c.FormValue("next"))}
+	if len(name) > 200 || len(password) > maxPassword {
+		m.Username, m.Error = "", "The user name or the password is wrong."
+		return s.loginPage(c, http.StatusUnprocessableEntity, m)
+	}
+	if !s.logins.allow(name, c.RealIP()) {
+		m.Error = "Too many tries. Wait a minute, then try again."
+		c.Response().Header().Set("Retry-After", "60")
+		return s.loginPage(c, http.StatusTooManyRequests, m)
+	}
+	u, ok, err := s.signIn(c, name, password)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		s.log.Warn("sign-in refused", "user", name, "address", c.RealIP())
+		m.Error = "The user name or the password is wrong."
+		return s.loginPage(c, http.StatusUnprocessableEntity, m)
+	}
+	if err := s.openSession(c, u); err != nil {
+		return err
+	}
+	return c.Redirect(http.StatusSeeOther, m.Next)
+}
+
+// signIn checks a name and password. It does the same work whether the name exists or not.
+func (s *Server) signIn(c *request, name, password string) (u store.User, ok bool, err error) {
+	err = s.st.View(func(tx *store.Tx) (err error) {
+		u, ok, err = tx.UserByName(name)
+		return err
+	})
+	if err != nil {
+		return u, false, err
+	}
+	phc := nobodysHash
+	if ok && u.PasswordHash != "" {
+		phc = u.PasswordHash
+	}
+	match, err := s.checkPassword(c.Request().Context(), phc, password)
+	return u, ok && match, err
+}
+
+// openSession signs a person's browser in.
+func (s *Server) openSession(c *request, u store.User) error {
+	var token string
+	err := s.st.Update(func(tx *store.Tx) (err error) {
+		token, err = s.addSession(tx, c, u)
+		return err
+	})
+	if err == nil {
+		s.setSession(c, token, int(sessionLife.Seconds()))
+	}
+	return err
+}
+
+// addSession writes the rows of a sign-in.
+func (s *Server) addSession(tx *store.Tx, c *request, u store.User) (string, error) {
+	u.LastSeen = tx.Now()
+	if _, err := tx.PutUser(u); err != nil {
+		return "", err
+	}
+	if err := tx.Audit(store.AuditEntry{By: u.Name, Action: "user.sign_in", Target: u.Name, Note: c.RealIP()}); err != nil {
+		return "", err
+	}
+	agent := c.Request().UserAgent()
+	return tx.AddSession(store.Session{
+		User: u.ID, ExpiresAt: tx.Now().Add(sessionLife), Agent: agent[:min(200, len(agent))], Address: c.RealIP(),
+	})
+}
+
+func (s *Server) setSession(c *request, token string, maxAge int) {
+	c.SetCookie(&http.Cookie{
+		Name: sessionCookie, Value: token, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, Secure: s.o.Secure, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+func (s *Server) postLogout(c *request) error {
+	if err := s.st.Update(func(tx *store.Tx) error { return tx.EndSession(c.who.Session) }); err != nil {
+		return err
+	}
+	s.setSession(c, "", -1)
+	return c.Redirect(http.StatusSeeOther, "/login")
+}
+
+// errSetupLink is answered to a set-up link that is not the present one.
+var errSetupLink = runs.Forbiddenf("This set-up link is not valid. It works once; a restart of the server prints a new one while there is no account.")
+
+func (s *Server) getSetup(c *request) error {
+	m := view.SetupModel{Token: c.QueryParam("token"), Name: "admin"}
+	if err := s.st.View(func(tx *store.Tx) error { return setupToken(tx, m.Token) }); err != nil {
+		return err
+	}
+	return s.setupPage(c, http.StatusOK, m)
+}
+
+func setupToken(tx *store.Tx, token string) error {
+	if !tx.IsSetupToken(token) {
+		return errSetupLink
+	}
+	return nil
+}
+
+func (s *Server) setupPage(c *request, status int, m view.SetupModel) error {
+	return render(c, status, view.SetupPage(view.Page{Title: "Set up Groundcrew", Now: time.Now().UTC(), Version: s.o.Version}, m))
+}
+
+func (s *Server) postSetup(c *request) error {
+	m := view.SetupModel{Token: c.FormValue("token"), Name: c.FormValue("name")}
+	password := c.FormValue("password")
+	if err := s.st.View(func(tx *store.Tx) error { return setupToken(tx, m.Token) }); err != nil {
+		return err
+	}
+	err := validPassword(password)
+	if err == nil && password != c.FormValue("again") {
+		err = runs.Invalidf("again", "The two passwords differ.")
+	}
+	var token string
+	if err == nil {
+		token, err = s.firstAdmin(c, m.Token, store.User{Name: m.Name, Role: store.Admin, PasswordHash: hashPassword(password)})
+	}
+	if field, text, ok := fieldError(err); ok {
+		m.Errors = map[string]string{field: text}
+		return s.setupPage(c, http.StatusUnprocessableEntity, m)
+	}
+	if err != nil {
+		return err
+	}
+	s.setSession(c, token, int(sessionLife.Seconds()))
+	return c.Redirect(http.StatusSeeOther, "/")
+}
+
+// firstAdmin spends the set-up link, makes the person and signs the browser in, all or nothing.
+func (s *Server) firstAdmin(c *request, setup string, u store.User) (token string, err error) {
+	err = s.st.Update(func(tx *store.Tx) error {
+		if err := setupToken(tx, setup); err != nil {
+			return err
+		}
+		if u, err = tx.PutUser(u); err != nil {
+			return err
+		}
+		if err := tx.UseSetupToken(); err != nil {
+			return err
+		}
+		token, err = s.addSession(tx, c, u)
+		return err
+	})
+	return token, err
+}
+
+// fieldError takes apart an error about a field of a form.
+func fieldError(err error) (field, text string, ok bool) {
+	var e *runs.Error
+	if errors.As(err, &e) && (e.Field != "" || errors.Is(err, runs.ErrInvalid)) {
+		return e.Field, e.Message, true
+	}
+	return "", "", false
+}
+
+// SetupLink makes the one-time link of the first admin while there is no account. ok is false when there is one.
+func (s *Server) SetupLink() (link string, ok bool, err error) {
+	err = s.st.Update(func(tx *store.Tx) error {
+		users, err := tx.Users()
+		if err != nil || len(users) > 0 {
+			return err
+		}
+		token, err := tx.NewSetupToken()
+		link, ok = s.o.ExternalURL+"/setup?token="+token, true
+		return err
+	})
+	return link, ok, err
+}
+
+// EnsureAdmin makes sure that the user "admin" exists, is an admin and has this password
+// (GROUNDCREW_ADMIN_PASSWORD). It ends a set-up link.
+func (s *Server) EnsureAdmin(password string) error {
+	if err := validPassword(password); err != nil {
+		return err
+	}
+	return s.st.Update(func(tx *store.Tx) error {
+		u, known, err := tx.UserByName("admin")
+		if err != nil || known && u.Role == store.Admin && passwordMatches(u.PasswordHash, password) {
+			return err
+		}
+		u.Name, u.Role, u.PasswordHash = "admin", store.Admin, hashPassword(password)
+		if u, err = tx.PutUser(u); err != nil {
+			return err
+		}
+		if err := tx.UseSetupToken(); err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{Action: "user.password", Target: u.Name, Note: "set from the server's configuration"})
+	})
+}

@@ -1,0 +1,72 @@
+package web
+
+import (
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"groundcrew/runs"
+	"groundcrew/static"
+)
+
+// csp lets a page load from this server only, and nothing inline.
+const csp = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; font-src 'self'; " +
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// observe names the request and logs its end. Queries are never logged: the set-up link holds a token.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		begin := time.Now()
+		id := c.Request().Header.Get(echo.HeaderXRequestID)
+		if !requestID.MatchString(id) {
+			id = s.st.NewID()
+		}
+		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		if err := next(c); err != nil {
+			c.Error(err) // writes the answer, so that its status is known here
+		}
+		path, res := c.Request().URL.Path, c.Response()
+		level := slog.LevelInfo
+		if strings.HasPrefix(path, static.Prefix) || path == "/healthz" || path == "/readyz" {
+			level = slog.LevelDebug
+		}
+		s.log.Log(c.Request().Context(), level, "request", "method", c.Request().Method, "path", path,
+			"status", res.Status, "bytes", res.Size, "ms", time.Since(begin).Milliseconds(), "id", id)
+		return nil
+	}
+}
+
+// secure sets the headers that hold for every answer.
+func (s *Server) secure(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Set("Content-Security-Policy", csp)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store") // static files set their own
+		return next(c)
+	}
+}
+
+// sameOrigin refuses what another site makes a browser send. Webhooks and scripts name no origin and pass.
+func (s *Server) sameOrigin(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if err := s.cop.Check(c.Request()); err != nil {
+			return runs.Forbiddenf("The request came from another site, so it was refused. Open Groundcrew itself and try again.")
+		}
+		return next(c)
+	}
+}
+
+// limitBody caps what a handler can read; reading more is an error that becomes 413.
+func limitBody(c echo.Context, max int64) {
+	c.Request().Body = http.MaxBytesReader(c.Response(), c.Request().Body, max)
+}

@@ -1,0 +1,181 @@
+package web
+
+import (
+	"net/http"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"groundcrew/runs"
+)
+
+// An operation is what the OpenAPI document says of a route.
+type operation struct {
+	summary string
+	in, out any      // values whose types describe the JSON bodies; nil: there is none
+	status  int      // of success; 0 is 200
+	text    string   // media type of an answer that is not JSON
+	query   []string // names of query parameters
+}
+
+var pathParam = regexp.MustCompile(`:([a-z]+)`)
+
+// openapi describes the API routes as an OpenAPI 3.1 document. It is made from the same table that mounts
+// them, and the schemas from the types that are encoded and decoded.
+func openapi(table []route, version string) map[string]any {
+	schemas := map[string]any{}
+	paths := map[string]any{}
+	for _, r := range table {
+		if r.doc == nil {
+			continue
+		}
+		p := pathParam.ReplaceAllString(r.path, "{$1}")
+		item, ok := paths[p].(map[string]any)
+		if !ok {
+			item = map[string]any{}
+			paths[p] = item
+		}
+		item[strings.ToLower(r.method)] = describe(r, schemas)
+	}
+	schemaOf(reflect.TypeFor[problem](), schemas)
+	return map[string]any{
+		"openapi": "3.1.0",
+		"info":    map[string]any{"title": "Groundcrew", "version": version},
+		"paths":   paths,
+		"components": map[string]any{
+			"schemas":         schemas,
+			"securitySchemes": map[string]any{"bearer": map[string]any{"type": "http", "scheme": "bearer"}},
+		},
+		"security": []any{map[string]any{"bearer": []any{}}},
+	}
+}
+
+func describe(r route, schemas map[string]any) map[string]any {
+	op := map[string]any{
+		"summary":     r.doc.summary,
+		"description": "Needs the role " + string(r.need) + ".",
+		"x-role":      string(r.need),
+		"responses":   responses(r.doc, schemas),
+	}
+	if r.need == public {
+		op["description"], op["security"] = "Needs no role.", []any{}
+	}
+	var params []any
+	for _, m := range pathParam.FindAllStringSubmatch(r.path, -1) {
+		params = append(params, map[string]any{"name": m[1], "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+	}
+	for _, q := range r.doc.query {
+		params = append(params, map[string]any{"name": q, "in": "query", "schema": map[string]any{"type": "string"}})
+	}
+	if len(params) > 0 {
+		op["parameters"] = params
+	}
+	if r.doc.in != nil {
+		op["requestBody"] = map[string]any{"content": body("application/json", schemaOf(reflect.TypeOf(r.doc.in), schemas))}
+	}
+	return op
+}
+
+func responses(doc *operation, schemas map[string]any) map[string]any {
+	good := map[string]any{"description": "It is done."}
+	switch {
+	case doc.out != nil:
+		good["content"] = body("application/json", schemaOf(reflect.TypeOf(doc.out), schemas))
+	case doc.text != "":
+		good["content"] = body(doc.text, map[string]any{"type": "string"})
+	}
+	status := doc.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	return map[string]any{
+		strconv.Itoa(status): good,
+		"default":            map[string]any{"description": "It was refused.", "content": body("application/problem+json", ref("problem"))},
+	}
+}
+
+func body(media string, schema any) map[string]any {
+	return map[string]any{media: map[string]any{"schema": schema}}
+}
+
+func ref(name string) map[string]any { return map[string]any{"$ref": "#/components/schemas/" + name} }
+
+// words are the texts a named type can hold.
+var words = map[reflect.Type][]string{
+	reflect.TypeFor[runs.State]():   asTexts(runs.States),
+	reflect.TypeFor[runs.Type]():    asTexts(runs.Types),
+	reflect.TypeFor[runs.Trigger](): {"webhook", "person", "schedule", "drift", "dependency", "api"},
+}
+
+func asTexts[T ~string](list []T) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = string(v)
+	}
+	return out
+}
+
+// schemaOf describes a type as encoding/json writes it. Structs go into schemas by name.
+func schemaOf(t reflect.Type, schemas map[string]any) map[string]any {
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return map[string]any{"type": "string", "format": "date-time"}
+	case t == reflect.TypeFor[projectRef]():
+		return map[string]any{"type": []any{"string", "integer"}, "description": "path or numeric id"}
+	case t == reflect.TypeFor[runs.Secret]():
+		return map[string]any{"type": "string", "writeOnly": true}
+	case words[t] != nil:
+		return map[string]any{"type": "string", "enum": words[t]}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return schemaOf(t.Elem(), schemas)
+	case reflect.Slice:
+		return map[string]any{"type": "array", "items": schemaOf(t.Elem(), schemas)}
+	case reflect.Map, reflect.Interface:
+		return map[string]any{"type": "object"}
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return map[string]any{"type": "integer"}
+	case reflect.Struct:
+		return structSchema(t, schemas)
+	default:
+		return map[string]any{"type": "string"}
+	}
+}
+
+var typeArgs = regexp.MustCompile(`\[.*[./]([A-Za-z]+)\]`)
+
+func structSchema(t reflect.Type, schemas map[string]any) map[string]any {
+	name := strings.ToLower(typeArgs.ReplaceAllString(t.Name(), "_of_$1"))
+	if name == "" {
+		return map[string]any{"type": "object", "properties": properties(t, schemas)}
+	}
+	if _, ok := schemas[name]; !ok {
+		schemas[name] = map[string]any{} // before its fields, for types that hold themselves
+		schemas[name] = map[string]any{"type": "object", "properties": properties(t, schemas)}
+	}
+	return ref(name)
+}
+
+func properties(t reflect.Type, schemas map[string]any) map[string]any {
+	props := map[string]any{}
+	for _, f := range reflect.VisibleFields(t) {
+		tag, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if tag == "" || tag == "-" || !f.IsExported() {
+			continue
+		}
+		s := schemaOf(f.Type, schemas)
+		if f.Type.Kind() == reflect.Pointer && !slices.Contains(strings.Split(opts, ","), "omitempty") {
+			s = map[string]any{"anyOf": []any{s, map[string]any{"type": "null"}}}
+		}
+		props[tag] = s
+	}
+	return props
+}
+
+func (s *Server) getOpenAPI(c *request) error { return c.JSON(http.StatusOK, s.document) }

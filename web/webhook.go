@@ -1,0 +1,134 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/store"
+)
+
+// maxHook is the largest webhook body taken: GitLab's own limit (PRODUCT §3).
+const maxHook = 25 << 20
+
+// drainHook is how much of a body that is too large is read and thrown away, so that the sender hears the
+// answer instead of a broken connection.
+const drainHook = 50 << 20
+
+// postWebhook takes a delivery: who is it from, is it small enough, onto the disk, answer. It is parsed later
+// by the engine, so a body that nobody understands is an answered delivery with a verdict, not a failure that
+// makes GitLab switch the hook off.
+func (s *Server) postWebhook(c *request) error {
+	r := c.Request()
+	in, linked, err := s.integration()
+	if err != nil {
+		return err
+	}
+	if why := refusal(r.Header, in, linked); why != "" {
+		s.storeRefused(c, why)
+		return errWrongHook
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxHook))
+	var big *http.MaxBytesError
+	if errors.As(err, &big) {
+		_, _ = io.CopyN(io.Discard, r.Body, drainHook) // whatever is left or not, the answer is the same
+		s.storeRefused(c, "refused: the body is larger than 25 MB")
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("the body of a delivery broke off: %w", err)
+	}
+	d, known, err := s.st.AddDelivery(store.Delivery{
+		Key: gitlab.DeliveryKey(r.Header, body), Event: eventOf(r.Header), Headers: keptHeaders(r.Header),
+	}, body)
+	if err != nil {
+		return err
+	}
+	if known {
+		return c.JSON(http.StatusOK, hookAnswer{Duplicate: true})
+	}
+	return c.JSON(http.StatusOK, hookAnswer{ID: d.ID})
+}
+
+// errWrongHook is answered to every request that is not authentic, whatever is wrong with it.
+var errWrongHook = &runs.Error{Kind: errUnauthorized, Message: "The webhook secret is missing or wrong. Copy it from Settings › VCS providers › GitLab into the hook's settings in GitLab, or install the hook again."}
+
+// A hookAnswer tells GitLab's delivery log what became of a delivery.
+type hookAnswer struct {
+	ID        string `json:"id,omitempty"`
+	Duplicate bool   `json:"duplicate,omitempty"` // it was here before; nothing is done twice
+}
+
+// integration returns the integration, and whether it is linked.
+func (s *Server) integration() (in store.Integration, linked bool, err error) {
+	err = s.st.View(func(tx *store.Tx) (err error) {
+		in, linked, err = tx.Integration()
+		return err
+	})
+	return in, linked && in.Linked, err
+}
+
+// refusal is the verdict on a request that is not authentic, "" when it is. It names no secret.
+func refusal(h http.Header, in store.Integration, linked bool) string {
+	if !linked {
+		return "refused: GitLab is not set up here"
+	}
+	var secrets []gitlab.Token
+	for _, s := range in.Secrets(time.Now()) {
+		secrets = append(secrets, gitlab.Token(s.Reveal()))
+	}
+	switch {
+	case gitlab.Authentic(h, secrets):
+		return ""
+	case h.Get("X-Gitlab-Token") == "":
+		return "refused: no secret"
+	default:
+		return "refused: wrong secret"
+	}
+}
+
+// storeRefused records a refused request, at most one a second: strangers do not fill the disk.
+func (s *Server) storeRefused(c *request, verdict string) {
+	if !s.refusals.Allow() {
+		return
+	}
+	h := c.Request().Header
+	err := s.st.AddRefused(store.Delivery{
+		Event: eventOf(h), Verdict: verdict,
+		Headers: map[string]string{"From": c.RealIP(), "X-Gitlab-Instance": cut(h.Get("X-Gitlab-Instance"), 200)},
+	})
+	if err != nil {
+		s.log.Error("a refused delivery could not be recorded", "error", err)
+	}
+}
+
+func eventOf(h http.Header) string { return cut(h.Get("X-Gitlab-Event"), 100) }
+
+// cut shortens a text from outside to n bytes at most, without breaking a character.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n], "")
+}
+
+// keptHeaders are the headers of a delivery without anything that could be a secret.
+func keptHeaders(h http.Header) map[string]string {
+	kept := map[string]string{}
+	for name := range h {
+		low := strings.ToLower(name)
+		secret := false
+		for _, w := range []string{"token", "secret", "signature", "authorization", "cookie", "password", "key"} {
+			secret = secret || strings.Contains(low, w)
+		}
+		if !secret || low == "idempotency-key" {
+			kept[name] = cut(h.Get(name), 1000)
+		}
+	}
+	return kept
+}
