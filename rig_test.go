@@ -1,0 +1,363 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"groundcrew/gitlab/sim"
+)
+
+// TestMain lets the test binary be the program: as the shim and sandbox of runs, and, when asked, as a server
+// that can be killed.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "shim", "sandbox", "serve":
+			os.Exit(dispatch(os.Args[1:]))
+		}
+	}
+	os.Unsetenv("TF_CLI_CONFIG_FILE")
+	os.Exit(m.Run())
+}
+
+const (
+	bootstrap = "bootstrap-token-of-the-whole-test-0123456789"
+	adminPW   = "correct horse battery staple"
+	projectAt = "platform/network"
+)
+
+// A rig is GitLab (simulated), a project with code, and a place for a server's data.
+type rig struct {
+	t       testing.TB
+	sim     *sim.Server
+	gitlab  *httptest.Server
+	project sim.Project
+	author  sim.User
+	bot     sim.User
+	token   string
+	dir     string // data folder
+	url     string // of the server, once there is one
+
+	inside *server   // a server in this process
+	proc   *exec.Cmd // or one that can be killed
+	out    *bytes.Buffer
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	s, err := sim.New(sim.Options{Dir: t.TempDir(), RelativeRoot: "/scm"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, sim: s, gitlab: httptest.NewServer(s), dir: t.TempDir()}
+	t.Cleanup(func() {
+		r.gitlab.CloseClientConnections()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		r.gitlab.Close()
+	})
+	s.SetURL(r.gitlab.URL)
+	r.author = s.AddUser("ada", "Ada Lind", false)
+	r.bot = s.AddUser("groundcrew-bot", "Groundcrew", false)
+	r.token = s.AddToken(r.bot.ID, "groundcrew", []string{"api"}, time.Now().AddDate(0, 6, 0))
+	r.project, err = s.AddProject(projectAt, "main", map[string]string{"README.md": "# Network\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.AddMember(r.project.ID, r.author.ID, sim.Maintainer)
+	s.AddMember(r.project.ID, r.bot.ID, sim.Maintainer)
+	return r
+}
+
+func (r *rig) config() config {
+	return config{
+		dataDir: r.dir, listen: "127.0.0.1:0", workers: 2, runTime: time.Minute, silence: time.Minute, logFormat: "text",
+		adminPassword: adminPW, bootstrapToken: bootstrap, toolPath: os.Getenv("PATH"),
+	}
+}
+
+// serve starts a server in this process.
+func (r *rig) serve() *rig {
+	r.t.Helper()
+	s, err := open(r.config(), slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.inside, r.url = s, s.url
+	r.t.Cleanup(func() { r.halt() })
+	return r
+}
+
+func (r *rig) halt() {
+	if r.inside == nil {
+		return
+	}
+	if err := r.inside.close(); err != nil {
+		r.t.Error(err)
+	}
+	r.inside = nil
+}
+
+var listens = regexp.MustCompile(`listens on (http://\S+)`)
+
+// spawn starts a server as a process of its own, which kill can end at any moment. The address stays the same
+// over restarts, as it does in life.
+func (r *rig) spawn() {
+	r.t.Helper()
+	listen := "127.0.0.1:0"
+	if r.url != "" {
+		listen = strings.TrimPrefix(r.url, "http://")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "serve", "--data-dir", r.dir, "--listen", listen)
+	cmd.Env = append(os.Environ(), "GROUNDCREW_ADMIN_PASSWORD="+adminPW, "GROUNDCREW_BOOTSTRAP_TOKEN="+bootstrap)
+	r.out = &bytes.Buffer{}
+	cmd.Stderr = r.out
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.proc = cmd
+	r.t.Cleanup(func() { r.kill() })
+	var said strings.Builder
+	buf := make([]byte, 1024)
+	for {
+		n, err := out.Read(buf)
+		said.Write(buf[:n])
+		if m := listens.FindStringSubmatch(said.String()); m != nil {
+			r.url = m[1]
+			break
+		}
+		if err != nil {
+			_ = cmd.Wait()
+			r.t.Fatalf("the server did not start: %v\n%s%s", err, said.String(), r.out)
+		}
+	}
+	go io.Copy(io.Discard, out)
+}
+
+// kill ends the spawned server with SIGKILL.
+func (r *rig) kill() {
+	if r.proc == nil {
+		return
+	}
+	_ = r.proc.Process.Signal(syscall.SIGKILL) // it may be gone already
+	_ = r.proc.Wait()
+	r.proc = nil
+}
+
+// link connects the server with GitLab through its API and makes one stack with the hook installed.
+func (r *rig) link() *rig {
+	r.t.Helper()
+	r.must("PUT", "/integration", map[string]any{"api_url": r.gitlab.URL + "/scm", "token": r.token}, 200)
+	return r
+}
+
+func (r *rig) stack(name, root string, more map[string]any) map[string]any {
+	r.t.Helper()
+	body := map[string]any{"name": name, "project": projectAt, "project_root": root, "tool": tool(r.t), "install_hook": true}
+	for k, v := range more {
+		body[k] = v
+	}
+	return r.must("POST", "/stacks", body, 201)
+}
+
+// tool is the tool on the PATH.
+func tool(t testing.TB) string {
+	if _, err := exec.LookPath("terraform"); err == nil {
+		return "terraform"
+	}
+	if _, err := exec.LookPath("tofu"); err == nil {
+		return "opentofu"
+	}
+	t.Fatal("neither terraform nor tofu is on the PATH; `make test` builds one")
+	return ""
+}
+
+// api calls the REST API as the bootstrap admin.
+func (r *rig) api(method, path string, body any) (int, []byte) {
+	r.t.Helper()
+	var reader io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		reader = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequest(method, r.url+"/api/v1"+path, reader)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+bootstrap)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp.StatusCode, raw
+}
+
+func (r *rig) must(method, path string, body any, status int) map[string]any {
+	r.t.Helper()
+	code, raw := r.api(method, path, body)
+	if code != status {
+		r.t.Fatalf("%s %s: %d, want %d: %s", method, path, code, status, raw)
+	}
+	out := map[string]any{}
+	if len(bytes.TrimSpace(raw)) > 0 {
+		if err := json.Unmarshal(raw, &out); err != nil {
+			r.t.Fatalf("%s %s: %v: %s", method, path, err, raw)
+		}
+	}
+	return out
+}
+
+func (r *rig) items(path string) []map[string]any {
+	r.t.Helper()
+	var out []map[string]any
+	for _, it := range r.must("GET", path, nil, 200)["items"].([]any) {
+		out = append(out, it.(map[string]any))
+	}
+	return out
+}
+
+// until polls for a minute; what it waits for is asked of GitLab or the API, never of inner state.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s did not come", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// run waits until the newest run of a type is in one of the states.
+func (r *rig) run(typ string, states ...string) map[string]any {
+	r.t.Helper()
+	var last map[string]any
+	until(r.t, fmt.Sprintf("a %s run that is %v", typ, states), func() bool {
+		list := r.items("/runs?type=" + typ + "&limit=1")
+		if len(list) == 0 {
+			return false
+		}
+		last = list[0]
+		for _, s := range states {
+			if last["state"] == s {
+				return true
+			}
+		}
+		if last["state"] == "failed" {
+			r.t.Fatalf("the run failed: %v\n%s", last["reason"], r.logs(last["id"].(string)))
+		}
+		return false
+	})
+	return last
+}
+
+// logs are all logs of a run, for a test that fails.
+func (r *rig) logs(id string) string {
+	var b strings.Builder
+	files, _ := filepath.Glob(filepath.Join(r.dir, "logs", id, "*.log"))
+	for _, f := range files {
+		raw, _ := os.ReadFile(f)
+		fmt.Fprintf(&b, "--- %s\n%s\n", filepath.Base(f), raw)
+	}
+	return b.String()
+}
+
+func (r *rig) push(branch, message string, files map[string]string) string {
+	r.t.Helper()
+	sha, err := r.sim.Push(r.project.ID, branch, message, files)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return sha
+}
+
+func (r *rig) openMR(branch, title string) int64 {
+	r.t.Helper()
+	iid, err := r.sim.OpenMergeRequest(r.project.ID, branch, "main", title, r.author.ID)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return iid
+}
+
+// status waits until the commit's status of a name is in a state, and returns it as GitLab shows it.
+func (r *rig) status(sha, name, state string) sim.Status {
+	r.t.Helper()
+	var found sim.Status
+	until(r.t, "status "+name+" "+state, func() bool {
+		for _, s := range r.sim.Statuses(r.project.ID, sha) {
+			if s.Name == name && !s.Retried {
+				found = s
+			}
+		}
+		return found.State == state
+	})
+	return found
+}
+
+// quiet waits until GitLab has been told everything.
+func (r *rig) quiet() {
+	r.t.Helper()
+	until(r.t, "the last report", func() bool { return len(r.items("/reports?state=waiting")) == 0 })
+}
+
+// unrefused fails when GitLab had to refuse a request.
+func (r *rig) unrefused() {
+	r.t.Helper()
+	for _, q := range r.sim.Refused() {
+		r.t.Errorf("GitLab refused %s %s: %d (%s)", q.Method, q.Path, q.Status, q.Body)
+	}
+}
+
+// our notes on a merge request, without GitLab's own.
+func (r *rig) notes(iid int64) []sim.Note {
+	var out []sim.Note
+	for _, n := range r.sim.Notes(r.project.ID, iid) {
+		if !n.System && n.Author == r.bot.Username {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func resource(name, value string) string {
+	return fmt.Sprintf("resource \"terraform_data\" %q {\n  input = %q\n}\n", name, value)
+}

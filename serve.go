@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs/engine"
+	"groundcrew/runs/proc"
+	"groundcrew/store"
+	"groundcrew/web"
+)
+
+// A server is the whole program in one value: opened in reading order, closed in the opposite one.
+type server struct {
+	url      string
+	listener net.Listener
+	store    *store.Store
+	engine   *engine.Engine
+	web      *web.Server
+	http     *http.Server
+	served   chan error
+}
+
+// serve runs the server until ctx ends.
+func serve(ctx context.Context, c config, stdout io.Writer) error {
+	s, err := open(c, logger(c, os.Stderr))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "Groundcrew %s listens on %s\n", version, s.url)
+	if link, fresh, err := s.web.SetupLink(); err != nil {
+		return errors.Join(err, s.close())
+	} else if fresh {
+		fmt.Fprintf(stdout, "Nobody can sign in yet. Make the first admin here, once:\n  %s\n", link)
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-s.served:
+	}
+	return errors.Join(err, s.close())
+}
+
+func logger(c config, w io.Writer) *slog.Logger {
+	if c.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, nil))
+	}
+	return slog.New(slog.NewTextHandler(w, nil))
+}
+
+// open brings the server up, listening. On an error nothing is left open.
+func open(c config, log *slog.Logger) (_ *server, err error) {
+	s := &server{served: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.store, err = store.Open(store.Options{Dir: c.dataDir, MasterKeyFile: c.masterKeyFile, Log: log}); err != nil {
+		return s, err
+	}
+	if s.listener, err = listen(c); err != nil {
+		return s, err
+	}
+	s.url = strings.TrimRight(c.externalURL, "/")
+	if s.url == "" {
+		s.url = scheme(c) + "://" + s.listener.Addr().String()
+	}
+	source, err := gitlab.NewSource(s.store.Path("sources"))
+	if err != nil {
+		return s, err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return s, err
+	}
+	toolDirs := []string{s.store.Path("bin")}
+	s.engine, err = engine.New(engine.Options{
+		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}}, Log: log, Workers: c.workers,
+		ExternalURL: s.url, Version: version, ToolDirs: toolDirs, ToolPath: c.toolPath, Proxy: c.proxy,
+		RunTime: c.runTime, Silence: c.silence,
+	})
+	if err != nil {
+		return s, err
+	}
+	s.web = web.New(web.Options{
+		Store: s.store, Engine: s.engine, Log: log, Version: version, ExternalURL: s.url,
+		BootstrapToken: c.bootstrapToken, Secure: strings.HasPrefix(s.url, "https://"),
+		Facts: web.Facts{Listen: s.listener.Addr().String(), ToolDirs: toolDirs, Isolation: proc.Isolation()},
+	})
+	if pw := c.adminPassword.Reveal(); pw != "" {
+		if err := s.web.EnsureAdmin(pw); err != nil {
+			return s, fmt.Errorf("GROUNDCREW_ADMIN_PASSWORD cannot be used: %w", err)
+		}
+	}
+	s.engine.Start()
+	s.start()
+	return s, nil
+}
+
+// start answers requests. There is no write time-out: event streams last as long as somebody watches.
+func (s *server) start() {
+	s.http = &http.Server{
+		Handler:           s.web.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+	go func() {
+		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			s.served <- err
+		}
+	}()
+}
+
+func scheme(c config) string {
+	if c.tlsCert != "" {
+		return "https"
+	}
+	return "http"
+}
+
+func listen(c config) (net.Listener, error) {
+	l, err := net.Listen("tcp", c.listen)
+	if err != nil {
+		return nil, fmt.Errorf("the address %s cannot be listened on: %w. Choose another with --listen", c.listen, err)
+	}
+	if c.tlsCert == "" {
+		return l, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the certificate cannot be used: %w", err), l.Close())
+	}
+	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}), nil
+}
+
+// drain is how long requests that are being answered may take at the end.
+const drain = 10 * time.Second
+
+// close ends what is open, last opened first. Processes of runs live on and are found again at the next start.
+func (s *server) close() error {
+	var errs []error
+	switch {
+	case s.http != nil:
+		s.web.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), drain)
+		defer cancel()
+		errs = append(errs, s.http.Shutdown(ctx))
+	case s.listener != nil:
+		errs = append(errs, s.listener.Close())
+	}
+	if s.engine != nil {
+		s.engine.Close()
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// healthcheck asks a running server whether it answers.
+func healthcheck(ctx context.Context, c config) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	client := &http.Client{}
+	if c.tlsCert != "" {
+		// The server is this machine's own: that it answers is the question, not who it is.
+		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme(c)+"://"+c.listen+"/healthz", http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server answers %s", resp.Status)
+	}
+	return nil
+}
