@@ -26,6 +26,7 @@ const (
 
 // A checkout writes one tree below root. Links are made last, so nothing is ever written through one.
 type checkout struct {
+	from  store
 	root  *os.Root
 	bytes int64 // still allowed
 	files int   // still allowed
@@ -41,7 +42,7 @@ type checkout struct {
 
 type link struct{ name, target string }
 
-func newCheckout(dest string, maxBytes int64, maxFiles int) (*checkout, error) {
+func newCheckout(from store, dest string, maxBytes int64, maxFiles int) (*checkout, error) {
 	if err := os.MkdirAll(dest, 0o755); err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func newCheckout(dest string, maxBytes int64, maxFiles int) (*checkout, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &checkout{root: root, bytes: maxBytes, files: maxFiles, maxBytes: maxBytes, maxFiles: maxFiles}, nil
+	return &checkout{from: from, root: root, bytes: maxBytes, files: maxFiles, maxBytes: maxBytes, maxFiles: maxFiles}, nil
 }
 
 func (w *checkout) write(ctx context.Context, tree *object.Tree) error {
@@ -105,7 +106,7 @@ func (w *checkout) folder(ctx context.Context, tree *object.Tree, at string) err
 func (w *checkout) entry(ctx context.Context, tree *object.Tree, e object.TreeEntry, name string) error {
 	switch {
 	case e.Mode == filemode.Dir:
-		sub, err := tree.Tree(e.Name)
+		sub, err := object.GetTree(w.from, e.Hash)
 		if err != nil {
 			return damagedError{fmt.Errorf("%s: %w", name, err)}
 		}

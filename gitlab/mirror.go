@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +20,7 @@ import (
 )
 
 const (
-	maxPacks     = 64       // each fetch adds a pack; with more, the mirror is begun anew
+	maxCommits   = 500      // with more, the mirror is begun anew
 	maxHaves     = 32       // newest fetched commits that are named to the server, so that it sends only what is new
 	bigObject    = 8 << 20  // bytes from which a file is streamed rather than held
 	objectCache  = 32 << 20 // bytes of objects kept while one mirror is read
@@ -54,28 +53,27 @@ func open(dir string) store {
 func (m *mirror) dirs() []string { return []string{m.dir, m.dir + setAsideName} }
 
 func (m *mirror) has(hash plumbing.Hash) bool {
-	return m.read(hash, func(*object.Tree) error { return nil }) == nil
+	return m.read(hash, func(store, *object.Tree) error { return nil }) == nil
 }
 
 // read calls f with the tree of a commit that was fetched.
-func (m *mirror) read(hash plumbing.Hash, f func(*object.Tree) error) error {
+func (m *mirror) read(hash plumbing.Hash, f func(store, *object.Tree) error) error {
 	m.files.RLock()
 	defer m.files.RUnlock()
+	err := fmt.Errorf("commit %s was not fetched: %w", hash, fs.ErrNotExist)
 	for _, dir := range m.dirs() {
-		if _, err := os.Stat(filepath.Join(dir, fetchedDir, hash.String())); errors.Is(err, fs.ErrNotExist) {
+		if _, statErr := os.Stat(filepath.Join(dir, fetchedDir, hash.String())); statErr != nil {
 			continue
-		} else if err != nil {
-			return err
 		}
 		st := open(dir)
 		defer st.Close()
-		tree, err := st.tree(hash)
-		if err != nil {
-			return damagedError{err}
+		tree, treeErr := st.tree(hash)
+		if treeErr == nil {
+			return f(st, tree)
 		}
-		return f(tree)
+		err = damagedError{treeErr}
 	}
-	return fmt.Errorf("commit %s was not fetched: %w", hash, fs.ErrNotExist)
+	return err
 }
 
 func (st store) tree(hash plumbing.Hash) (*object.Tree, error) {
@@ -108,17 +106,17 @@ func (m *mirror) discard() error {
 	return errors.Join(errs...)
 }
 
-// fetch is called by whoever has the turn. A mirror in which the new commit is not whole is begun anew, once.
+// fetch is called by whoever has the turn. A mirror in which the new commit is not whole is damaged and begun anew.
 func (m *mirror) fetch(ctx context.Context, r *repository, hash plumbing.Hash, refs []string) error {
-	if err := m.prepare(); err != nil {
+	known, err := m.prepare()
+	if err != nil {
 		return err
 	}
-	known := m.fetched()
-	err := m.fetchInto(ctx, r, hash, refs, known)
+	err = m.fetchInto(ctx, r, hash, refs, known)
 	if _, damaged := errors.AsType[damagedError](err); !damaged {
 		return err
 	}
-	if err := m.discard(); err != nil {
+	if err := m.setAside(); err != nil {
 		return err
 	}
 	return m.fetchInto(ctx, r, hash, refs, nil)
@@ -133,32 +131,37 @@ func (m *mirror) fetchInto(ctx context.Context, r *repository, hash plumbing.Has
 	if err := st.HasEncodedObject(plumbing.ZeroHash); !errors.Is(err, plumbing.ErrObjectNotFound) {
 		return damagedError{fmt.Errorf("its index can't be read: %w", err)}
 	}
-	before := st.packFiles()
-	if err := r.fetch(ctx, st, hash, refs, known); err != nil {
-		return err
-	}
-	st.Reindex()
-	if err := st.whole(hash); err != nil {
-		return damagedError{err}
-	}
-	return st.mark(hash, before)
-}
-
-// prepare clears what a crash left behind and sets a mirror aside that has grown many packs.
-func (m *mirror) prepare() error {
-	st := store{dir: m.dir}
-	leftovers, err := filepath.Glob(filepath.Join(m.dir, packDir, "tmp_*"))
+	written, err := r.fetch(ctx, st, hash, refs, known)
 	if err != nil {
 		return err
 	}
+	if err := st.whole(hash); err != nil {
+		return damagedError{err}
+	}
+	return st.mark(hash, written)
+}
+
+// prepare clears what a crash left behind, sets a mirror aside that has grown many commits, and names the newest that
+// are whole in it.
+func (m *mirror) prepare() ([]plumbing.Hash, error) {
+	leftovers, err := filepath.Glob(filepath.Join(m.dir, packDir, "tmp_*"))
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range leftovers {
 		if err := os.Remove(f); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if len(st.packFiles()) <= 2*maxPacks { // a pack and its index
-		return nil
+	known := m.fetched()
+	if len(known) < maxCommits {
+		return known[:min(len(known), maxHaves)], nil
 	}
+	return nil, m.setAside()
+}
+
+// setAside makes room for a new mirror. Commits can still be read from the old one until the next time.
+func (m *mirror) setAside() error {
 	m.files.Lock()
 	defer m.files.Unlock()
 	if err := os.RemoveAll(m.dir + setAsideName); err != nil {
@@ -167,7 +170,7 @@ func (m *mirror) prepare() error {
 	return os.Rename(m.dir, m.dir+setAsideName)
 }
 
-// fetched names the newest commits that are whole in the mirror.
+// fetched names the commits that are whole in the mirror, newest first.
 func (m *mirror) fetched() []plumbing.Hash {
 	entries, err := os.ReadDir(filepath.Join(m.dir, fetchedDir))
 	if err != nil {
@@ -175,7 +178,7 @@ func (m *mirror) fetched() []plumbing.Hash {
 	}
 	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int { return modified(b).Compare(modified(a)) })
 	var known []plumbing.Hash
-	for _, e := range entries[:min(len(entries), maxHaves)] {
+	for _, e := range entries {
 		known = append(known, plumbing.NewHash(e.Name()))
 	}
 	return known
@@ -187,11 +190,6 @@ func modified(e fs.DirEntry) time.Time {
 		return time.Time{}
 	}
 	return info.ModTime()
-}
-
-func (st store) packFiles() []string {
-	names, _ := filepath.Glob(filepath.Join(st.dir, packDir, "pack-*")) // the pattern is right, nothing else can fail
-	return slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, ".pack") && !strings.HasSuffix(n, ".idx") })
 }
 
 // whole checks that every file of the commit is there. A folder that occurs many times is looked at once.
@@ -226,28 +224,26 @@ func (st store) wholeTree(tree *object.Tree, seen map[plumbing.Hash]bool) error 
 	return nil
 }
 
-// mark notes that a commit is whole, after everything new is really on disk.
-func (st store) mark(hash plumbing.Hash, before []string) error {
-	for _, f := range st.packFiles() {
-		if !slices.Contains(before, f) {
-			if err := syncPath(f); err != nil {
-				return err
-			}
-		}
-	}
+// mark notes that a commit is whole, after everything that was written for it is really on disk.
+func (st store) mark(hash plumbing.Hash, written []string) error {
 	dir := filepath.Join(st.dir, fetchedDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, hash.String()), nil, 0o600); err != nil {
-		return err
+	folders := []string{dir, st.dir, filepath.Dir(st.dir)}
+	for _, f := range written {
+		folders = append(folders, filepath.Dir(f), filepath.Dir(filepath.Dir(f)))
 	}
-	for _, d := range []string{filepath.Join(st.dir, packDir), dir, st.dir, filepath.Dir(st.dir)} {
-		if err := syncPath(d); err != nil {
+	slices.Sort(folders)
+	for _, f := range slices.Concat(written, slices.Compact(folders)) {
+		if err := syncPath(f); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := os.WriteFile(filepath.Join(dir, hash.String()), nil, 0o600); err != nil {
+		return err
+	}
+	return syncPath(dir)
 }
 
 func syncPath(path string) error {

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
@@ -66,32 +65,36 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// fetch brings hash into st. known are commits that st holds whole. When the server doesn't give out the commit by its
-// id, the tips of refs are fetched with their history.
-func (r *repository) fetch(ctx context.Context, st store, hash plumbing.Hash, refs []string, known []plumbing.Hash) error {
-	session, refsThere, err := r.connect(ctx)
+// fetch brings hash into st and returns the files it wrote. known are commits that st holds whole. When the server doesn't
+// give out the commit by its id, the tips of refs are fetched with their history.
+func (r *repository) fetch(ctx context.Context, st store, hash plumbing.Hash, refs []string, known []plumbing.Hash) ([]string, error) {
+	session, there, err := r.connect(ctx)
 	if err != nil {
-		return r.failed(err)
+		return nil, r.failed(err)
 	}
 	defer session.Close()
-	err = r.receive(ctx, session, st, request(refsThere, hash, known))
-	if err == nil || !refused(err) {
-		return r.failed(err)
+	first, err := request(there, hash, known)
+	if err != nil {
+		return nil, err
 	}
-	tips := tipsOf(refsThere, refs)
+	written, err := r.receive(ctx, session, st, first)
+	if _, refused := errors.AsType[refusedError](err); !refused {
+		return written, r.failed(err)
+	}
+	tips := tipsOf(there, refs)
 	if len(tips) == 0 {
-		return notThere(hash)
+		return nil, notThere(hash)
 	}
-	again := packp.NewUploadPackRequestFromCapabilities(refsThere.Capabilities)
+	again := packp.NewUploadPackRequestFromCapabilities(there.Capabilities)
 	again.Wants = tips
-	if err := r.receive(ctx, session, st, again); err != nil {
-		return r.failed(err)
+	written, err = r.receive(ctx, session, st, again)
+	if err != nil {
+		return nil, r.failed(err)
 	}
-	st.Reindex()
 	if st.HasEncodedObject(hash) != nil {
-		return notThere(hash)
+		return nil, notThere(hash)
 	}
-	return nil
+	return written, nil
 }
 
 func notThere(hash plumbing.Hash) error {
@@ -113,21 +116,29 @@ func (r *repository) connect(ctx context.Context) (transport.UploadPackSession, 
 }
 
 // request asks for one commit without its history, naming what is there already so that only the rest is sent.
-func request(there *packp.AdvRefs, hash plumbing.Hash, known []plumbing.Hash) *packp.UploadPackRequest {
+func request(there *packp.AdvRefs, hash plumbing.Hash, known []plumbing.Hash) (*packp.UploadPackRequest, error) {
 	req := packp.NewUploadPackRequestFromCapabilities(there.Capabilities)
 	req.Wants = []plumbing.Hash{hash}
 	if !there.Capabilities.Supports(capability.Shallow) {
-		return req
+		return req, nil
 	}
-	_ = req.Capabilities.Set(capability.Shallow) // fails only for capabilities that take an argument
 	req.Depth = packp.DepthCommits(1)
+	wish := []capability.Capability{capability.Shallow}
+	if len(known) > 0 { // without history git finds what is new only when it may send differences to what is known
+		wish = append(wish, capability.ThinPack)
+	}
+	for _, w := range wish {
+		if err := req.Capabilities.Set(w); err != nil {
+			return nil, err
+		}
+	}
 	for _, k := range known {
 		if k != hash {
 			req.Haves = append(req.Haves, k)
 			req.Shallows = append(req.Shallows, k)
 		}
 	}
-	return req
+	return req, nil
 }
 
 // A refusedError is an answer of git before any object was sent: it doesn't give out what was wanted.
@@ -135,29 +146,33 @@ type refusedError struct{ error }
 
 func (e refusedError) Unwrap() error { return e.error }
 
-func refused(err error) bool {
-	_, ok := errors.AsType[refusedError](err)
-	return ok
-}
-
-func (r *repository) receive(ctx context.Context, session transport.UploadPackSession, st store, req *packp.UploadPackRequest) error {
+// receive makes the request and stores what comes: a first pack as it is, a thin one object by object, since it counts on
+// objects that are there.
+func (r *repository) receive(ctx context.Context, session transport.UploadPackSession, st store, req *packp.UploadPackRequest) ([]string, error) {
 	answer, err := session.UploadPack(ctx, req)
 	if err != nil && r.recorder.refused == nil && ctx.Err() == nil && !isTransport(err) {
-		return refusedError{err}
+		return nil, refusedError{err}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer answer.Close()
 	var pack io.Reader = answer
 	if req.Capabilities.Supports(capability.Sideband64k) {
 		pack = sideband.NewDemuxer(sideband.Sideband64k, answer)
 	}
-	err = packfile.UpdateObjectStorage(st.Storage, pack)
-	if path, ok := errors.AsType[*fs.PathError](err); ok && !isTransport(err) {
-		return localError{fmt.Errorf("the mirror can't be written: %w", path)}
+	thin := req.Capabilities.Supports(capability.ThinPack)
+	written, err := st.write(pack, thin)
+	if err == nil || isTransport(err) || ctx.Err() != nil {
+		return written, err
 	}
-	return err
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, localError{fmt.Errorf("the mirror can't be written: %w", path)}
+	}
+	if thin { // what it counts on is not there
+		return nil, damagedError{err}
+	}
+	return nil, err
 }
 
 // A localError is trouble with our own disk, which is not GitLab's fault.
@@ -196,16 +211,18 @@ func (r *repository) failed(err error) error {
 	if local, ok := errors.AsType[localError](err); ok {
 		return local
 	}
-	var e *Error
-	if resp := r.recorder.refused; resp != nil {
+	if damaged, ok := errors.AsType[damagedError](err); ok {
+		return damaged
+	}
+	if unexpected, ok := errors.AsType[*plumbing.UnexpectedError](err); ok {
+		err = unexpected.Err
+	}
+	e := failure(err)
+	if resp := r.recorder.refused; resp != nil && e.Kind != KindRedirect {
 		body, _ := resp.Body.(keptBody)
 		e = refusal(resp, body.text)
 	} else if errors.Is(err, transport.ErrEmptyRemoteRepository) {
-		e = &Error{Kind: KindNotFound, Message: "the repository is empty"}
-	} else if unexpected, ok := errors.AsType[*plumbing.UnexpectedError](err); ok {
-		e = failure(unexpected.Err)
-	} else {
-		e = failure(err)
+		e.Kind, e.Message = KindNotFound, "the repository is empty"
 	}
 	if e.Path == "" {
 		if u, parseErr := url.Parse(r.url); parseErr == nil {

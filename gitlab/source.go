@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
@@ -91,8 +93,8 @@ func (s *Source) Fetch(ctx context.Context, c *Client, project int64, path, sha 
 // Nothing is written outside dest and no link in it leads outside. Warnings, for people, say what was left out: .git and
 // .terraform, the contents of submodules and of Git LFS files.
 func (s *Source) Checkout(ctx context.Context, project int64, sha, dest string) (warnings []string, err error) {
-	err = s.read(project, sha, func(tree *object.Tree) error {
-		w, err := newCheckout(dest, s.MaxBytes, s.MaxFiles)
+	err = s.read(project, sha, func(st store, tree *object.Tree) error {
+		w, err := newCheckout(st, dest, s.MaxBytes, s.MaxFiles)
 		if err != nil {
 			return err
 		}
@@ -110,25 +112,22 @@ func (s *Source) Checkout(ctx context.Context, project int64, sha, dest string) 
 // folder or a link is an error for people.
 func (s *Source) ReadFile(project int64, sha, path string, max int64) ([]byte, error) {
 	var content []byte
-	err := s.read(project, sha, func(tree *object.Tree) (err error) {
-		content, err = readFile(tree, path, max)
+	err := s.read(project, sha, func(st store, tree *object.Tree) (err error) {
+		content, err = st.readFile(tree, path, max)
 		return err
 	})
 	return content, err
 }
 
-func readFile(tree *object.Tree, path string, limit int64) ([]byte, error) {
-	entry, err := tree.FindEntry(path)
-	if errors.Is(err, object.ErrEntryNotFound) || errors.Is(err, object.ErrDirectoryNotFound) {
-		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
-	}
+func (st store) readFile(tree *object.Tree, path string, limit int64) ([]byte, error) {
+	entry, err := st.find(tree, path)
 	if err != nil {
-		return nil, damagedError{err}
+		return nil, err
 	}
 	if !isRegular(entry.Mode) {
 		return nil, invalidf("%s is no regular file", path)
 	}
-	file, err := tree.TreeEntryFile(entry)
+	file, err := tree.TreeEntryFile(&entry)
 	if err != nil {
 		return nil, damagedError{err}
 	}
@@ -147,9 +146,28 @@ func readFile(tree *object.Tree, path string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
+// find walks down to one entry.
+func (st store) find(tree *object.Tree, path string) (object.TreeEntry, error) {
+	name, rest, deeper := strings.Cut(path, "/")
+	for _, e := range tree.Entries {
+		if e.Name != name || deeper && e.Mode != filemode.Dir {
+			continue
+		}
+		if !deeper {
+			return e, nil
+		}
+		sub, err := object.GetTree(st, e.Hash)
+		if err != nil {
+			return object.TreeEntry{}, damagedError{err}
+		}
+		return st.find(sub, rest)
+	}
+	return object.TreeEntry{}, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+}
+
 // read calls f with the tree of a fetched commit. A mirror that turns out to be damaged is thrown away, so that the next
 // Fetch brings it anew.
-func (s *Source) read(project int64, sha string, f func(*object.Tree) error) error {
+func (s *Source) read(project int64, sha string, f func(store, *object.Tree) error) error {
 	hash, err := commitHash(sha)
 	if err != nil {
 		return err
