@@ -19,6 +19,7 @@ import (
 
 const (
 	maxNamed      = 5    // names that a message lists
+	maxDepth      = 200  // folders inside each other; each is held open while it is written
 	maxLinkTarget = 4096 // PATH_MAX
 	lfsHeader     = "version https://git-lfs.github.com/spec/v1\n"
 	maxLFSPointer = 1024
@@ -61,7 +62,7 @@ func newCheckout(from store, dest string, maxBytes int64, maxFiles int) (*checko
 }
 
 func (w *checkout) write(ctx context.Context, tree *object.Tree) error {
-	if err := w.folder(ctx, tree, ""); err != nil {
+	if err := w.folder(ctx, w.root, tree, ""); err != nil {
 		return err
 	}
 	return w.writeLinks()
@@ -80,7 +81,11 @@ func (w *checkout) empty() error {
 	return errors.Join(errs...)
 }
 
-func (w *checkout) folder(ctx context.Context, tree *object.Tree, at string) error {
+// folder writes one folder of the tree into dir; at is its path, for messages and links.
+func (w *checkout) folder(ctx context.Context, dir *os.Root, tree *object.Tree, at string) error {
+	if strings.Count(at, "/") > maxDepth {
+		return invalidf("the repository has more than %d folders inside each other, at %s", maxDepth, flatten(at))
+	}
 	for _, e := range tree.Entries {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -96,31 +101,24 @@ func (w *checkout) folder(ctx context.Context, tree *object.Tree, at string) err
 		if err := w.count(name); err != nil {
 			return err
 		}
-		if err := w.entry(ctx, tree, e, name); err != nil {
+		if err := w.entry(ctx, dir, tree, e, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *checkout) entry(ctx context.Context, tree *object.Tree, e object.TreeEntry, name string) error {
+func (w *checkout) entry(ctx context.Context, dir *os.Root, tree *object.Tree, e object.TreeEntry, name string) error {
 	switch {
 	case e.Mode == filemode.Dir:
-		sub, err := object.GetTree(w.from, e.Hash)
-		if err != nil {
-			return damagedError{fmt.Errorf("%s: %w", name, err)}
-		}
-		if err := w.mkdir(name); err != nil {
-			return err
-		}
-		return w.folder(ctx, sub, name)
+		return w.subfolder(ctx, dir, e, name)
 	case e.Mode == filemode.Submodule:
 		w.submodules = append(w.submodules, name)
-		return w.mkdir(name)
+		return mkdir(dir, e.Name, name)
 	case e.Mode == filemode.Symlink:
 		return w.link(tree, e, name)
 	case isRegular(e.Mode):
-		return w.file(tree, e, name)
+		return w.file(dir, tree, e, name)
 	}
 	return invalidf("%s has the unknown mode %s", name, e.Mode)
 }
@@ -144,8 +142,24 @@ func (w *checkout) count(name string) error {
 	return nil
 }
 
-func (w *checkout) mkdir(name string) error {
-	err := w.root.Mkdir(name, 0o755)
+func (w *checkout) subfolder(ctx context.Context, dir *os.Root, e object.TreeEntry, name string) error {
+	tree, err := object.GetTree(w.from, e.Hash)
+	if err != nil {
+		return damagedError{fmt.Errorf("%s: %w", name, err)}
+	}
+	if err := mkdir(dir, e.Name, name); err != nil {
+		return err
+	}
+	sub, err := dir.OpenRoot(e.Name)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	return w.folder(ctx, sub, tree, name)
+}
+
+func mkdir(dir *os.Root, base, name string) error {
+	err := dir.Mkdir(base, 0o755)
 	if errors.Is(err, fs.ErrExist) {
 		return twice(name)
 	}
@@ -156,7 +170,7 @@ func twice(name string) error {
 	return invalidf("the repository holds %s twice, perhaps written differently in upper and lower case; rename one", name)
 }
 
-func (w *checkout) file(tree *object.Tree, e object.TreeEntry, name string) error {
+func (w *checkout) file(dir *os.Root, tree *object.Tree, e object.TreeEntry, name string) error {
 	file, err := tree.TreeEntryFile(&e)
 	if err != nil {
 		return damagedError{fmt.Errorf("%s: %w", name, err)}
@@ -169,7 +183,7 @@ func (w *checkout) file(tree *object.Tree, e object.TreeEntry, name string) erro
 		return damagedError{fmt.Errorf("%s: %w", name, err)}
 	}
 	defer r.Close()
-	out, err := w.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	out, err := dir.OpenFile(e.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm(e.Mode))
 	if errors.Is(err, fs.ErrExist) {
 		return twice(name)
 	}
@@ -184,9 +198,10 @@ func (w *checkout) file(tree *object.Tree, e object.TreeEntry, name string) erro
 	if src.pointer && file.Size <= maxLFSPointer {
 		w.pointers = append(w.pointers, name)
 	}
-	return errors.Join(err, out.Chmod(perm(e.Mode)), out.Close())
+	return errors.Join(err, out.Close())
 }
 
+// perm knows two modes; the umask may narrow them.
 func perm(m filemode.FileMode) fs.FileMode {
 	if m == filemode.Executable {
 		return 0o755
