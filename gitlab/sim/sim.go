@@ -53,23 +53,22 @@ type Server struct {
 	ctx    context.Context // ends with Close; releases hanging faults and pauses
 	cancel context.CancelFunc
 
-	mu            sync.Mutex
-	idle          *sync.Cond // active fell to zero
-	active        int        // hook deliveries under way and merge requests being prepared
-	closed        bool
-	base          string // scheme and host, no relative root, no trailing slash
-	lastID        map[string]int64
-	users         []*User
-	tokens        []*token
-	namespaces    []*namespace
-	projects      []*project
-	faults        []*fault
-	requests      []Request
-	limits        map[string][]time.Time
-	leases        map[string]bool
-	visitor       int64
-	deliverTwice  bool
-	nextRequestID int64
+	mu           sync.Mutex
+	idle         *sync.Cond // active fell to zero
+	active       int        // hook deliveries under way and merge requests being prepared
+	closed       bool
+	base         string // scheme and host, no relative root, no trailing slash
+	lastID       map[string]int64
+	users        []*User
+	tokens       []*token
+	namespaces   []*namespace
+	projects     []*project
+	faults       []*fault
+	requests     []Request
+	limits       map[string][]time.Time
+	leases       map[string]bool
+	visitor      int64
+	deliverTwice bool
 }
 
 // New makes an empty instance: no users, no projects. It fails when the git binary is missing or Dir cannot be made.
