@@ -1,0 +1,137 @@
+// The run page: what unfolds and filters, the log, and the parts that change by themselves.
+const $ = (sel, in_ = document) => in_.querySelector(sel);
+const $$ = (sel, in_ = document) => [...in_.querySelectorAll(sel)];
+const on = (type, sel, fn) =>
+  document.addEventListener(type, (ev) => {
+    const el = ev.target.closest?.(sel);
+    if (el) fn(el, ev);
+  });
+
+// Changes: unfold, find.
+on("click", "[data-unfold]", (b) => {
+  const list = $$("details", document.getElementById(b.dataset.unfold));
+  const open = !list.every((d) => d.open);
+  for (const d of list) d.open = open;
+  b.textContent = open ? "Fold all" : "Unfold all";
+});
+on("input", "[data-find]", (input) => {
+  const want = input.value.toLowerCase();
+  for (const li of $$(".changelist > li", document.getElementById(input.dataset.find))) {
+    li.hidden = !li.textContent.toLowerCase().includes(want);
+  }
+});
+
+// Logs: follow, search, full screen, links to lines.
+const lines = (phase) => $(`#log-${CSS.escape(phase)} .lines`);
+const follow = (b, yes) => b.setAttribute("aria-pressed", String(yes));
+const follows = (phase) => $(`[data-follow="${CSS.escape(phase)}"]`)?.ariaPressed === "true";
+const toEnd = (box) => (box.scrollTop = box.scrollHeight);
+on("click", "[data-follow]", (b) => {
+  follow(b, b.ariaPressed !== "true");
+  if (b.ariaPressed === "true") toEnd(lines(b.dataset.follow));
+});
+document.addEventListener(
+  "scroll",
+  (ev) => {
+    const box = ev.target;
+    if (!box.classList?.contains("lines")) return;
+    const end = box.scrollHeight - box.scrollTop - box.clientHeight < 24;
+    follow($("[data-follow]", box.parentElement), end);
+  },
+  true,
+);
+on("click", "[data-full]", (b) => {
+  const full = $("#log-" + CSS.escape(b.dataset.full)).classList.toggle("full");
+  document.body.classList.toggle("no-scroll", full);
+  b.textContent = full ? "Leave full screen" : "Full screen";
+});
+document.addEventListener("keydown", (ev) => {
+  if (ev.key === "Escape" && !$("dialog[open]")) $(".log.full [data-full]")?.click();
+});
+on("input", "[data-logfind]", (input) => hits(input, 0));
+on("keydown", "[data-logfind]", (input, ev) => {
+  if (ev.key !== "Enter") return;
+  ev.preventDefault();
+  hits(input, ev.shiftKey ? -1 : 1);
+});
+function hits(input, step) {
+  const want = input.value.toLowerCase();
+  const box = lines(input.dataset.logfind);
+  const all = $$("li", box);
+  const found = all.filter((li) => want && li.textContent.toLowerCase().includes(want));
+  const at = found.findIndex((li) => li.classList.contains("at"));
+  for (const li of all) li.classList.remove("hit", "at");
+  for (const li of found) li.classList.add("hit");
+  const next = found[step === 0 ? 0 : (at + step + found.length) % found.length];
+  next?.classList.add("at");
+  next?.scrollIntoView({ block: "nearest" });
+  input.title = want ? found.length + " lines" : "";
+}
+on("click", ".lines li", (li, ev) => {
+  if (ev.clientX < li.getBoundingClientRect().left) location.hash = li.id;
+});
+function toHash() {
+  const li = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!li?.matches(".lines li")) return;
+  li.closest("details").open = true;
+  li.scrollIntoView({ block: "center" });
+}
+addEventListener("hashchange", toHash);
+toHash();
+
+// Live run page. A fragment becomes the element of its id by changing only what differs, so that focus,
+// scroll, open details and switches stay as the reader left them.
+const kept = new Set(["open", "hidden"]);
+function morph(old, now) {
+  if (old.nodeType !== now.nodeType || old.nodeName !== now.nodeName) return old.replaceWith(now);
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== now.data) old.data = now.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (!now.hasAttribute(name) && !kept.has(name)) old.removeAttribute(name);
+  for (const { name, value } of now.attributes) {
+    if (!kept.has(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  const [was, will] = [[...old.childNodes], [...now.childNodes]];
+  will.forEach((node, i) => (was[i] ? morph(was[i], node) : old.append(node)));
+  was.slice(will.length).forEach((node) => node.remove());
+}
+const parse = (html) => Object.assign(document.createElement("template"), { innerHTML: html }).content;
+function fragment({ id, html }) {
+  const old = document.getElementById(id);
+  const now = parse(html).firstElementChild;
+  if (!old || !now) return;
+  if (now.dataset.state && now.dataset.state !== old.dataset.state) $("#announce").textContent = "The run is " + now.dataset.state;
+  morph(old, now);
+}
+const most = 6000; // lines kept in the page
+function append({ phase, html }) {
+  const box = lines(phase);
+  if (!box) return;
+  const details = box.closest("details");
+  const list = $("ol", box);
+  if (!list.firstElementChild) {
+    details.open = true;
+    follow($("[data-follow]", details), true);
+  }
+  list.append(parse(html));
+  for (let extra = list.childElementCount - most; extra > 0; extra--) {
+    list.firstElementChild.remove();
+    list.start++;
+  }
+  if (follows(phase)) toEnd(box);
+}
+function live(url) {
+  const source = new EventSource(url);
+  source.addEventListener("fragment", (ev) => fragment(JSON.parse(ev.data)));
+  source.addEventListener("log", (ev) => append(JSON.parse(ev.data)));
+  source.addEventListener("end", () => source.close());
+}
+const run = $("[data-live]");
+if (run) {
+  for (const box of $$(".log[open] .lines")) {
+    if (!location.hash) toEnd(box);
+    follow($("[data-follow]", box.parentElement), true);
+  }
+  live(run.dataset.live);
+}

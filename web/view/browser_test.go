@@ -1,0 +1,389 @@
+package view
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/a-h/templ"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"groundcrew/runs"
+	"groundcrew/static"
+)
+
+// go test ./web/view -run Gallery -args -dir /tmp/shots -only run-unconfirmed takes pictures of the pages in
+// light, dark and 360 px, to be looked at.
+var (
+	shots = flag.String("dir", "", "folder for pictures of every page")
+	only  = flag.String("only", "", "take pictures only of pages whose name begins so")
+)
+
+// The policy pages are served under; they must do without anything it forbids.
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// A site serves the samples as the real server would, and answers what scripts ask for.
+type site struct {
+	*httptest.Server
+	mu    sync.Mutex
+	posts []string    // "path?form" of every form posted
+	live  chan string // events for the run page's stream
+	pages map[string]sample
+}
+
+func newSite(t *testing.T) *site {
+	s := &site{live: make(chan string, 16), pages: map[string]sample{}}
+	for _, p := range samples() {
+		s.pages["/"+p.Name] = p
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET "+static.Prefix, static.Handler())
+	mux.HandleFunc("GET /ui/projects", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `[{"value":"infra/network","label":"infra/network","hint":"trunk"},{"value":"q=%s","label":"q","hint":""}]`, r.FormValue("q"))
+	})
+	mux.HandleFunc("GET /ui/branches", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `[{"value":"of-%s","label":"x"}]`, r.FormValue("project"))
+	})
+	mux.HandleFunc("POST /settings/vcs/gitlab/secret", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"value":"the-webhook-secret"}`)
+	})
+	mux.HandleFunc("GET /runs/{id}/live", s.stream)
+	mux.HandleFunc("POST /", s.post)
+	mux.HandleFunc("GET /", s.page)
+	s.Server = httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	t.Cleanup(s.CloseClientConnections)
+	return s
+}
+
+func (s *site) page(w http.ResponseWriter, r *http.Request) {
+	p, ok := s.pages[r.URL.Path]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Security-Policy", policy)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_ = p.Page.Render(r.Context(), w)
+}
+
+func (s *site) post(w http.ResponseWriter, r *http.Request) {
+	_ = r.ParseForm()
+	s.mu.Lock()
+	s.posts = append(s.posts, r.URL.Path+"?"+r.PostForm.Encode())
+	s.mu.Unlock()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *site) posted() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.posts...)
+}
+
+func (s *site) stream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.(http.Flusher).Flush()
+	for {
+		select {
+		case ev := <-s.live:
+			fmt.Fprint(w, ev)
+			w.(http.Flusher).Flush()
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// A tab is a page open in a headless browser, with everything it complained about.
+type browserTab struct {
+	ctx context.Context
+	mu  sync.Mutex
+	bad []string
+}
+
+// browser starts a headless Chromium and opens a tab. GROUNDCREW_BROWSER names the binary; without one on
+// this machine the test fails, because a page nobody looked at is not tested.
+func browser(t *testing.T) *browserTab {
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-sync", true), chromedp.Flag("force-color-profile", "srgb"))
+	if path := os.Getenv("GROUNDCREW_BROWSER"); path != "" {
+		opts = append(opts, chromedp.ExecPath(path))
+	}
+	alloc, cancel := chromedp.NewExecAllocator(t.Context(), opts...)
+	t.Cleanup(cancel)
+	ctx, stop := chromedp.NewContext(alloc)
+	t.Cleanup(stop)
+	tab := &browserTab{ctx: ctx}
+	tab.run(t, call(cdplog.Enable, cdp.Empty{}), call(runtime.Enable, cdp.Empty{}))
+	go tab.listen(chromedp.Events(ctx, cdplog.EntryAdded))
+	go tab.listenErrors(chromedp.Events(ctx, runtime.ExceptionThrown))
+	return tab
+}
+
+// call makes an action of a protocol command.
+func call[P, R any](c cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, c, params)
+		return err
+	})
+}
+
+// listen collects what the browser complains about, such as what the policy refused. It ends with the tab.
+func (b *browserTab) listen(events iter.Seq2[cdplog.EventEntryAdded, error]) {
+	for ev, err := range events {
+		if err != nil {
+			return
+		}
+		if ev.Entry.Level == cdplog.EntryLevelError {
+			b.complain(ev.Entry.Text + " " + ev.Entry.URL)
+		}
+	}
+}
+
+// listenErrors collects the errors of scripts. It ends with the tab.
+func (b *browserTab) listenErrors(events iter.Seq2[runtime.EventExceptionThrown, error]) {
+	for ev, err := range events {
+		if err != nil {
+			return
+		}
+		b.complain(fmt.Sprintf("%+v", ev.ExceptionDetails))
+	}
+}
+
+func (b *browserTab) complain(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bad = append(b.bad, text)
+}
+
+func (b *browserTab) complaints() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	bad := b.bad
+	b.bad = nil
+	return bad
+}
+
+func (b *browserTab) run(t *testing.T, actions ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get returns what an action gives.
+func get[T any](t *testing.T, b *browserTab, a chromedp.Action[T]) T {
+	t.Helper()
+	v, err := chromedp.Run(b.ctx, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// wants waits until a script expression is true.
+func (b *browserTab) wants(t *testing.T, expr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](expr, chromedp.WithPollingInterval(20*time.Millisecond))); err != nil {
+		t.Fatalf("never true: %s (%v)", expr, err)
+	}
+}
+
+func size(w, h int64) chromedp.Action[chromedp.Void] { return chromedp.EmulateViewport(w, h) }
+
+func scheme(dark bool) chromedp.Action[chromedp.Void] {
+	value := "light"
+	if dark {
+		value = "dark"
+	}
+	return call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: value}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}})
+}
+
+// TestGallery opens every page wide and at 360 px: no complaint of the browser (the policy holds, scripts
+// run), no sideways scrolling, and with -dir a picture of each.
+func TestGallery(t *testing.T) {
+	s, b := newSite(t), browser(t)
+	for _, p := range samples() {
+		if !strings.HasPrefix(p.Name, *only) {
+			continue
+		}
+		for _, look := range []struct {
+			name string
+			w, h int64
+			dark bool
+		}{{"light", 1280, 800, false}, {"dark", 1280, 800, true}, {"phone", 360, 740, false}} {
+			if *shots == "" && look.dark {
+				continue // same layout as light
+			}
+			b.run(t, size(look.w, look.h), scheme(look.dark), chromedp.Navigate(s.URL+"/"+p.Name))
+			if over := get(t, b, chromedp.Evaluate[int](`document.documentElement.scrollWidth - innerWidth`)); over > 0 {
+				t.Errorf("%s at %d px is %d px too wide", p.Name, look.w, over)
+			}
+			if bad := b.complaints(); len(bad) > 0 {
+				t.Errorf("%s: the browser complains: %q", p.Name, bad)
+			}
+			if *shots != "" {
+				keep(t, p.Name+"-"+look.name+".png", get(t, b, chromedp.FullScreenshot(100)))
+			}
+		}
+	}
+}
+
+func keep(t *testing.T, name string, b []byte) {
+	t.Helper()
+	if err := os.MkdirAll(*shots, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(*shots, name), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func event(name, data string) string { return "event: " + name + "\ndata: " + data + "\n\n" }
+
+// TestScripts uses the pages as a person would.
+func TestScripts(t *testing.T) {
+	s, b := newSite(t), browser(t)
+	b.run(t, size(1280, 800), scheme(false))
+	t.Run("live run", func(t *testing.T) { liveRun(t, s, b) })
+	t.Run("ask and confirm", func(t *testing.T) { confirms(t, s, b) })
+	t.Run("secret", func(t *testing.T) { reveals(t, s, b) })
+	t.Run("wizard", func(t *testing.T) { wizard(t, s, b) })
+	t.Run("theme and keys", func(t *testing.T) { themeAndKeys(t, s, b) })
+	if bad := b.complaints(); len(bad) > 0 {
+		t.Errorf("the browser complains: %q", bad)
+	}
+}
+
+// liveRun: a fragment changes its element in place and leaves what the reader opened; log lines come at the end.
+func liveRun(t *testing.T, s *site, b *browserTab) {
+	b.run(t, chromedp.Navigate(s.URL+"/run-unconfirmed"))
+	b.run(t, chromedp.Click(`.changelist summary`))
+	get(t, b, chromedp.Evaluate[int](`window.was = document.querySelector(".changelist details"); 0`))
+	m := unconfirmedModel()
+	m.Run = applyingRun()
+	m.Progress = "5 of 9"
+	s.live <- event("fragment", fragmentJSON(t, "run-plan", RunPlan(shell("", ""), m)))
+	s.live <- event("fragment", fragmentJSON(t, "run-head", RunHead(shell("", ""), m)))
+	lines, _ := LogLines("applying", []byte("aws_lb.edge: Modifying...\n<b>not bold</b>\n"), 1, Pen{})
+	s.live <- event("log", jsonOf(t, map[string]any{"phase": "applying", "html": lines, "offset": 10}))
+	s.live <- event("end", "{}")
+	b.wants(t, `document.querySelector("#plan-head").textContent.includes("5 of 9")`)
+	b.wants(t, `document.querySelector("#run-head .pill").textContent.includes("applying")`)
+	b.wants(t, `document.querySelector("#announce").textContent === "The run is applying"`)
+	b.wants(t, `window.was.isConnected && window.was.open`)
+	b.wants(t, `document.querySelector("#log-applying").open && document.querySelector("#applying-L2").textContent === "<b>not bold</b>"`)
+	b.run(t, chromedp.SendKeys(`#find-planning`, "listener"))
+	b.wants(t, `document.querySelectorAll("#log-planning li.hit").length === 2`)
+	b.run(t, chromedp.Click(`[data-full="applying"]`))
+	b.wants(t, `document.querySelector("#log-applying").getBoundingClientRect().height === innerHeight`)
+	b.run(t, chromedp.KeyEvent("\u001b"))
+	b.wants(t, `!document.querySelector(".full")`)
+}
+
+// confirms: the button asks because the plan destroys; "no" posts nothing, "yes" posts the fingerprint once.
+func confirms(t *testing.T, s *site, b *browserTab) {
+	b.run(t, chromedp.Navigate(s.URL+"/run-unconfirmed"))
+	b.run(t, chromedp.KeyEvent("c"))
+	b.wants(t, `document.querySelector("#ask").open && document.querySelector("#ask-text").textContent.includes("cannot be undone")`)
+	b.run(t, chromedp.Click(`#ask [value=no]`))
+	b.wants(t, `!document.querySelector("#ask").open`)
+	if got := s.posted(); len(got) > 0 {
+		t.Fatalf("posted after a no: %q", got)
+	}
+	b.run(t, chromedp.Click(`form[action$="/confirm"] button`), chromedp.Click(`#ask-yes`))
+	deadline := time.Now().Add(10 * time.Second)
+	for len(s.posted()) == 0 && time.Now().Before(deadline) {
+		b.wants(t, `true`)
+	}
+	want := "/runs/" + unconfirmedRun().ID + "/confirm?fingerprint=" + unconfirmedRun().Fingerprint
+	if got := s.posted(); len(got) != 1 || got[0] != want {
+		t.Fatalf("posted %q, want %q once", got, want)
+	}
+}
+
+func reveals(t *testing.T, s *site, b *browserTab) {
+	b.run(t, chromedp.Navigate(s.URL+"/gitlab"))
+	b.wants(t, `!document.body.textContent.includes("the-webhook-secret")`)
+	b.run(t, chromedp.Click(`[data-reveal] button`))
+	b.wants(t, `document.querySelector("[data-secret-text]").textContent === "the-webhook-secret"`)
+	b.run(t, chromedp.Click(`[data-reveal] button`))
+	b.wants(t, `document.querySelector("[data-secret-text]").textContent.startsWith("••")`)
+}
+
+// wizard: one step at a time, the project from a list that fills the branch, the name made from both.
+func wizard(t *testing.T, s *site, b *browserTab) {
+	b.run(t, chromedp.Navigate(s.URL+"/stack-new"))
+	b.wants(t, `document.querySelectorAll(".step.now").length === 1 && getComputedStyle(document.querySelector("#step-2")).display === "none"`)
+	b.run(t, chromedp.Click(`[data-step-next]`))
+	b.wants(t, `document.querySelector("#step-1").classList.contains("now")`) // the project is missing
+	b.run(t, chromedp.SendKeys(`#f-project`, "net"))
+	b.wants(t, `document.querySelectorAll("[role=option]").length === 2 && document.querySelectorAll("[role=option]")[1].dataset.value === "q=net"`)
+	b.run(t, chromedp.KeyEvent("\ue015"), chromedp.KeyEvent("\r"))
+	b.wants(t, `document.querySelector("#f-project").value === "infra/network" && document.querySelector("#f-branch").value === "trunk"`)
+	b.run(t, chromedp.SendKeys(`#f-project_root`, "envs/prod"), chromedp.Click(`[data-step-next]`))
+	b.wants(t, `document.querySelector("#step-2").classList.contains("now") && document.querySelector(".custom").hidden`)
+	b.run(t, chromedp.SetValue(`#f-tool`, runs.Custom))
+	get(t, b, chromedp.Evaluate[bool](`document.querySelector("#f-tool").dispatchEvent(new Event("change", {bubbles: true}))`))
+	b.wants(t, `!document.querySelector(".custom").hidden`)
+	b.run(t, chromedp.Click(`[data-step-next]`), chromedp.Click(`[data-step-next]`))
+	b.wants(t, `document.querySelector("#f-name").value === "network-prod" && !document.querySelector("[data-step-done]").hidden`)
+	before := len(s.posted())
+	b.run(t, chromedp.Click(`[data-step-done]`))
+	deadline := time.Now().Add(10 * time.Second)
+	for len(s.posted()) == before && time.Now().Before(deadline) {
+		b.wants(t, `true`)
+	}
+	got := s.posted()
+	if len(got) != before+1 || !strings.Contains(got[before], "project=infra%2Fnetwork") || !strings.Contains(got[before], "name=network-prod") || !strings.Contains(got[before], "install_hook=on") {
+		t.Fatalf("posted %q", got[before:])
+	}
+	// A refused form opens at the first step with an error.
+	b.run(t, chromedp.Navigate(s.URL+"/stack-new-errors"))
+	b.wants(t, `document.querySelector("#step-1").classList.contains("now") && document.querySelector("#f-project_root").value === "../prod"`)
+}
+
+func themeAndKeys(t *testing.T, s *site, b *browserTab) {
+	b.run(t, chromedp.Navigate(s.URL+"/stacks"), chromedp.Click(`.me summary`), chromedp.Click(`[data-theme-next]`), chromedp.Click(`[data-theme-next]`))
+	b.wants(t, `document.documentElement.dataset.theme === "dark" && getComputedStyle(document.body).colorScheme === "dark"`)
+	b.run(t, chromedp.Navigate(s.URL+"/start"))
+	b.wants(t, `document.documentElement.dataset.theme === "dark"`) // it lasts
+	b.run(t, chromedp.KeyEvent("?"))
+	b.wants(t, `document.querySelector("#keys").open`)
+	b.run(t, chromedp.Navigate(s.URL+"/runs"), chromedp.KeyEvent("g"), chromedp.KeyEvent("s"))
+	b.wants(t, `location.pathname === "/stacks"`)
+	b.run(t, chromedp.KeyEvent("/"))
+	b.wants(t, `document.activeElement.id === "q-q"`)
+}
+
+func fragmentJSON(t *testing.T, id string, c templ.Component) string {
+	return jsonOf(t, map[string]any{"id": id, "html": mustRender(t, sample{"", c})})
+}
+
+func jsonOf(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
