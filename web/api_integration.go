@@ -95,7 +95,7 @@ func (s *Server) apiPutIntegration(c *request) error {
 	if body.Aggregate {
 		return errAggregate
 	}
-	in, linked, err := s.integration()
+	in, _, err := s.integration()
 	if err != nil {
 		return err
 	}
@@ -107,10 +107,6 @@ func (s *Server) apiPutIntegration(c *request) error {
 	give(&l.Token, body.Token)
 	if _, err := s.eng.SaveIntegration(c.Request().Context(), l, c.who.Name); err != nil {
 		return err
-	}
-	if !linked {
-		c.Response().Header().Set("Location", "/api/v1/integration")
-		return s.answerIntegration(c, http.StatusCreated)
 	}
 	return s.answerIntegration(c, http.StatusOK)
 }
