@@ -381,7 +381,7 @@ func (s *Server) approveMergeRequest(mr *mergeRequest, u *User) error {
 		return unauthorized()
 	}
 	mr.approvals = append(mr.approvals, approval{user: u, at: s.now()})
-	s.fireMergeRequest(mr, u, "approved", "", object{})
+	s.fireMergeRequest(mr, u, "approved", "", s.touch(mr))
 	return nil
 }
 
@@ -408,6 +408,6 @@ func (c *call) unapprove() error {
 		return noRecord()
 	}
 	mr.approvals = slices.DeleteFunc(mr.approvals, func(a approval) bool { return a.user == c.user })
-	c.fireMergeRequest(mr, c.user, "unapproved", "", object{})
+	c.fireMergeRequest(mr, c.user, "unapproved", "", c.touch(mr))
 	return c.answer(http.StatusCreated, c.approvals(mr))
 }

@@ -136,17 +136,14 @@ func (s *Server) prepare(mr *mergeRequest) {
 	if !mr.prepared.IsZero() {
 		return
 	}
-	before := mr.updated
-	mr.prepared, mr.updated = s.now(), s.now()
+	changes := s.touch(mr)
+	mr.prepared = mr.updated
 	s.newVersion(mr)
 	if pl := mr.source.newestPipeline(mr.sha, mr.sourceBranch); pl != nil {
 		mr.headPipeline = pl
 	}
-	s.fireMergeRequest(mr, mr.author, "open", "", object{
-		"merge_status": change("preparing", "checking"),
-		"updated_at":   change(hookTime(before), hookTime(mr.updated)),
-		"prepared_at":  change(nil, hookTime(mr.prepared)),
-	})
+	changes["merge_status"], changes["prepared_at"] = change("preparing", "checking"), change(nil, hookTime(mr.prepared))
+	s.fireMergeRequest(mr, mr.author, "open", "", changes)
 }
 
 // newVersion makes a new diff of head against the target as it is now.
@@ -206,16 +203,15 @@ func (s *Server) sourceMoved(mr *mergeRequest, u *User, c refChange) error {
 		mr.state, mr.ended, mr.endedBy = "closed", s.now(), u
 		return nil
 	}
-	old, before := mr.sha, mr.updated
+	old := mr.sha
 	if err := s.moveHead(mr, c.after); err != nil {
 		return err
 	}
-	mr.updated = s.now()
 	if !mr.prepared.IsZero() {
 		s.newVersion(mr)
 	}
 	s.systemNote(mr, u, "added commits, head is now "+c.after[:8])
-	s.fireMergeRequest(mr, u, "update", old, object{"updated_at": change(hookTime(before), hookTime(mr.updated))})
+	s.fireMergeRequest(mr, u, "update", old, s.touch(mr))
 	return nil
 }
 
@@ -279,9 +275,7 @@ func (s *Server) edit(mr *mergeRequest, u *User, edit MergeRequestEdit) {
 
 // stampEdit adds what an edit changes beside the fields: who and when. Labels alone are no edit of the text.
 func (s *Server) stampEdit(mr *mergeRequest, u *User, changes object) {
-	before := mr.updated
-	mr.updated = s.now()
-	changes["updated_at"] = change(hookTime(before), hookTime(mr.updated))
+	changes["updated_at"] = s.touch(mr)["updated_at"]
 	if _, labels := changes["labels"]; labels && len(changes) == 2 {
 		return
 	}
@@ -335,15 +329,22 @@ var stateIDs = map[string]int{"opened": 1, "closed": 2, "merged": 3, "locked": 4
 
 // setState changes the state, tells it in a system note and fires the hook.
 func (s *Server) setState(mr *mergeRequest, u *User, state, action string) {
-	previous, before := stateIDs[mr.state], mr.updated
+	previous := stateIDs[mr.state]
 	if state == "merged" {
 		previous = stateIDs["locked"] // a merge locks first (§W4)
 	}
-	mr.state, mr.updated = state, s.now()
+	mr.state = state
+	changes := s.touch(mr)
+	changes["state_id"] = change(previous, stateIDs[state])
 	s.systemNote(mr, u, strings.Replace(state, "opened", "reopened", 1))
-	s.fireMergeRequest(mr, u, action, "", object{
-		"state_id": change(previous, stateIDs[state]), "updated_at": change(hookTime(before), hookTime(mr.updated)),
-	})
+	s.fireMergeRequest(mr, u, action, "", changes)
+}
+
+// touch moves updated_at and tells it as the changes of a hook.
+func (s *Server) touch(mr *mergeRequest) object {
+	before := mr.updated
+	mr.updated = s.now()
+	return object{"updated_at": change(hookTime(before), hookTime(mr.updated))}
 }
 
 func (s *Server) merged(mr *mergeRequest, u *User) {
