@@ -30,6 +30,7 @@ const (
 // every event, so that a reader that lost the connection goes on exactly where it was.
 type place struct {
 	transitions int
+	key         string // of what the page showed; only the page has one
 	offsets     map[runs.State]int64
 	lines       map[runs.State]int // lines before the offset; only the page counts them
 }
@@ -38,10 +39,10 @@ func newPlace() place {
 	return place{offsets: map[runs.State]int64{}, lines: map[runs.State]int{}}
 }
 
-// String is the form that stands in ids: "3.planning-4711-80".
+// String is the form that stands in ids: "3-9f86d081884c.planning-4711-80".
 func (p place) String() string {
 	var b strings.Builder
-	fmt.Fprint(&b, p.transitions)
+	fmt.Fprintf(&b, "%d-%s", p.transitions, p.key)
 	for _, ph := range logPhases {
 		if p.offsets[ph] > 0 {
 			fmt.Fprintf(&b, ".%s-%d-%d", ph, p.offsets[ph], p.lines[ph])
@@ -54,11 +55,12 @@ func (p place) String() string {
 func readPlace(id string) place {
 	p := newPlace()
 	head, rest, _ := strings.Cut(id, ".")
-	n, err := strconv.Atoi(head)
+	count, key, _ := strings.Cut(head, "-")
+	n, err := strconv.Atoi(count)
 	if err != nil || n < 0 {
 		return newPlace()
 	}
-	p.transitions = n
+	p.transitions, p.key = n, key
 	for part := range strings.SplitSeq(rest, ".") {
 		f := strings.Split(part, "-")
 		if len(f) != 3 {
@@ -75,8 +77,9 @@ func readPlace(id string) place {
 
 // A stream writes server-sent events.
 type stream struct {
-	c   *request
-	ctl *http.ResponseController
+	c    *request
+	ctl  *http.ResponseController
+	gone bool // the reader left: a write failed
 }
 
 func openStream(c *request) *stream {
@@ -84,7 +87,7 @@ func openStream(c *request) *stream {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	c.Response().WriteHeader(http.StatusOK)
-	return &stream{c, http.NewResponseController(c.Response())}
+	return &stream{c: c, ctl: http.NewResponseController(c.Response())}
 }
 
 // send writes one event. An error means that the reader is gone.
@@ -101,31 +104,34 @@ func (st *stream) write(text string) error {
 	if err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	if _, err := io.WriteString(st.c.Response(), text); err != nil {
-		return err
+	if _, err = io.WriteString(st.c.Response(), text); err == nil {
+		err = st.ctl.Flush()
 	}
-	return st.ctl.Flush()
+	st.gone = err != nil
+	return err
 }
 
-// follow calls look until it reports the end, whenever something changed and at the rhythm of the logs.
-func (s *Server) follow(st *stream, look func() (end bool, err error)) error {
+// follow calls look until it reports the end: whenever a run changed, and at the rhythm of the logs.
+func (s *Server) follow(st *stream, look func(changed bool) (end bool, err error)) error {
 	changed, stop := s.hub.watch()
 	defer stop()
 	poll, beat, life := time.NewTicker(logPoll), time.NewTicker(heartbeat), time.NewTimer(streamLife)
 	defer poll.Stop()
 	defer beat.Stop()
 	defer life.Stop()
-	for {
-		end, err := look()
+	for change := true; ; {
+		end, err := look(change)
 		if err != nil || end {
-			return err
+			return s.streamEnd(st, err)
 		}
+		change = false
 		select {
 		case <-changed:
+			change = true
 		case <-poll.C:
 		case <-beat.C:
 			if err := st.write(": still here\n\n"); err != nil {
-				return nil // the reader left
+				return s.streamEnd(st, err)
 			}
 		case <-life.C:
 			return nil
@@ -135,6 +141,14 @@ func (s *Server) follow(st *stream, look func() (end bool, err error)) error {
 			return nil
 		}
 	}
+}
+
+// streamEnd says nothing of a reader that left; what is wrong here is logged.
+func (s *Server) streamEnd(st *stream, err error) error {
+	if st.gone {
+		return nil
+	}
+	return err
 }
 
 // A stateEvent is a step of the run's life.
@@ -158,7 +172,7 @@ func (s *Server) apiEvents(c *request) error {
 	}
 	p := readPlace(c.Request().Header.Get("Last-Event-ID"))
 	st := openStream(c)
-	return s.follow(st, func() (bool, error) {
+	return s.follow(st, func(bool) (bool, error) {
 		r, err := s.run(c.Param("id"))
 		if err != nil {
 			return false, err

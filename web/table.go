@@ -11,23 +11,87 @@ import (
 
 // pages are the addresses for browsers and for GitLab. package view's doc.go says what their forms send.
 func (s *Server) pages() []route {
+	p := func(method, path string, n need, h handler) route {
+		return route{method: method, path: path, need: n, handle: h}
+	}
 	return []route{
-		{get, "/healthz", public, s.getHealth, false, false, nil},
-		{get, "/readyz", public, s.getReady, false, false, nil},
-		{get, "/static/*", public, fromHTTP(static.Handler()), false, false, nil},
-		{get, "/favicon.ico", public, getFavicon, false, false, nil},
-		{post, "/webhooks/gitlab", public, s.postWebhook, false, true, nil},
+		p(get, "/healthz", public, s.getHealth),
+		p(get, "/readyz", public, s.getReady),
+		p(get, "/static/*", public, fromHTTP(static.Handler())),
+		p(get, "/favicon.ico", public, getFavicon),
+		{method: post, path: "/webhooks/gitlab", need: public, handle: s.postWebhook, raw: true},
 
-		{get, "/setup", public, s.getSetup, false, false, nil},
-		{post, "/setup", public, s.postSetup, false, false, nil},
-		{get, "/login", public, s.getLogin, false, false, nil},
-		{post, "/login", public, s.postLogin, false, false, nil},
-		{post, "/logout", session, s.postLogout, false, false, nil},
+		p(get, "/setup", public, s.getSetup),
+		p(post, "/setup", public, s.postSetup),
+		p(get, "/login", public, s.getLogin),
+		p(post, "/login", public, s.postLogin),
+		p(post, "/logout", session, s.postLogout),
+
+		p(get, "/", reader, s.getStart),
+		p(get, "/stacks", reader, s.getStacks),
+		p(get, "/stacks/new", admin, s.getNewStack),
+		p(post, "/stacks", admin, s.postNewStack),
+		p(get, "/stacks/:slug", reader, s.getStack),
+		p(post, "/stacks/:slug/runs", writer, s.postTrigger),
+		p(post, "/stacks/:slug/lock", writer, s.postLock),
+		p(post, "/stacks/:slug/unlock", writer, s.postUnlock),
+		p(post, "/stacks/:slug/sync", writer, s.postSync),
+		p(get, "/stacks/:slug/merge-requests", reader, s.getMergeRequests),
+		p(post, "/stacks/:slug/merge-requests/:iid/release", writer, s.postRelease),
+		p(get, "/stacks/:slug/environment", reader, s.getEnvironment),
+		p(post, "/stacks/:slug/environment", writer, s.postVariable),
+		p(post, "/stacks/:slug/environment/delete", writer, s.postDeleteVariable),
+		p(get, "/stacks/:slug/state", reader, s.getState),
+		p(get, "/stacks/:slug/state/:version/download", admin, s.getStateDownload),
+		p(get, "/stacks/:slug/settings", reader, s.getStackSettings),
+		p(post, "/stacks/:slug/settings", admin, s.postStackSettings),
+		p(post, "/stacks/:slug/delete", admin, s.postDeleteStack),
+
+		p(get, "/runs", reader, s.getRuns),
+		p(get, "/runs/:id", reader, s.getRun),
+		{method: get, path: "/runs/:id/live", need: reader, handle: s.getLive, stream: true},
+		p(get, "/runs/:id/logs/:phase", reader, s.getLog),
+		p(get, "/runs/:id/changes.json", reader, s.apiChanges),
+		p(post, "/runs/:id/confirm", writer, s.postConfirm),
+		p(post, "/runs/:id/discard", writer, s.postDiscard),
+		p(post, "/runs/:id/stop", writer, s.postStop),
+		p(post, "/runs/:id/retry", writer, s.postRetry),
+		p(post, "/runs/:id/promote", writer, s.postPromote),
+
+		p(get, "/settings", reader, redirectTo("/settings/vcs")),
+		p(get, "/settings/vcs", reader, s.getVCS),
+		p(get, "/settings/vcs/gitlab", reader, s.getIntegration),
+		p(post, "/settings/vcs/gitlab", admin, s.postIntegration),
+		p(get, "/settings/vcs/gitlab/edit", admin, s.getIntegrationEdit),
+		p(post, "/settings/vcs/gitlab/edit", admin, s.postIntegration),
+		p(post, "/settings/vcs/gitlab/test", admin, s.postTestIntegration),
+		p(post, "/settings/vcs/gitlab/unlink", admin, s.postUnlinkIntegration),
+		p(post, "/settings/vcs/gitlab/secret", admin, s.postReveal),
+		p(post, "/settings/vcs/gitlab/secret/rotate", admin, s.postRotate),
+		p(post, "/settings/vcs/gitlab/hooks", admin, s.postInstallHooks),
+		p(post, "/settings/vcs/gitlab/projects/:project/hook", admin, s.postInstallHook),
+		p(post, "/settings/vcs/gitlab/projects/:project/hook/test", admin, s.postTestHook),
+		p(get, "/settings/vcs/gitlab/deliveries", reader, s.getDeliveries),
+		p(get, "/settings/vcs/gitlab/deliveries/:id", reader, s.getDelivery),
+		p(post, "/settings/vcs/gitlab/deliveries/:id/replay", admin, s.postReplay),
+		p(get, "/settings/vcs/gitlab/reports", reader, s.getReports),
+		p(post, "/settings/vcs/gitlab/reports/retry", writer, s.postRetryReport),
+		p(get, "/settings/system", reader, s.getSystem),
+		p(post, "/settings/system", admin, s.postSystem),
+		p(get, "/settings/users", reader, s.getUsers),
+
+		p(get, "/ui/projects", admin, s.uiProjects),
+		p(get, "/ui/branches", admin, s.uiBranches),
+		p(get, "/ui/stacks", reader, s.uiStacks),
 	}
 }
 
 func fromHTTP(h http.Handler) handler {
 	return func(c *request) error { return echo.WrapHandler(h)(c.Context) }
+}
+
+func redirectTo(path string) handler {
+	return func(c *request) error { return c.Redirect(http.StatusSeeOther, path) }
 }
 
 func getFavicon(c *request) error {

@@ -1,0 +1,240 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"groundcrew/runs"
+	"groundcrew/store"
+	"groundcrew/web/view"
+)
+
+// deliveryView is a delivery as pages show it: what was processed and started nothing is "ignored".
+func deliveryView(d store.Delivery) view.Delivery {
+	v := view.Delivery{
+		ID: d.ID, Event: d.Event, Project: d.Project, ReceivedAt: d.ReceivedAt, State: d.State, Verdict: d.Verdict, Runs: d.Runs,
+	}
+	if d.State == store.DeliveryDone && strings.HasPrefix(d.Verdict, "ignored") {
+		v.State = view.DeliveryIgnored
+	}
+	return v
+}
+
+func (s *Server) getDeliveries(c *request) error {
+	p, err := s.settingsPage(c, "Deliveries", view.Crumb{Text: "GitLab", URL: "/settings/vcs/gitlab"}, view.Crumb{Text: "Deliveries"})
+	if err != nil {
+		return err
+	}
+	state, err := oneOf(c, "state", append([]string{view.DeliveryIgnored}, deliveryStates...))
+	if err != nil {
+		return err
+	}
+	m := view.DeliveriesModel{State: state}
+	var next string
+	err = s.st.View(func(tx *store.Tx) error {
+		any, _, err := tx.Deliveries("", "", 1)
+		if err != nil {
+			return err
+		}
+		m.Any = len(any) > 0
+		m.Rows, next, err = deliveriesShown(tx, state, c.QueryParam("cursor"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	m.Pager = pager(c, len(m.Rows), next)
+	return render(c, http.StatusOK, view.DeliveriesPage(p, m))
+}
+
+// deliveriesShown finds a page of deliveries by their state as pages show it.
+func deliveriesShown(tx *store.Tx, state, cursor string) (rows []view.Delivery, next string, err error) {
+	stored := state
+	if state == view.DeliveryIgnored {
+		stored = store.DeliveryDone
+	}
+	for {
+		page, more, err := tx.Deliveries(stored, cursor, pageRows)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, d := range page {
+			v := deliveryView(d)
+			if state != "" && v.State != state {
+				continue
+			}
+			if len(rows) == pageRows {
+				return rows, rows[pageRows-1].ID, nil
+			}
+			rows = append(rows, v)
+		}
+		if more == "" {
+			return rows, "", nil
+		}
+		cursor = more
+	}
+}
+
+// shownBody is how much of a delivery's body the page shows.
+const shownBody = 256 << 10
+
+func (s *Server) getDelivery(c *request) error {
+	m := view.DeliveryModel{Replay: c.who.may(store.Admin, "process a delivery again")}
+	var d store.Delivery
+	var raw []byte
+	err := s.st.View(func(tx *store.Tx) (err error) {
+		if d, err = tx.Delivery(c.Param("id")); err != nil || d.State == store.DeliveryRefused {
+			return err
+		}
+		raw, err = tx.DeliveryBody(d)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	m.Delivery = deliveryView(d)
+	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
+		m.Headers = append(m.Headers, view.Header{Name: name, Value: d.Headers[name]})
+	}
+	m.Body, m.BodyCut = bodyText(raw)
+	switch {
+	case d.State == store.DeliveryRefused:
+		m.Replay = view.Act{WhyNot: "It was refused, so its body was not kept."}
+	case d.State == store.DeliveryWaiting:
+		m.Replay = view.Act{}
+	}
+	p, err := s.settingsPage(c, "Delivery", view.Crumb{Text: "GitLab", URL: "/settings/vcs/gitlab"},
+		view.Crumb{Text: "Deliveries", URL: "/settings/vcs/gitlab/deliveries"}, view.Crumb{Text: d.ID})
+	if err != nil {
+		return err
+	}
+	return render(c, http.StatusOK, view.DeliveryPage(p, m))
+}
+
+// bodyText makes a body readable: indented when it is JSON, and cut.
+func bodyText(raw []byte) (text string, cutBytes int64) {
+	var buf bytes.Buffer
+	if json.Valid(raw) && json.Indent(&buf, raw, "", "  ") == nil {
+		raw = buf.Bytes()
+	}
+	text = string(raw)
+	if !utf8.Valid(raw) {
+		text = strings.ToValidUTF8(text, "\uFFFD")
+	}
+	shown := cut(text, shownBody)
+	return shown, int64(len(text) - len(shown))
+}
+
+func (s *Server) postReplay(c *request) error {
+	return s.after(c, s.eng.Replay(c.Param("id"), c.who.Name), "/settings/vcs/gitlab/deliveries/"+c.Param("id"), "The delivery is being processed again.")
+}
+
+func (s *Server) getReports(c *request) error {
+	p, err := s.settingsPage(c, "Reports", view.Crumb{Text: "GitLab", URL: "/settings/vcs/gitlab"}, view.Crumb{Text: "Reports"})
+	if err != nil {
+		return err
+	}
+	state, err := oneOf(c, "state", reportStates)
+	if err != nil {
+		return err
+	}
+	m := view.ReportsModel{State: state, Retry: c.who.may(store.Writer, "try a report again")}
+	var next string
+	err = s.st.View(func(tx *store.Tx) error {
+		page, n, err := tx.Reports(state, c.QueryParam("cursor"), pageRows)
+		if err != nil {
+			return err
+		}
+		next = n
+		for _, r := range page {
+			row, err := reportView(tx, r)
+			if err != nil {
+				return err
+			}
+			m.Rows = append(m.Rows, row)
+		}
+		any, _, err := tx.Reports("", "", 1)
+		m.Any = len(any) > 0
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	m.Pager = pager(c, len(m.Rows), next)
+	return render(c, http.StatusOK, view.ReportsPage(p, m))
+}
+
+func reportView(tx *store.Tx, r store.Report) (view.Report, error) {
+	v := view.Report{
+		Key: r.Target, Kind: r.Kind, RunID: r.Run, State: r.State, Attempts: r.Attempts, NextAttempt: r.NextAttempt,
+		LastError: r.LastError, Since: r.MarkedAt,
+	}
+	stacks, err := tx.StacksOf(r.Project)
+	base := ""
+	if len(stacks) > 0 {
+		base = strings.TrimSuffix(stacks[0].ProjectURL, "/")
+	}
+	v.Target, v.URL = targetWords(r, base)
+	if base == "" {
+		v.URL = ""
+	}
+	return v, err
+}
+
+// targetWords says what a report is about, and where that is in GitLab below the project's address.
+func targetWords(r store.Report, base string) (text, address string) {
+	switch r.Kind {
+	case store.ReportStatus:
+		return r.Name + " on " + runs.ShortSHA(r.SHA), base + "/-/commit/" + r.SHA
+	case store.ReportNote:
+		return fmt.Sprintf("comment of %s on !%d", r.Stack, r.MR), fmt.Sprintf("%s/-/merge_requests/%d", base, r.MR)
+	case store.ReportDeployment:
+		return "deployment of " + runs.ShortSHA(r.SHA) + " to " + r.Name, base + "/-/environments"
+	default:
+		return "environment " + r.Name, base + "/-/environments"
+	}
+}
+
+func (s *Server) postRetryReport(c *request) error {
+	_, err := s.retryReport(c.FormValue("key"), c.who.Name)
+	return s.after(c, err, "/settings/vcs/gitlab/reports", "The report is tried again.")
+}
+
+// records counts what pages say about deliveries and reports.
+type records struct{ received, refused, waiting, parked int }
+
+// counted bounds how many rows are counted.
+const counted = 5000
+
+func countRecords(tx *store.Tx) (records, error) {
+	var n records
+	since := tx.Now().Add(-24 * time.Hour)
+	list, _, err := tx.Deliveries("", "", counted)
+	if err != nil {
+		return n, err
+	}
+	for _, d := range list {
+		if d.ReceivedAt.Before(since) {
+			break
+		}
+		n.received++
+		if d.State == store.DeliveryRefused {
+			n.refused++
+		}
+	}
+	due, err := tx.DueReports()
+	if err != nil {
+		return n, err
+	}
+	n.waiting = len(due)
+	parked, _, err := tx.Reports(store.ReportParked, "", counted)
+	n.parked = len(parked)
+	return n, err
+}

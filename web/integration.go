@@ -1,0 +1,345 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"groundcrew/runs"
+	"groundcrew/runs/engine"
+	"groundcrew/store"
+	"groundcrew/web/view"
+)
+
+// patience is how long a page waits for GitLab before it is shown without its answer.
+const patience = 10 * time.Second
+
+var vcsCrumbs = []view.Crumb{{Text: "Settings", URL: "/settings/vcs"}, {Text: "VCS providers", URL: "/settings/vcs"}}
+
+func (s *Server) settingsPage(c *request, title string, more ...view.Crumb) (view.Page, error) {
+	return s.page(c, title, view.NavSettings, append(vcsCrumbs[:len(vcsCrumbs):len(vcsCrumbs)], more...)...)
+}
+
+// integrationView is the integration as pages show it.
+func integrationView(in store.Integration) view.Integration {
+	h := in.Health
+	v := view.Integration{
+		APIURL: in.APIURL, ExternalURL: in.ExternalURL, Version: h.Version, State: view.Connected, Detail: h.Trouble,
+		StatusPrefix: in.Prefix(), HasCA: in.CA != "",
+		Token: view.Token{
+			Name: h.Name, Username: h.Username, Scopes: h.Scopes, CheckedAt: h.CheckedAt, Active: h.Active,
+			Human: h.Username != "" && !machine.MatchString(h.Username),
+		},
+	}
+	if h.ExpiresAt != nil {
+		v.Token.ExpiresAt = *h.ExpiresAt
+	}
+	switch {
+	case h.Trouble != "" && h.Active:
+		v.State = view.Unreachable
+	case h.Trouble != "":
+		v.State = view.TokenDead
+	}
+	return v
+}
+
+// machine matches the names GitLab gives the users of project, group and service account tokens, and what people
+// call such users.
+var machine = regexp.MustCompile(`(?i)(^|[_.-])(bot|robot|ci|automation|machine|service|groundcrew|terraform|svc)([_.-]|$)|_bot`)
+
+func (s *Server) getVCS(c *request) error {
+	p, err := s.page(c, "VCS providers", view.NavSettings, view.Crumb{Text: "Settings"}, view.Crumb{Text: "VCS providers"})
+	if err != nil {
+		return err
+	}
+	in, linked, err := s.integration()
+	if err != nil {
+		return err
+	}
+	var m view.VCSModel
+	err = s.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.Stacks()
+		m.Stacks, m.Projects = len(stacks), len(projectsOf(stacks))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if linked {
+		v := integrationView(in)
+		m.GitLab = &v
+	}
+	return render(c, http.StatusOK, view.VCSPage(p, m))
+}
+
+// projectsOf are the projects of stacks, as far as known without asking GitLab.
+func projectsOf(stacks []runs.Stack) []view.HookRow {
+	at := map[int64]int{}
+	var out []view.HookRow
+	for _, st := range stacks {
+		i, ok := at[st.Project]
+		if !ok {
+			i = len(out)
+			at[st.Project] = i
+			out = append(out, view.HookRow{ID: st.Project, Path: st.ProjectPath, WebURL: st.ProjectURL, State: view.HookUnknown})
+		}
+		out[i].Stacks++
+	}
+	return out
+}
+
+func (s *Server) getIntegration(c *request) error {
+	in, linked, err := s.integration()
+	if err != nil {
+		return err
+	}
+	if !linked && !c.who.has(store.Admin) {
+		return c.Redirect(http.StatusSeeOther, "/settings/vcs") // it says that there is none
+	}
+	if !linked {
+		return s.integrationForm(c, http.StatusOK, view.IntegrationFormModel{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix})
+	}
+	return s.integrationPage(c, http.StatusOK, view.IntegrationModel{})
+}
+
+// integrationPage completes the model with everything that is there anyway, and sends the page.
+func (s *Server) integrationPage(c *request, status int, m view.IntegrationModel) error {
+	in, linked, err := s.integration()
+	if err != nil {
+		return err
+	}
+	if !linked {
+		return runs.Conflictf("No GitLab is set up. Set it up under Settings › VCS providers.")
+	}
+	m.Projects = s.hookRows(c, &m)
+	m.Integration = integrationView(in)
+	m.Endpoint, m.EndpointWarning = s.eng.WebhookURL(), endpointWarning(s.eng.WebhookURL(), in.APIURL)
+	m.CanAdmin = c.who.has(store.Admin)
+	if in.OldSecret != "" && time.Now().Before(in.OldSecretUntil) {
+		m.PreviousUntil = in.OldSecretUntil
+	}
+	err = s.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.Stacks()
+		if err != nil {
+			return err
+		}
+		m.Stacks = len(stacks)
+		n, err := countRecords(tx)
+		m.Refused, m.ReportsWaiting, m.ReportsParked = n.refused, n.waiting, n.parked
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p, err := s.settingsPage(c, "GitLab", view.Crumb{Text: "GitLab"})
+	if err != nil {
+		return err
+	}
+	return render(c, status, view.IntegrationPage(p, m))
+}
+
+// hookRows asks GitLab how the hooks of the projects stand. When it cannot be asked the projects are shown all the same.
+func (s *Server) hookRows(c *request, m *view.IntegrationModel) []view.HookRow {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), patience)
+	defer cancel()
+	list, err := s.eng.Projects(ctx)
+	if err != nil {
+		return s.knownProjects(err)
+	}
+	var out []view.HookRow
+	for _, p := range list {
+		out = append(out, view.HookRow{
+			ID: p.ID, Path: p.Path, WebURL: p.WebURL, State: hookWords[p.Hook.State], Detail: p.Hook.Detail,
+			LastDelivery: p.Hook.LastDelivery, Stacks: len(p.Stacks),
+		})
+	}
+	return out
+}
+
+var hookWords = map[string]string{
+	engine.HookOK: view.HookInstalled, engine.HookMissing: view.HookMissing, engine.HookDuplicate: view.HookDuplicate,
+	engine.HookEvents: view.HookEvents, engine.HookDisabled: view.HookDisabled, engine.HookUnknown: view.HookUnknown,
+}
+
+func (s *Server) knownProjects(why error) []view.HookRow {
+	var out []view.HookRow
+	err := s.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.Stacks()
+		out = projectsOf(stacks)
+		return err
+	})
+	if err != nil {
+		s.log.Error("the projects could not be listed", "error", err)
+	}
+	for i := range out {
+		out[i].Detail = messageOf(why, statusOf(why))
+	}
+	return out
+}
+
+// endpointWarning says why GitLab may not reach the endpoint, as far as the addresses tell.
+func endpointWarning(endpoint, gitlab string) string {
+	e, err1 := url.Parse(endpoint)
+	g, err2 := url.Parse(gitlab)
+	switch {
+	case err1 != nil || err2 != nil || e.Host == "":
+		return "This server does not know its own address. Start it with --external-url, so that GitLab can reach it."
+	case loopback(e.Hostname()) && !loopback(g.Hostname()):
+		return "GitLab cannot reach " + e.Host + ", because that address means “this machine”. Start the server with --external-url and the address GitLab can reach."
+	default:
+		return ""
+	}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (s *Server) integrationForm(c *request, status int, m view.IntegrationFormModel) error {
+	p, err := s.settingsPage(c, "GitLab", view.Crumb{Text: "GitLab", URL: "/settings/vcs/gitlab"})
+	if err != nil {
+		return err
+	}
+	return render(c, status, view.IntegrationFormPage(p, m))
+}
+
+func (s *Server) getIntegrationEdit(c *request) error {
+	in, linked, err := s.integration()
+	if err != nil {
+		return err
+	}
+	if !linked {
+		return c.Redirect(http.StatusSeeOther, "/settings/vcs/gitlab")
+	}
+	return s.integrationForm(c, http.StatusOK, view.IntegrationFormModel{
+		Edit: true, APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix,
+	})
+}
+
+// postIntegration checks what was typed against GitLab and keeps it, or shows the form with what is wrong.
+func (s *Server) postIntegration(c *request) error {
+	m := view.IntegrationFormModel{
+		Edit:   strings.HasSuffix(c.Path(), "/edit"),
+		APIURL: c.FormValue("api_url"), ExternalURL: c.FormValue("external_url"), CAPEM: c.FormValue("ca_pem"),
+		StatusPrefix: c.FormValue("status_prefix"), Aggregate: c.FormValue("aggregate") != "",
+	}
+	var checks []engine.Check
+	err := errAggregate
+	if !m.Aggregate {
+		checks, err = s.eng.SaveIntegration(c.Request().Context(), engine.Link{
+			APIURL: m.APIURL, ExternalURL: m.ExternalURL, CA: m.CAPEM, StatusPrefix: m.StatusPrefix,
+			Token: runs.Secret(c.FormValue("token")),
+		}, c.who.Name)
+	}
+	m.Checks = checksView(checks)
+	if fields, text, ok := formErrors(err); ok {
+		m.Errors, m.Error = fields, text
+		return s.integrationForm(c, http.StatusUnprocessableEntity, m)
+	}
+	return s.after(c, err, "/settings/vcs/gitlab", "GitLab is connected.")
+}
+
+func checksView(list []engine.Check) []view.Check {
+	var out []view.Check
+	for _, ch := range list {
+		out = append(out, view.Check{Name: ch.Name, OK: ch.OK, Message: ch.Message})
+	}
+	return out
+}
+
+func (s *Server) postTestIntegration(c *request) error {
+	checks, err := s.eng.TestIntegration(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	return s.integrationPage(c, http.StatusOK, view.IntegrationModel{Checks: checksView(checks)})
+}
+
+func (s *Server) postUnlinkIntegration(c *request) error {
+	in, linked, err := s.integration()
+	if err != nil {
+		return err
+	}
+	if typed := strings.TrimSpace(c.FormValue("host")); linked && typed != hostOf(in.APIURL) {
+		return s.integrationPage(c, http.StatusUnprocessableEntity, view.IntegrationModel{UnlinkError: "That is not it. Type " + hostOf(in.APIURL) + " to unlink it."})
+	}
+	return s.after(c, s.eng.Unlink(c.who.Name), "/settings/vcs", "GitLab is unlinked. Token and secret are gone; stacks are detached.")
+}
+
+// postReveal answers the webhook secret: to the page's script, or on the page itself without scripts.
+func (s *Server) postReveal(c *request) error {
+	in, linked, err := s.integration()
+	if err != nil {
+		return err
+	}
+	if !linked {
+		return errNoIntegration
+	}
+	err = s.st.Update(func(tx *store.Tx) error {
+		return tx.Audit(store.AuditEntry{By: c.who.Name, Action: "integration.reveal_secret", Target: in.APIURL})
+	})
+	if err != nil {
+		return err
+	}
+	if strings.Contains(c.Request().Header.Get("Accept"), "application/json") {
+		return c.JSON(http.StatusOK, map[string]string{"value": in.Secret.Reveal()})
+	}
+	return s.integrationPage(c, http.StatusOK, view.IntegrationModel{Secret: in.Secret.Reveal()})
+}
+
+func (s *Server) postRotate(c *request) error {
+	return s.after(c, s.eng.RotateSecret(c.who.Name), "/settings/vcs/gitlab", "There is a new webhook secret. The old one works for a while: repair the hooks, then test them.")
+}
+
+func (s *Server) postInstallHook(c *request) error {
+	id, err := number(c, "project")
+	if err != nil {
+		return err
+	}
+	_, err = s.eng.InstallHook(c.Request().Context(), id, c.who.Name)
+	return s.after(c, err, "/settings/vcs/gitlab", "The hook is installed.")
+}
+
+func (s *Server) postTestHook(c *request) error {
+	id, err := number(c, "project")
+	if err != nil {
+		return err
+	}
+	return s.after(c, s.eng.TestHook(c.Request().Context(), id), "/settings/vcs/gitlab", "GitLab delivered a test. It is among the deliveries.")
+}
+
+// postInstallHooks installs the hook wherever it is missing, and says where that failed.
+func (s *Server) postInstallHooks(c *request) error {
+	list, err := s.eng.Projects(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	done := 0
+	var failed []string
+	for _, p := range list {
+		if p.Hook.State != engine.HookMissing {
+			continue
+		}
+		var own *runs.Error
+		_, err := s.eng.InstallHook(c.Request().Context(), p.ID, c.who.Name)
+		switch {
+		case err == nil:
+			done++
+		case errors.As(err, &own):
+			failed = append(failed, p.Path+": "+own.Message)
+		default:
+			return err
+		}
+	}
+	text := view.Count(done, "hook is", "hooks are") + " installed."
+	if len(failed) > 0 {
+		return s.flashTo(c, "/settings/vcs/gitlab", view.KindWarn, cut(text+" "+strings.Join(failed, " "), 1000))
+	}
+	return s.flashTo(c, "/settings/vcs/gitlab", view.KindGood, text)
+}

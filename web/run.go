@@ -1,0 +1,278 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"groundcrew/runs"
+	"groundcrew/store"
+	"groundcrew/web/view"
+)
+
+func (s *Server) getRun(c *request) error {
+	r, err := s.run(c.Param("id"))
+	if err != nil {
+		return err
+	}
+	p, err := s.runPage(c, r)
+	if err != nil {
+		return err
+	}
+	m, err := s.runModel(c, r)
+	if err != nil {
+		return err
+	}
+	at := newPlace()
+	at.transitions, at.key = len(m.Run.Transitions), keyOf(m)
+	if m.Logs, err = s.logTails(m.Run, &at); err != nil {
+		return err
+	}
+	m.ErrorText = errorText(m)
+	if err := s.fillChanges(&m); err != nil {
+		return err
+	}
+	if !m.Run.State.Terminal() {
+		m.LiveURL = "/runs/" + r.ID + "/live?after=" + at.String()
+	}
+	return render(c, http.StatusOK, view.RunPage(p, m))
+}
+
+func (s *Server) runPage(c *request, r runs.Run) (view.Page, error) {
+	title := r.Commit.Title
+	if title == "" {
+		title = "Run " + r.ID
+	}
+	return s.page(c, cut(title, 100)+" · "+r.Stack, view.NavRuns, view.Crumb{Text: "Stacks", URL: "/stacks"},
+		view.Crumb{Text: r.Stack, URL: "/stacks/" + r.Stack}, view.Crumb{Text: "run " + r.ID})
+}
+
+// runModel is the run page without logs and changes, also for the live parts.
+func (s *Server) runModel(c *request, r runs.Run) (view.RunModel, error) {
+	m := view.RunModel{StackName: r.Stack, StackGone: true}
+	var st runs.Stack
+	linked := false
+	err := s.st.View(func(tx *store.Tx) (err error) {
+		if m.Run, err = tx.Run(r.ID); err != nil {
+			return err
+		}
+		in, _, err := tx.Integration()
+		if err != nil {
+			return err
+		}
+		linked = in.Linked
+		if m.Blocker, err = s.blocker(tx, m.Run); err != nil {
+			return err
+		}
+		st, err = tx.Stack(r.Stack)
+		if errors.Is(err, runs.ErrNotFound) {
+			return nil
+		}
+		m.StackGone = false
+		return err
+	})
+	if err != nil {
+		return m, err
+	}
+	if !m.StackGone {
+		m.StackName, m.ProjectURL = st.Name, st.ProjectURL
+		fillFromStack(&m, st)
+	}
+	m.Isolation, m.Progress = s.o.Facts.Isolation, s.progress(m.Run)
+	fillActs(&m, c.who, st, linked)
+	return m, nil
+}
+
+// fillChanges reads the plan made readable, which can be large.
+func (s *Server) fillChanges(m *view.RunModel) error {
+	if m.Run.Delta == nil {
+		return nil
+	}
+	changes, ok, err := s.eng.Changes(m.Run.ID)
+	if ok {
+		m.Changes = &changes
+	}
+	return err
+}
+
+// fillFromStack says what happened to the stack since the plan.
+func fillFromStack(m *view.RunModel, st runs.Stack) {
+	if m.Run.TrackedAt != "" && m.Run.State == runs.Unconfirmed && st.TrackedCommit.SHA != m.Run.TrackedAt {
+		m.Newer = &st.TrackedCommit
+	}
+	if st.LockedBy != "" {
+		m.Locked = st.LockedBy + " locked the stack"
+		if st.LockNote != "" {
+			m.Locked += ": " + st.LockNote
+		}
+		m.Locked += ". Nothing is applied until it is unlocked."
+	}
+}
+
+// fillActs says which acts are possible now, and why one that looks possible is not.
+func fillActs(m *view.RunModel, who actor, st runs.Stack, linked bool) {
+	r := m.Run
+	if r.State == runs.Unconfirmed {
+		m.Confirm = who.may(store.Writer, "confirm")
+		switch {
+		case !m.Confirm.Can:
+		case st.LockedBy != "" && st.LockedBy != who.Name:
+			m.Confirm = view.Act{WhyNot: st.LockedBy + " locked the stack."}
+		case !linked:
+			m.Confirm = view.Act{WhyNot: "GitLab is not linked, so nothing can run."}
+		}
+	}
+	if r.State == runs.Unconfirmed || r.State == runs.Queued {
+		m.Discard = who.may(store.Writer, "discard a run")
+	}
+	if r.State.Working() && r.StopAsked == "" {
+		m.Stop = who.may(store.Writer, "stop a run")
+	}
+	if r.State.Terminal() && !m.StackGone {
+		m.Retry = who.may(store.Writer, "start a run")
+		if r.Type == runs.Proposed && r.State == runs.Finished && st.Promotion {
+			m.Promote = who.may(store.Writer, "promote a run")
+		}
+		if !linked && m.Retry.Can {
+			m.Retry, m.Promote = view.Act{WhyNot: "GitLab is not linked."}, view.Act{}
+		}
+	}
+}
+
+// tailBytes is how much of the end of a log a page holds; the rest is a click away.
+const tailBytes = 64 << 10
+
+// logTails reads the ends of the run's logs and moves the place behind them.
+func (s *Server) logTails(r runs.Run, at *place) ([]view.PhaseLog, error) {
+	var out []view.PhaseLog
+	for _, phase := range logPhases {
+		text, lines, size, err := readTail(s.eng.LogFile(r.ID, phase))
+		if err != nil {
+			return nil, err
+		}
+		if size == 0 {
+			continue
+		}
+		end := size
+		if !r.State.Terminal() { // an unfinished last line comes with the stream
+			i := int64(bytes.LastIndexByte(text, '\n') + 1)
+			end -= int64(len(text)) - i
+			text = text[:i]
+		}
+		at.offsets[phase], at.lines[phase] = end, lines+bytes.Count(text, []byte("\n"))
+		out = append(out, view.PhaseLog{Phase: string(phase), Text: text, FirstLine: lines + 1, Size: size, CutBytes: end - int64(len(text))})
+	}
+	return out, nil
+}
+
+// readTail reads the last whole lines of a log, up to tailBytes, and counts the lines before them.
+func readTail(path string) (text []byte, before int, size int64, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, 0, nil
+	}
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	size = info.Size()
+	cutAt := max(0, size-tailBytes)
+	if before, err = countLines(io.NewSectionReader(f, 0, cutAt)); err != nil {
+		return nil, 0, 0, err
+	}
+	if text, err = io.ReadAll(io.NewSectionReader(f, cutAt, size-cutAt)); err != nil {
+		return nil, 0, 0, err
+	}
+	if i := bytes.IndexByte(text, '\n'); cutAt > 0 && i >= 0 {
+		text = text[i+1:]
+		before++
+	}
+	return text, before, size, nil
+}
+
+func countLines(r io.Reader) (int, error) {
+	n, buf := 0, make([]byte, 64<<10)
+	for {
+		k, err := r.Read(buf)
+		n += bytes.Count(buf[:k], []byte("\n"))
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+var (
+	ansiCode  = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]|\x1b\\][^\x07\x1b]*(\x07|\x1b\\\\)?")
+	boxed     = regexp.MustCompile(`(?m)^[│╷╵|] ?`)
+	completed = regexp.MustCompile(`(?m): (Creation|Modifications|Destruction|Import) complete`)
+)
+
+// errorLines is how much of a tool's error the page quotes.
+const errorLines = 40
+
+// errorText is what the tool said when the run failed: from the first "Error:" in the log of its last phase on.
+func errorText(m view.RunModel) string {
+	if m.Run.State != runs.Failed || len(m.Logs) == 0 {
+		return ""
+	}
+	text := ansiCode.ReplaceAllString(string(m.Logs[len(m.Logs)-1].Text), "")
+	text = boxed.ReplaceAllString(text, "")
+	i := strings.Index(text, "Error: ")
+	if i < 0 {
+		return ""
+	}
+	lines := strings.SplitN(text[i:], "\n", errorLines+1)
+	return strings.TrimSpace(strings.Join(lines[:min(errorLines, len(lines))], "\n"))
+}
+
+// progress says how far an apply is: "4 of 9". "" when that is not known.
+func (s *Server) progress(r runs.Run) string {
+	if r.State != runs.Applying || r.Delta == nil || r.Delta.Resources() == 0 {
+		return ""
+	}
+	text, _, size, err := readTail(s.eng.LogFile(r.ID, runs.Applying))
+	if err != nil || size == 0 || size > tailBytes {
+		return "" // a long log is not counted, a broken one is reported where it is shown
+	}
+	n := len(completed.FindAllIndex(ansiCode.ReplaceAll(text, nil), -1))
+	return strconv.Itoa(n) + " of " + strconv.Itoa(r.Delta.Resources())
+}
+
+func (s *Server) postConfirm(c *request) error {
+	return s.after(c, s.confirm(c, c.FormValue("fingerprint")), runPath(c), "Confirmed. A worker takes it next.")
+}
+
+func runPath(c *request) string { return "/runs/" + c.Param("id") }
+
+func (s *Server) postDiscard(c *request) error {
+	_, err := s.eng.Discard(c.Param("id"), c.who.Name, c.FormValue("note"))
+	return s.after(c, err, runPath(c), "The run is discarded. Nothing was changed.")
+}
+
+func (s *Server) postStop(c *request) error {
+	_, err := s.eng.Stop(c.Param("id"), c.who.Name, c.FormValue("note"))
+	return s.after(c, err, runPath(c), "The run was asked to stop.")
+}
+
+func (s *Server) postRetry(c *request) error {
+	r, err := s.eng.Retry(c.Param("id"), c.who.Name, c.who.trigger())
+	return s.after(c, err, "/runs/"+r.ID, "This is the new run, of the same commit.")
+}
+
+func (s *Server) postPromote(c *request) error {
+	r, err := s.eng.Promote(c.Param("id"), c.who.Name, c.who.trigger())
+	return s.after(c, err, "/runs/"+r.ID, "This is the tracked run of the same commit.")
+}

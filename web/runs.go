@@ -1,0 +1,48 @@
+package web
+
+import (
+	"net/http"
+
+	"groundcrew/store"
+	"groundcrew/web/view"
+)
+
+func (s *Server) getRuns(c *request) error {
+	f, err := runFilter(c)
+	if err != nil {
+		return err
+	}
+	p, err := s.page(c, "Runs", view.NavRuns)
+	if err != nil {
+		return err
+	}
+	m := view.RunsModel{Stack: f.Stack, Type: c.QueryParam("type"), State: c.QueryParam("state")}
+	var next string
+	err = s.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.Stacks()
+		if err != nil {
+			return err
+		}
+		names := map[string]string{}
+		for _, st := range stacks {
+			names[st.Slug] = st.Name
+			m.Stacks = append(m.Stacks, view.Option{Value: st.Slug, Text: st.Name})
+		}
+		page, n, err := tx.Runs(f, c.QueryParam("cursor"), pageRows)
+		if err != nil {
+			return err
+		}
+		next = n
+		if m.Rows, err = s.rows(tx, page, names); err != nil {
+			return err
+		}
+		any, _, err := tx.Runs(store.RunFilter{}, "", 1)
+		m.Any = len(any) > 0
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	m.Pager = pager(c, len(m.Rows), next)
+	return render(c, http.StatusOK, view.RunsPage(p, m))
+}

@@ -1,0 +1,139 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"groundcrew/runs"
+	"groundcrew/store"
+	"groundcrew/web/view"
+)
+
+// pageRows is how many rows a page of a list shows.
+const pageRows = 50
+
+// may says whether the actor has the role for an act; why-not names what is needed.
+func (a actor) may(r store.Role, verb string) view.Act {
+	if a.has(r) {
+		return view.Act{Can: true}
+	}
+	if r == store.Admin {
+		return view.Act{WhyNot: "Only an admin can " + verb + "."}
+	}
+	return view.Act{WhyNot: "Only a writer or an admin can " + verb + "."}
+}
+
+func (s *Server) getStacks(c *request) error {
+	p, err := s.page(c, "Stacks", view.NavStacks)
+	if err != nil {
+		return err
+	}
+	m := view.StacksModel{Q: c.QueryParam("q"), State: c.QueryParam("state"), Label: c.QueryParam("label"), CanCreate: c.who.has(store.Admin)}
+	err = s.st.View(func(tx *store.Tx) error { return fillStacks(tx, &m, c.QueryParam("cursor")) })
+	if err != nil {
+		return err
+	}
+	if c.QueryParam("cursor") != "" {
+		m.Pager.FirstURL = more(c, "")
+	}
+	if m.Pager.NextURL != "" {
+		m.Pager.NextURL = more(c, m.Pager.NextURL)
+	}
+	return render(c, http.StatusOK, view.StacksPage(p, m))
+}
+
+// fillStacks finds the rows of the list; Pager.NextURL becomes the cursor of the next page.
+func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string) error {
+	stacks, err := tx.Stacks()
+	if err != nil {
+		return err
+	}
+	in, _, err := tx.Integration()
+	if err != nil {
+		return err
+	}
+	m.Any, m.Connected, m.Labels = len(stacks) > 0, in.Linked, labelsOf(stacks)
+	for _, st := range stacks {
+		if !stackMatches(st, m.Q, m.Label) {
+			continue
+		}
+		last, err := lastRun(tx, st.Slug)
+		if err != nil {
+			return err
+		}
+		if m.State != "" && (last == nil || string(last.State) != m.State) {
+			continue
+		}
+		m.Pager.Total++
+		switch {
+		case st.Slug <= cursor:
+		case len(m.Rows) < pageRows:
+			m.Rows = append(m.Rows, view.StackRow{Stack: st, Last: last, Detached: !in.Linked})
+		default:
+			m.Pager.NextURL = m.Rows[pageRows-1].Stack.Slug
+		}
+	}
+	m.Pager.Shown = len(m.Rows)
+	return nil
+}
+
+// lastRun is the latest run that could change the stack, nil for none.
+func lastRun(tx *store.Tx, slug string) (*runs.Run, error) {
+	r, ok, err := tx.LatestRun(slug, blocking...)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &r, nil
+}
+
+func stackMatches(st runs.Stack, q, label string) bool {
+	if label != "" && !slices.Contains(st.Labels, label) {
+		return false
+	}
+	text := strings.ToLower(st.Name + " " + st.Slug + " " + st.ProjectPath + " " + st.Branch + " " + st.ProjectRoot)
+	for word := range strings.FieldsSeq(strings.ToLower(q)) {
+		if !strings.Contains(text, word) {
+			return false
+		}
+	}
+	return true
+}
+
+func labelsOf(stacks []runs.Stack) []string {
+	var out []string
+	for _, st := range stacks {
+		out = append(out, st.Labels...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// more is the address of this page with another cursor.
+func more(c *request, cursor string) string {
+	q := url.Values{}
+	for name, v := range c.QueryParams() {
+		q[name] = v
+	}
+	q.Del("cursor")
+	if cursor != "" {
+		q.Set("cursor", cursor)
+	}
+	if len(q) == 0 {
+		return c.Request().URL.EscapedPath()
+	}
+	return c.Request().URL.EscapedPath() + "?" + q.Encode()
+}
+
+// pager leads on from a page of n rows.
+func pager(c *request, n int, next string) view.Pager {
+	p := view.Pager{Shown: n}
+	if c.QueryParam("cursor") != "" {
+		p.FirstURL = more(c, "")
+	}
+	if next != "" {
+		p.NextURL = more(c, next)
+	}
+	return p
+}

@@ -1,0 +1,94 @@
+package web
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"groundcrew/runs"
+	"groundcrew/store"
+	"groundcrew/web/view"
+)
+
+func (s *Server) getSystem(c *request) error {
+	return s.systemPage(c, http.StatusOK, view.SystemModel{})
+}
+
+func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
+	p, err := s.page(c, "System", view.NavSettings, view.Crumb{Text: "Settings"}, view.Crumb{Text: "System"})
+	if err != nil {
+		return err
+	}
+	f := s.o.Facts
+	m.Version, m.Commit, m.GoVersion, m.Started = s.o.Version, f.Commit, runtime.Version(), s.started
+	m.Listen, m.ExternalURL, m.DataDir = f.Listen, s.o.ExternalURL, s.st.Dir()
+	m.DBBytes, m.FreeBytes = s.st.Size(), s.freeBytes()
+	m.Workers, m.Tools, m.ToolDirs, m.Isolation = s.eng.Workers(), s.toolList(c), f.ToolDirs, f.Isolation
+	m.CanAdmin = c.who.has(store.Admin)
+	err = s.st.View(func(tx *store.Tx) error {
+		active, err := tx.Active("")
+		if err != nil {
+			return err
+		}
+		for _, r := range active {
+			switch {
+			case r.State.Working():
+				m.Working++
+			case r.State == runs.Queued:
+				m.QueuedRuns++
+			}
+		}
+		n, err := countRecords(tx)
+		m.Received, m.Refused, m.ReportsWaiting, m.ReportsParked = n.received, n.refused, n.waiting, n.parked
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return render(c, status, view.SystemPage(p, m))
+}
+
+// freeBytes is the room left for the data folder, 0 when that cannot be known.
+func (s *Server) freeBytes() int64 {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(s.st.Dir(), &fs); err != nil {
+		s.log.Warn("the free space of the data folder is not known", "error", err)
+		return 0
+	}
+	return int64(fs.Bavail) * fs.Bsize
+}
+
+func (s *Server) postSystem(c *request) error {
+	text := strings.TrimSpace(c.FormValue("workers"))
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		err = runs.Invalidf("workers", "“%s” is no number.", text)
+	} else {
+		err = s.eng.SetWorkers(n, c.who.Name)
+	}
+	if field, message, ok := fieldError(err); ok {
+		return s.systemPage(c, http.StatusUnprocessableEntity, view.SystemModel{WorkersText: text, Errors: map[string]string{field: message}})
+	}
+	return s.after(c, err, "/settings/system", "At most "+view.Count(n, "run is", "runs are")+" at work at once now.")
+}
+
+func (s *Server) getUsers(c *request) error {
+	p, err := s.page(c, "Users", view.NavSettings, view.Crumb{Text: "Settings"}, view.Crumb{Text: "Users"})
+	if err != nil {
+		return err
+	}
+	var m view.UsersModel
+	err = s.st.View(func(tx *store.Tx) error {
+		users, err := tx.Users()
+		for _, u := range users {
+			m.Rows = append(m.Rows, view.UserRow{Name: u.Name, Role: string(u.Role), CreatedAt: u.CreatedAt, LastSeen: u.LastSeen})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return render(c, http.StatusOK, view.UsersPage(p, m))
+}
