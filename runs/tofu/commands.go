@@ -1,0 +1,96 @@
+package tofu
+
+import (
+	"groundcrew/runs"
+)
+
+// A Command is one program of a phase, in the terms of package proc.
+type Command struct {
+	Name   string
+	Phase  runs.State // the state of the run while it is at work; names the log
+	Args   []string
+	Stdout string // file that takes standard output, "" = the log
+}
+
+// lockTimeout is how long a run waits for a lock on its own backend, which somebody's laptop may hold.
+const lockTimeout = "-lock-timeout=60s"
+
+// Commands lists the commands of a phase in order. They run in w.Root with Env, after Prepare. An apply runs
+// in the folders its plan was made in.
+func Commands(w Work, phase runs.Phase) ([]Command, error) {
+	if w.Stack.Tool == runs.Custom {
+		return customCommands(w, phase)
+	}
+	if w.Binary.Path == "" {
+		return nil, runs.Invalidf("tool_version", "No tool was chosen for this run.")
+	}
+	tool := func(name string, state runs.State, args ...string) Command {
+		return Command{Name: name, Phase: state, Args: append([]string{w.Binary.Path}, args...)}
+	}
+	first := tool("init", runs.Initializing, "init", "-input=false")
+	switch phase {
+	case runs.PhasePlan:
+		lock := lockTimeout
+		if w.Speculative {
+			lock = "-lock=false"
+		}
+		show := tool("show", runs.Planning, "show", "-json", w.PlanFile())
+		show.Stdout = w.PlanJSON()
+		return []Command{first, tool("plan", runs.Planning, "plan", "-input=false", lock, "-out="+w.PlanFile()), show}, nil
+	case runs.PhaseApply:
+		return []Command{tool("apply", runs.Applying, "apply", "-input=false", lockTimeout, w.PlanFile())}, nil
+	case runs.PhaseDestroy:
+		return []Command{first, tool("destroy", runs.Destroying, "destroy", "-input=false", lockTimeout, "-auto-approve")}, nil
+	case runs.PhasePerform:
+		task, err := taskCommand(w)
+		return []Command{first, task}, err
+	default:
+		return nil, runs.Invalidf("", "There is no phase “%s”.", phase)
+	}
+}
+
+// customCommands takes the commands from the stack's settings. What it has none for is left out, unless the
+// phase would then do nothing.
+func customCommands(w Work, phase runs.Phase) ([]Command, error) {
+	c := w.Stack.Commands
+	var list []Command
+	add := func(name string, state runs.State, script, stdout string) {
+		if script != "" {
+			list = append(list, shell(name, state, script, stdout))
+		}
+	}
+	if phase != runs.PhaseApply {
+		add("init", runs.Initializing, c.Init, "")
+	}
+	set := len(list)
+	switch phase {
+	case runs.PhasePlan:
+		add("plan", runs.Planning, c.Plan, "")
+		add("show", runs.Planning, c.Show, w.PlanJSON())
+	case runs.PhaseApply:
+		add("apply", runs.Applying, c.Apply, "")
+	case runs.PhaseDestroy:
+		add("destroy", runs.Destroying, c.Destroy, "")
+	case runs.PhasePerform:
+		task, err := taskCommand(w)
+		return append(list, task), err
+	default:
+		return nil, runs.Invalidf("", "There is no phase “%s”.", phase)
+	}
+	if len(list) == set {
+		return nil, runs.Invalidf("commands", "The stack has no command for %s. Add one in its settings.", phase)
+	}
+	return list, nil
+}
+
+func taskCommand(w Work) (Command, error) {
+	if w.Command == "" {
+		return Command{}, runs.Invalidf("command", "The task has no command.")
+	}
+	return shell("task", runs.Performing, w.Command, ""), nil
+}
+
+// shell runs a script that ends at its first failing command.
+func shell(name string, state runs.State, script, stdout string) Command {
+	return Command{Name: name, Phase: state, Args: []string{"/bin/sh", "-ec", script}, Stdout: stdout}
+}

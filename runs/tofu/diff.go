@@ -1,0 +1,252 @@
+package tofu
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	tfjson "github.com/hashicorp/terraform-json"
+
+	"groundcrew/runs"
+)
+
+const (
+	maxValue = 2000 // characters of a value that are shown
+	maxDepth = 12   // levels of nesting that are told apart; below, a value is shown whole
+)
+
+// A value is one place in a resource: before and after, and what the plan marks about both. A mark is true
+// for all of the value, or has its structure with true somewhere inside, or false, or null.
+type value struct {
+	path          string
+	before, after any
+	unknown       any // known only after apply
+	wasSensitive  any
+	isSensitive   any
+	depth         int
+}
+
+// diff lists the attributes that differ, by path.
+func diff(c tfjson.Change) []runs.AttributeChange {
+	d := differ{replaces: replacePaths(c.ReplacePaths)}
+	d.walk(value{before: c.Before, after: c.After, unknown: c.AfterUnknown, wasSensitive: c.BeforeSensitive, isSensitive: c.AfterSensitive})
+	return d.found
+}
+
+type differ struct {
+	replaces []string
+	found    []runs.AttributeChange
+}
+
+func (d *differ) walk(v value) {
+	switch {
+	case v.unknown == true:
+		d.add(v, true)
+	case reflect.DeepEqual(v.before, v.after) && !anyTrue(v.unknown):
+		// Unchanged, sensitive or not.
+	case v.wasSensitive == true || v.isSensitive == true || v.depth >= maxDepth:
+		d.add(v, anyTrue(v.unknown))
+	case v.kind() == reflect.Map:
+		for _, k := range keys(v.before, v.after, v.unknown) {
+			d.walk(v.child(k))
+		}
+	case v.kind() == reflect.Slice && !v.leafList():
+		for i := range longest(v.before, v.after, v.unknown) {
+			d.walk(v.child(i))
+		}
+	default:
+		d.add(v, anyTrue(v.unknown))
+	}
+}
+
+// child is the part of v at a key or index.
+func (v value) child(key any) value {
+	return value{
+		path: join(v.path, key), before: part(v.before, key), after: part(v.after, key), unknown: part(v.unknown, key),
+		wasSensitive: part(v.wasSensitive, key), isSensitive: part(v.isSensitive, key), depth: v.depth + 1,
+	}
+}
+
+func part(in, key any) any {
+	switch k := key.(type) {
+	case string:
+		m, _ := in.(map[string]any)
+		return m[k]
+	case int:
+		if l, _ := in.([]any); k < len(l) {
+			return l[k]
+		}
+	}
+	return nil
+}
+
+// kind is the kind that the values and marks share. It is Invalid if they differ: then v is taken as a whole,
+// so that no mark is lost on the way down.
+func (v value) kind() reflect.Kind {
+	k := reflect.Invalid
+	for _, x := range []any{v.before, v.after, v.unknown, v.wasSensitive, v.isSensitive} {
+		if x == nil {
+			continue
+		}
+		switch t := reflect.TypeOf(x).Kind(); {
+		case k == reflect.Invalid:
+			k = t
+		case t == k || x == false:
+		default:
+			return reflect.Invalid
+		}
+	}
+	return k
+}
+
+// leafList reports whether a list is best shown whole: nothing but plain values, none of them special.
+func (v value) leafList() bool {
+	if anyTrue(v.unknown) || anyTrue(v.wasSensitive) || anyTrue(v.isSensitive) {
+		return false
+	}
+	for _, list := range []any{v.before, v.after} {
+		items, _ := list.([]any)
+		for _, i := range items {
+			switch i.(type) {
+			case map[string]any, []any:
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (d *differ) add(v value, unknown bool) {
+	a := runs.AttributeChange{Path: v.path, Unknown: unknown, Replaces: d.forces(v.path)}
+	if a.Path == "" {
+		a.Path = "(everything)"
+	}
+	if anyTrue(v.wasSensitive) || anyTrue(v.isSensitive) {
+		a.Sensitive = true
+	} else {
+		a.Before = shown(v.before)
+		if !unknown {
+			a.After = shown(v.after)
+		}
+	}
+	d.found = append(d.found, a)
+}
+
+// forces reports whether a path is, contains or lies in one that forces the replacement.
+func (d *differ) forces(path string) bool {
+	return slices.ContainsFunc(d.replaces, func(r string) bool { return within(path, r) || within(r, path) })
+}
+
+// within reports whether path is parent or below it.
+func within(path, parent string) bool {
+	rest, ok := strings.CutPrefix(path, parent)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// replacePaths brings paths to the form of AttributeChange.Path.
+func replacePaths(paths []any) []string {
+	var list []string
+	for _, p := range paths {
+		steps, _ := p.([]any)
+		path := ""
+		for _, s := range steps {
+			if n, ok := s.(json.Number); ok {
+				i, err := strconv.Atoi(n.String())
+				if err != nil {
+					break
+				}
+				s = i
+			}
+			path = join(path, s)
+		}
+		if path != "" {
+			list = append(list, path)
+		}
+	}
+	return list
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+// join writes a.b, a[0] or a["any key"].
+func join(path string, step any) string {
+	switch s := step.(type) {
+	case string:
+		switch {
+		case !plainKey.MatchString(s):
+			return path + "[" + strconv.Quote(s) + "]"
+		case path == "":
+			return s
+		default:
+			return path + "." + s
+		}
+	default:
+		return fmt.Sprintf("%s[%v]", path, s)
+	}
+}
+
+func keys(values ...any) []string {
+	all := map[string]bool{}
+	for _, v := range values {
+		m, _ := v.(map[string]any)
+		for k := range m {
+			all[k] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func longest(values ...any) int {
+	n := 0
+	for _, v := range values {
+		l, _ := v.([]any)
+		n = max(n, len(l))
+	}
+	return n
+}
+
+// anyTrue reports whether a mark says true anywhere.
+func anyTrue(mark any) bool {
+	switch m := mark.(type) {
+	case bool:
+		return m
+	case map[string]any:
+		for _, v := range m {
+			if anyTrue(v) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(m, anyTrue)
+	}
+	return false
+}
+
+// shown writes a value for people: compact JSON cut to maxValue characters, "" for null.
+func shown(v any) string {
+	if v == nil {
+		return ""
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return "" // what came from JSON goes back to it
+	}
+	return cut(strings.TrimSuffix(b.String(), "\n"), maxValue)
+}
+
+// compact removes white space from JSON.
+func compact(raw json.RawMessage) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		return ""
+	}
+	return b.String()
+}

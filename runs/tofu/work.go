@@ -1,0 +1,302 @@
+package tofu
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"groundcrew/runs"
+)
+
+// A Work is one run of a tool on a checkout. The run may write everywhere in Root and Aux and leave links
+// there: whoever reads a file of it from outside the run must not follow them (os.Root).
+type Work struct {
+	Stack       runs.Stack
+	Binary      Binary   // as chosen; not used for a custom tool
+	Root        string   // absolute folder of the root module, inside the folder that Aux is in
+	Aux         string   // absolute folder of the run beside the checkout
+	Managed     bool     // state is kept by Groundcrew, see StateFile
+	Speculative bool     // the plan is never applied, so it takes no lock on an own backend
+	Command     string   // of a task
+	Mirror      string   // absolute folder of unpacked or packed providers, preferred to the network; "" = none
+	Sealed      bool     // providers come from Mirror and from nowhere else
+	Path        string   // PATH of the commands; "" = the system's usual one
+	Proxy       []string // NAME=value of the proxy variables to hand on
+	Run         string   // facts the run may read in GROUNDCREW_ variables
+	Commit      string
+	Branch      string
+}
+
+// The files of a run in Aux.
+const (
+	planName   = "tfplan"
+	jsonName   = "plan.json"
+	stateName  = "terraform.tfstate"
+	configName = "cli.tfrc"
+	dataName   = "data" // TF_DATA_DIR: providers and modules
+	homeName   = "home"
+	tmpName    = "tmp"
+	binName    = "bin" // the chosen tool under its plain name, first on the PATH
+)
+
+// overrideName is the file that puts managed state in the place of any backend in the code.
+const overrideName = "groundcrew_override.tf"
+
+// PlanFile is the plan as the tool saved it.
+func (w Work) PlanFile() string { return filepath.Join(w.Aux, planName) }
+
+// PlanJSON is the plan in JSON, for [ReadPlan].
+func (w Work) PlanJSON() string { return filepath.Join(w.Aux, jsonName) }
+
+// StateFile is the managed state. It is not there as long as there is none.
+func (w Work) StateFile() string { return filepath.Join(w.Aux, stateName) }
+
+// ErroredState is where the tools leave a state that they could not write to its backend.
+func (w Work) ErroredState() string { return filepath.Join(w.Root, "errored.tfstate") }
+
+// Access lists what the commands must be able to read, and what to write, besides Root and the system.
+func (w Work) Access() (readOnly, readWrite []string) {
+	if w.Binary.Path != "" {
+		readOnly = append(readOnly, w.Binary.Path)
+	}
+	if real, err := filepath.EvalSymlinks(w.Binary.Path); err == nil && real != w.Binary.Path {
+		readOnly = append(readOnly, real)
+	}
+	if w.Mirror != "" {
+		readOnly = append(readOnly, w.Mirror)
+	}
+	return readOnly, []string{w.Aux}
+}
+
+// Prepare lays out what the commands need: Aux with its folders, the tool's configuration, and for managed
+// state the state (nil = none yet) and the override that leads to it. It may be called again for the same
+// folders. It refuses code that would undo the override, and a Root that leads out of the checkout.
+func Prepare(w Work, state []byte) error {
+	if err := os.MkdirAll(w.Aux, 0o700); err != nil {
+		return err
+	}
+	if err := inside(w.Root, filepath.Dir(w.Aux)); err != nil {
+		return err
+	}
+	// All writing goes through os.Root, because links in the checkout or left by a former attempt lead anywhere.
+	root, err := os.OpenRoot(w.Root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	aux, err := os.OpenRoot(w.Aux)
+	if err != nil {
+		return err
+	}
+	defer aux.Close()
+	if err := layOut(aux, w); err != nil {
+		return err
+	}
+	// Committed providers and backend settings would be somebody else's; ours are in TF_DATA_DIR.
+	if err := root.RemoveAll(".terraform"); err != nil {
+		return err
+	}
+	if !w.Managed || w.Stack.Tool == runs.Custom {
+		return placeState(aux, w, state)
+	}
+	if err := refuseOverrides(root); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("# Written by Groundcrew: this stack's state is managed.\nterraform {\n  backend \"local\" {\n    path = %s\n  }\n}\n", quote(w.StateFile()))
+	if err := replaceFile(root, overrideName, []byte(text)); err != nil {
+		return err
+	}
+	return placeState(aux, w, state)
+}
+
+// inside refuses a root that a link in the checkout leads out of the run's folder.
+func inside(root, folder string) error {
+	realRoot, err := filepath.EvalSymlinks(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return runs.Invalidf("project_root", "The commit has no folder “%s”. Correct the stack's project root, or add the folder.", filepath.Base(root))
+	}
+	if err != nil {
+		return err
+	}
+	realFolder, err := filepath.EvalSymlinks(folder)
+	if err != nil {
+		return err
+	}
+	rel, err := filepath.Rel(realFolder, realRoot)
+	if err != nil || !filepath.IsLocal(rel) {
+		return runs.Invalidf("project_root", "The project root is a link that leads out of the project. Use a real folder.")
+	}
+	return nil
+}
+
+func layOut(aux *os.Root, w Work) error {
+	for _, dir := range []string{dataName, homeName, tmpName, binName} {
+		if err := aux.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	for _, old := range []string{planName, jsonName} {
+		if err := aux.RemoveAll(old); err != nil {
+			return err
+		}
+	}
+	if w.Stack.Tool != runs.Custom {
+		link := filepath.Join(binName, plainName(w.Binary.Tool))
+		if err := errors.Join(aux.RemoveAll(link), aux.Symlink(w.Binary.Path, link)); err != nil {
+			return err
+		}
+	}
+	config, err := cliConfig(w)
+	if err != nil {
+		return err
+	}
+	return replaceFile(aux, configName, []byte(config))
+}
+
+func plainName(tool string) string {
+	if tool == runs.Terraform {
+		return "terraform"
+	}
+	return "tofu"
+}
+
+func placeState(aux *os.Root, w Work, state []byte) error {
+	if w.Managed && len(state) > 0 {
+		return replaceFile(aux, stateName, state)
+	}
+	return aux.RemoveAll(stateName)
+}
+
+// replaceFile writes a new file, whatever was there under its name.
+func replaceFile(dir *os.Root, name string, data []byte) error {
+	if err := dir.RemoveAll(name); err != nil {
+		return err
+	}
+	return dir.WriteFile(name, data, 0o600)
+}
+
+// cliConfig is the tool's own configuration: no calls home, and providers from the mirror if there is one.
+// What is in the mirror is never looked for on the network, so that an air gap is no failure.
+func cliConfig(w Work) (string, error) {
+	text := "disable_checkpoint = true\n"
+	if w.Mirror == "" {
+		return text, nil
+	}
+	text += "provider_installation {\n  filesystem_mirror {\n    path = " + quote(w.Mirror) + "\n  }\n"
+	if !w.Sealed {
+		mirrored, err := filepath.Glob(filepath.Join(w.Mirror, "*", "*", "*"))
+		if err != nil {
+			return "", err
+		}
+		text += "  direct {\n    exclude = ["
+		for i, dir := range mirrored {
+			name, err := filepath.Rel(w.Mirror, dir)
+			if err != nil {
+				return "", err
+			}
+			if i > 0 {
+				text += ", "
+			}
+			text += quote(filepath.ToSlash(name))
+		}
+		text += "]\n  }\n"
+	}
+	return text + "}\n", nil
+}
+
+// quote writes a string of HCL.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "${", "$${", "%{", "%%{").Replace(s) + `"`
+}
+
+var overrideFile = regexp.MustCompile(`^(.+_)?override\.(tf|tofu)(\.json)?$`)
+
+// refuseOverrides refuses committed override files that set a backend: the last one wins over ours.
+func refuseOverrides(root *os.Root) error {
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if name == overrideName || !overrideFile.MatchString(name) {
+			continue
+		}
+		if strings.HasPrefix(name, "groundcrew_override.") {
+			return runs.Invalidf("state", "The code contains %s, a name that Groundcrew needs for itself. Rename the file.", name)
+		}
+		b, err := root.ReadFile(name)
+		if err != nil {
+			return runs.Invalidf("state", "The override file %s cannot be read: %v.", name, err)
+		}
+		if setsBackend(name, b) {
+			return runs.Invalidf("state", "The override file %s sets a backend, but this stack's state is managed by Groundcrew. Remove the block from the file, or set the stack's state to “own backend”.", name)
+		}
+	}
+	return nil
+}
+
+// path is the PATH of the commands: the chosen tool first.
+func (w Work) path() string {
+	system := w.Path
+	if system == "" {
+		system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	}
+	return filepath.Join(w.Aux, binName) + ":" + system
+}
+
+// Env is the whole environment of the commands, built from nothing: what the tools need, facts about the run,
+// the proxies, and the stack's variables, revealed. A variable that is given twice has its last value.
+//
+// Facts: GROUNDCREW_STACK, GROUNDCREW_RUN, GROUNDCREW_COMMIT, GROUNDCREW_BRANCH, GROUNDCREW_TOOL, and for
+// custom tools and tasks GROUNDCREW_PLAN (where to save the plan), GROUNDCREW_PLAN_JSON (where its JSON goes)
+// and, for managed state, GROUNDCREW_STATE (the state file, to be read and written in place).
+func Env(w Work, vars []runs.Variable) []string {
+	env := []string{
+		"PATH=" + w.path(),
+		"HOME=" + filepath.Join(w.Aux, homeName),
+		"TMPDIR=" + filepath.Join(w.Aux, tmpName),
+		"LANG=C.UTF-8",
+		"TF_IN_AUTOMATION=1",
+		"TF_INPUT=0",
+		"TF_DATA_DIR=" + filepath.Join(w.Aux, dataName),
+		"TF_CLI_CONFIG_FILE=" + filepath.Join(w.Aux, configName),
+		"CHECKPOINT_DISABLE=1",
+		"GROUNDCREW_STACK=" + w.Stack.Slug,
+		"GROUNDCREW_RUN=" + w.Run,
+		"GROUNDCREW_COMMIT=" + w.Commit,
+		"GROUNDCREW_BRANCH=" + w.Branch,
+		"GROUNDCREW_TOOL=" + w.Stack.Tool,
+		"GROUNDCREW_PLAN=" + w.PlanFile(),
+		"GROUNDCREW_PLAN_JSON=" + w.PlanJSON(),
+	}
+	if w.Managed {
+		env = append(env, "GROUNDCREW_STATE="+w.StateFile())
+	}
+	env = append(env, w.Proxy...)
+	for _, v := range vars {
+		env = append(env, v.Name+"="+v.Value)
+	}
+	return lastOfEach(env)
+}
+
+// lastOfEach keeps the last value of each name: what a program makes of two is its own choice.
+func lastOfEach(env []string) []string {
+	last := map[string]int{}
+	name := func(kv string) string { n, _, _ := strings.Cut(kv, "="); return n }
+	for i, kv := range env {
+		last[name(kv)] = i
+	}
+	kept := slices.Clone(env[:0])
+	for i, kv := range env {
+		if last[name(kv)] == i {
+			kept = append(kept, kv)
+		}
+	}
+	return kept
+}
