@@ -329,14 +329,18 @@ func (s *Server) Hooks(project int64) []Hook {
 	}
 	var all []Hook
 	for _, h := range p.hooks {
-		view := Hook{ID: h.id, URL: h.url, Name: h.name, HasToken: h.token != "", Failures: h.failures, AlertStatus: h.alertStatus(s.now())}
-		for flag, on := range h.flags {
-			if on {
-				view.Events = append(view.Events, flag)
-			}
-		}
-		slices.Sort(view.Events)
-		all = append(all, view)
+		all = append(all, s.hookView(h))
 	}
 	return all
+}
+
+func (s *Server) hookView(h *hook) Hook {
+	view := Hook{ID: h.id, URL: h.url, Name: h.name, HasToken: h.token != "", Failures: h.failures, AlertStatus: h.alertStatus(s.now())}
+	for flag, on := range h.flags {
+		if on {
+			view.Events = append(view.Events, flag)
+		}
+	}
+	slices.Sort(view.Events)
+	return view
 }
