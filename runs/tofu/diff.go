@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"reflect"
 	"regexp"
@@ -35,13 +36,79 @@ type value struct {
 // diff lists the attributes that differ, by path.
 func diff(c tfjson.Change) []runs.AttributeChange {
 	d := differ{replaces: replacePaths(c.ReplacePaths)}
+	d.collect(c.Before, c.BeforeSensitive)
+	d.collect(c.After, c.AfterSensitive)
 	d.walk(value{before: c.Before, after: c.After, unknown: c.AfterUnknown, wasSensitive: c.BeforeSensitive, isSensitive: c.AfterSensitive})
 	return d.found
 }
 
 type differ struct {
 	replaces []string
+	secrets  []string // texts that are sensitive somewhere in the resource
 	found    []runs.AttributeChange
+}
+
+// minSecret is how many bytes a sensitive text must have to be looked for in other attributes.
+const minSecret = 4
+
+// collect notes the sensitive texts in a value. The tools forget that a value is sensitive when a provider
+// copies it into another attribute, so it is looked for there too.
+func (d *differ) collect(v, mark any) {
+	switch {
+	case mark == true:
+		for s := range texts(v) {
+			if len(s) >= minSecret {
+				d.secrets = append(d.secrets, s)
+			}
+		}
+	case anyTrue(mark):
+		m, _ := v.(map[string]any)
+		for k := range m {
+			d.collect(m[k], part(mark, k))
+		}
+		l, _ := v.([]any)
+		for i := range l {
+			d.collect(l[i], part(mark, i))
+		}
+	}
+}
+
+// holdsSecret reports whether a sensitive text is part of any text in v.
+func (d *differ) holdsSecret(v any) bool {
+	if len(d.secrets) == 0 {
+		return false
+	}
+	for s := range texts(v) {
+		if slices.ContainsFunc(d.secrets, func(secret string) bool { return strings.Contains(s, secret) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// texts yields all texts in a value, keys of maps included.
+func texts(v any) iter.Seq[string] {
+	return func(yield func(string) bool) { eachText(v, yield) }
+}
+
+func eachText(v any, yield func(string) bool) bool {
+	switch v := v.(type) {
+	case string:
+		return yield(v)
+	case map[string]any:
+		for k, e := range v {
+			if !yield(k) || !eachText(e, yield) {
+				return false
+			}
+		}
+	case []any:
+		for _, e := range v {
+			if !eachText(e, yield) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (d *differ) walk(v value) {
@@ -127,7 +194,7 @@ func (d *differ) add(v value, unknown bool) {
 	if a.Path == "" {
 		a.Path = "(everything)"
 	}
-	if anyTrue(v.wasSensitive) || anyTrue(v.isSensitive) {
+	if anyTrue(v.wasSensitive) || anyTrue(v.isSensitive) || d.holdsSecret(v.before) || d.holdsSecret(v.after) {
 		a.Sensitive = true
 	} else {
 		a.Before = shown(v.before)
