@@ -108,6 +108,7 @@ type MergeRequest struct {
 	SourceBranch string `json:"source_branch,omitempty"`
 	TargetBranch string `json:"target_branch,omitempty"`
 	URL          string `json:"url,omitempty"`
+	Fork         bool   `json:"fork,omitempty"` // its code comes from another project
 }
 
 // A Basis says which commit was really planned: the merge result or the head (PRODUCT §4).

@@ -174,7 +174,6 @@ type MergeRequest struct {
 	State     string   `json:"state"` // opened, closed, merged, locked
 	Head      string   `json:"head"`
 	HeadTitle string   `json:"head_title,omitempty"`
-	Fork      bool     `json:"fork,omitempty"`
 	Held      string   `json:"held,omitempty"`     // a fork's commit that waits for its release
 	Released  []string `json:"released,omitempty"` // commits a Maintainer released
 	Stacks    []string `json:"stacks,omitempty"`   // concerned by it, as far as known

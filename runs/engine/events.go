@@ -190,21 +190,29 @@ func (e *Engine) proposeOne(tx *store.Tx, v *verdict, st runs.Stack, c runs.Comm
 		v.say("%s: run %s has this commit already", st.Slug, old.ID)
 		return nil
 	}
-	if err := supersede(tx, st.Slug, branch, c.SHA); err != nil {
+	next := runs.Run{Type: runs.Proposed, Trigger: runs.ByWebhook, TriggeredBy: by, Commit: c, Branch: branch, MR: mr}
+	if err := supersede(tx, st.Slug, next); err != nil {
 		return err
 	}
-	r, err := request(tx, st, runs.Run{
-		Type: runs.Proposed, Trigger: runs.ByWebhook, TriggeredBy: by, Commit: c, Branch: branch, MR: mr,
-	}, "")
+	r, err := request(tx, st, next, "")
 	v.runs = append(v.runs, r)
 	return err
 }
 
-// supersede ends the proposed runs of a branch that a newer push made old.
-func supersede(tx *store.Tx, slug, branch, sha string) error {
-	return endProposed(tx, slug, "superseded by "+runs.ShortSHA(sha), func(r runs.Run) bool {
-		return r.Branch == branch && r.Commit.SHA != sha
+// supersede ends the proposed runs of a branch that a newer push made old. Branches of forks are other branches,
+// whatever their names.
+func supersede(tx *store.Tx, slug string, next runs.Run) error {
+	return endProposed(tx, slug, "superseded by "+next.Commit.Short(), func(r runs.Run) bool {
+		return r.Branch == next.Branch && r.Commit.SHA != next.Commit.SHA && forkOf(r) == forkOf(next)
 	})
+}
+
+// forkOf is the merge request of a run whose code comes from a fork, 0 for code of the project itself.
+func forkOf(r runs.Run) int64 {
+	if r.MR != nil && r.MR.Fork {
+		return r.MR.IID
+	}
+	return 0
 }
 
 func endProposed(tx *store.Tx, slug, note string, which func(runs.Run) bool) error {
@@ -322,8 +330,8 @@ func (e *Engine) seenMergeRequest(h gitlab.Hook) (store.MergeRequest, error) {
 		mr, _, err = tx.MergeRequest(h.ProjectID, m.IID)
 		return err
 	})
-	mr.Project, mr.Fork, mr.State = h.ProjectID, m.Fork(), m.State
-	mr.MergeRequest = runs.MergeRequest{IID: m.IID, Title: m.Title, SourceBranch: m.SourceBranch, TargetBranch: m.TargetBranch, URL: m.WebURL}
+	mr.Project, mr.State = h.ProjectID, m.State
+	mr.MergeRequest = runs.MergeRequest{IID: m.IID, Title: m.Title, SourceBranch: m.SourceBranch, TargetBranch: m.TargetBranch, URL: m.WebURL, Fork: m.Fork()}
 	if m.HeadSHA != mr.Head {
 		mr.Head, mr.HeadTitle, mr.Held = m.HeadSHA, m.Head.Title, ""
 	}

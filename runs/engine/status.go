@@ -54,7 +54,7 @@ func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 			return err
 		}
 	}
-	if r.PipelineID == 0 && r.RemoteState == "" && run.MR != nil {
+	if r.PipelineID == 0 && r.RemoteState == "" && run.MR != nil && !run.MR.Fork {
 		r.PipelineID = mergePipeline(ctx, c, run)
 	}
 	for range 2 { // the second time from what GitLab really shows
@@ -108,7 +108,7 @@ func statusRef(r *store.Report, run runs.Run) string {
 	switch {
 	case r.PipelineID != 0:
 		return ""
-	case run.MR != nil && run.Branch == "":
+	case forkOf(run) != 0:
 		return fmt.Sprintf("refs/merge-requests/%d/head", run.MR.IID)
 	default:
 		return run.Branch
