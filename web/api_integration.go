@@ -62,9 +62,9 @@ func (s *Server) integrationJSON(in store.Integration, who actor) integrationJSO
 
 var errNoIntegration = runs.NotFoundf("No GitLab is set up. Set it up with PUT /api/v1/integration or under Settings › VCS providers.")
 
-func (s *Server) apiIntegration(c *request) error { return s.answerIntegration(c, http.StatusOK) }
+func (s *Server) apiIntegration(c *request) error { return s.answerIntegration(c) }
 
-func (s *Server) answerIntegration(c *request, status int) error {
+func (s *Server) answerIntegration(c *request) error {
 	in, linked, err := s.integration()
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (s *Server) answerIntegration(c *request, status int) error {
 	if !linked {
 		return errNoIntegration
 	}
-	return c.JSON(status, s.integrationJSON(in, c.who))
+	return c.JSON(http.StatusOK, s.integrationJSON(in, c.who))
 }
 
 // An integrationInput sets up or changes the integration. Fields that are not given keep what they are.
@@ -108,7 +108,7 @@ func (s *Server) apiPutIntegration(c *request) error {
 	if _, err := s.eng.SaveIntegration(c.Request().Context(), l, c.who.Name); err != nil {
 		return err
 	}
-	return s.answerIntegration(c, http.StatusOK)
+	return s.answerIntegration(c)
 }
 
 func (s *Server) apiUnlink(c *request) error {
@@ -159,7 +159,7 @@ func (s *Server) apiRotateSecret(c *request) error {
 	if err := s.eng.RotateSecret(c.who.Name); err != nil {
 		return err
 	}
-	return s.answerIntegration(c, http.StatusOK)
+	return s.answerIntegration(c)
 }
 
 // A projectJSON is a GitLab project that stacks use.

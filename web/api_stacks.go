@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -325,6 +324,7 @@ func (s *Server) apiVariable(c *request) error {
 	return c.JSON(http.StatusOK, variableOut(v))
 }
 
+// apiPutVariable sets a variable. Like every PUT it answers 200, whether it was there before or not.
 func (s *Server) apiPutVariable(c *request) error {
 	var in variableInput
 	if err := decode(c, &in); err != nil {
@@ -333,8 +333,7 @@ func (s *Server) apiPutVariable(c *request) error {
 	if in.Value == nil {
 		return runs.Invalidf("value", "Give the variable's value; it may be empty.")
 	}
-	_, known, err := s.variable(c)
-	if err != nil {
+	if _, err := s.stack(c.Param("slug")); err != nil {
 		return err
 	}
 	slug, name := c.Param("slug"), c.Param("name")
@@ -344,9 +343,6 @@ func (s *Server) apiPutVariable(c *request) error {
 	v, _, err := s.variable(c)
 	if err != nil {
 		return err
-	}
-	if !known {
-		return created(c, "/api/v1/stacks/"+slug+"/variables/"+url.PathEscape(name), variableOut(v))
 	}
 	return c.JSON(http.StatusOK, variableOut(v))
 }
