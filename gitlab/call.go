@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -106,9 +107,7 @@ func (c *Client) translate(err error, resp *gogitlab.Response, req *http.Request
 // list reads pages of a list until limit elements (0: all). complete is false when there would have been more.
 func list[T any](ctx context.Context, c *Client, path string, query url.Values, limit int) (all []T, complete bool, err error) {
 	q := url.Values{}
-	for k, v := range query {
-		q[k] = v
-	}
+	maps.Copy(q, query)
 	size := perPage
 	if limit > 0 {
 		size = min(limit, perPage)

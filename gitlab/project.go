@@ -2,6 +2,7 @@ package gitlab
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -73,8 +74,9 @@ func (c *Client) MemberLevel(ctx context.Context, project, userID int64) (int, e
 		MembershipState string `json:"membership_state"`
 	}
 	err := c.get(ctx, at("projects", project, "members", "all", userID), nil, &m)
+	e, refused := errors.AsType[*Error](err)
 	switch {
-	case KindOf(err) == KindNotFound && !strings.Contains(err.Error(), "Project"):
+	case refused && e.Kind == KindNotFound && !strings.Contains(e.Message, "Project"): // the project itself is there
 		return 0, nil
 	case err != nil:
 		return 0, err
