@@ -226,10 +226,13 @@ func (s *Server) logRequest(r *http.Request) (index int) {
 	return len(s.requests) - 1
 }
 
+// maxLoggedBody keeps a long demo's log small.
+const maxLoggedBody = 64 << 10
+
 func (c *call) noteBody(rec *recorder, body []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.requests[rec.index].Body = string(body)
+	c.requests[rec.index].Body = string(body[:min(len(body), maxLoggedBody)])
 }
 
 // noteToken names the token in the log. The caller holds mu.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -85,11 +87,15 @@ func TestHangAndDelay(t *testing.T) {
 		}
 		ended <- err
 	}()
+	hangs := func() bool {
+		return slices.ContainsFunc(w.s.Requests(), func(r Request) bool { return r.Faulted && strings.HasSuffix(r.Path, "/user") })
+	}
+	eventually(t, "the request hangs", hangs)
 	w.want(401, "", "GET", "/version", nil) // others go on
 	select {
 	case err := <-ended:
 		t.Errorf("the hanging request ended: %v", err)
-	case <-time.After(50 * time.Millisecond):
+	default:
 	}
 	clear()
 	if err := <-ended; err == nil {

@@ -3,7 +3,10 @@
 // a revoked token has its own body, a project nobody may see is a 404), so is this one; nothing is made convenient.
 //
 // Everything but the repositories lives in memory and is gone after Close. Repositories are real bare git repositories
-// below Options.Dir, made and served by the git binary. Comments cite the sections of the contract it was written from ("§4").
+// below Options.Dir, made and served by the git binary. Comments cite the contract it was written from by section ("§4", "§W2"
+// for web hooks) and its list of pitfalls by number ("GOTCHAS 13").
+//
+// There is no sign-in for the pages and no separation between who may click what: bind it to the loopback address only.
 package sim
 
 import (

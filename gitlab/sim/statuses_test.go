@@ -190,25 +190,36 @@ func TestStatusTextLimits(t *testing.T) {
 }
 
 func TestOverlappingStatusesAreRefused(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.StatusHold = 300 * time.Millisecond })
+	w := newWorld(t, func(o *Options) { o.StatusHold = time.Second })
 	sha := w.push("feature", map[string]string{"a.tf": "1\n"})
 	other := w.push("other", map[string]string{"b.tf": "1\n"})
 	var wg sync.WaitGroup
-	codes := make([]int, 3)
-	for i, target := range []string{sha, sha, other} {
+	post := func(target string) *int {
+		status := new(int)
 		wg.Go(func() {
-			body := map[string]any{"state": "success", "name": fmt.Sprint("job", i)}
-			codes[i] = w.as("developer", "POST", w.in("/statuses/%s", target), body).status
+			*status = w.as("developer", "POST", w.in("/statuses/%s", target), map[string]any{"state": "success"}).status
 		})
+		return status
+	}
+	first := post(sha)
+	held := func() bool {
+		w.s.mu.Lock()
+		defer w.s.mu.Unlock()
+		return w.s.leases[fmt.Sprintf("%d/%s", w.project.ID, sha)]
+	}
+	eventually(t, "the lease is taken", held)
+	elsewhere := post(other)
+	got := w.post(409, "developer", sha, "success", nil)
+	if _, want := sample(t, "commit_status_conflict"); !cmp.Equal(want, got.body) {
+		t.Errorf("body %s", got.raw)
 	}
 	wg.Wait()
-	if codes[2] != 201 {
-		t.Errorf("the other commit's status got %d, want 201", codes[2])
+	if *first != 201 || *elsewhere != 201 {
+		t.Errorf("the first got %d, another commit's %d, want 201 for both", *first, *elsewhere)
 	}
-	if codes[0]+codes[1] != 201+409 {
-		t.Errorf("overlapping statuses of one commit got %d and %d, want one 201 and one 409", codes[0], codes[1])
+	if held() {
+		t.Error("the lease outlived the answer")
 	}
-	w.post(201, "developer", sha, "success", nil)
 }
 
 func TestHeadPipelineFollowsStatuses(t *testing.T) {

@@ -159,6 +159,6 @@ type Request struct {
 	Query   string
 	Status  int    // as answered; 0 while under way or when the connection was cut
 	Token   string // the token's name, never its value; "" without one
-	Body    string // API requests only
+	Body    string // API requests only, at most 64 KiB
 	Faulted bool   // a Fault answered or cut it
 }

@@ -173,6 +173,16 @@ func (w *world) check(err error) {
 	}
 }
 
+// eventually polls until ok, for ten seconds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within ten seconds", what)
+		}
+	}
+}
+
 // sample reads a recorded answer: status and body.
 func sample(t *testing.T, name string) (status int, body any) {
 	t.Helper()
