@@ -28,7 +28,8 @@ func writeDurable(path string, v any) error {
 	}
 	temp := path + ".tmp"
 	if err := writeSynced(temp, b); err != nil {
-		return errors.Join(err, os.Remove(temp))
+		_ = os.Remove(temp) // on a full disk it may have taken the last of it
+		return err
 	}
 	if err := os.Rename(temp, path); err != nil {
 		return err

@@ -110,7 +110,9 @@ func (b *bench) try(ctx context.Context) (Result, error) {
 
 func (b *bench) run() Result {
 	b.t.Helper()
-	res, err := b.try(b.t.Context())
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
+	defer cancel()
+	res, err := b.try(ctx)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -335,8 +337,7 @@ func TestNothingSurvives(t *testing.T) {
 		echo $! > child
 		setsid sleep 1000 &
 		setsid sh -c '(setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $! > daemon)'
-		while [ ! -s daemon ]; do sleep 0.01; done
-		pgrep -f "sleep 1000" > all; cat all | wc -l`))
+		while [ ! -s daemon ]; do sleep 0.01; done`))
 	var left []process
 	got := make(chan []process)
 	go func() {
@@ -490,6 +491,60 @@ func TestAShimThatCannotStartSaysWhy(t *testing.T) {
 	b.job.Spec = func() (Spec, error) { return Spec{}, want }
 	if _, err := b.try(t.Context()); !errors.Is(err, want) {
 		t.Errorf("no specification: %v", err)
+	}
+}
+
+// A machine that shuts down sends SIGTERM to everything: the command gets its chance to end well.
+func TestTheSystemAsksToEnd(t *testing.T) {
+	b := newBench(t, shell("work", "trap 'echo saved; exit 1' INT; echo $$ > pid; while :; do sleep 0.02; done"))
+	go func() {
+		pidIn(t, b.work("pid"))
+		var shim process
+		if ok, err := readJSON(filepath.Join(b.job.Dir, shimFile), &shim); !ok || err != nil {
+			t.Error(ok, err)
+		}
+		if err := shim.signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+	}()
+	res := b.run()
+	if res.Cause != CauseStopped || res.Exit != 1 || !strings.Contains(res.Message, "the system asked its process to end") || !strings.HasSuffix(b.log("planning"), "saved\n") {
+		t.Errorf("result %+v\n%s", res, b.log("planning"))
+	}
+}
+
+// A full disk costs log, never the work or its result.
+func TestFullDisk(t *testing.T) {
+	b := newBench(t, shell("work", "echo text; touch done"))
+	for _, dir := range []string{b.spec.LogDir, filepath.Join(b.job.Dir, resultFile+".tmp", "in the way")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/dev/full", filepath.Join(b.spec.LogDir, "planning.log")); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		waitFor(t, "the shim complains", func() bool {
+			said, err := os.ReadFile(filepath.Join(b.job.Dir, errFile))
+			return err == nil && strings.Contains(string(said), "The result cannot be written")
+		})
+		if err := os.RemoveAll(filepath.Join(b.job.Dir, resultFile+".tmp")); err != nil {
+			t.Error(err)
+		}
+	}()
+	if res := b.run(); !res.OK || !strings.Contains(res.Message, "The log of planning is incomplete") || !strings.Contains(res.Message, "no space left") || !exists(b.work("done")) {
+		t.Errorf("result %+v", res)
+	}
+}
+
+func TestALogThatCannotBeOpened(t *testing.T) {
+	b := newBench(t, shell("work", "touch ran"))
+	if err := os.WriteFile(b.spec.LogDir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if res := b.run(); res.OK || !strings.Contains(res.Message, "the log cannot be written") || exists(b.work("ran")) {
+		t.Errorf("result %+v", res)
 	}
 }
 

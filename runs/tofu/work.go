@@ -19,7 +19,7 @@ type Work struct {
 	Stack       runs.Stack
 	Binary      Binary   // as chosen; not used for a custom tool
 	Root        string   // absolute folder of the root module, inside the folder that Aux is in
-	Aux         string   // absolute folder of the run beside the checkout
+	Aux         string   // absolute folder of the run beside the checkout; below 80 bytes, because plugins make sockets in it
 	Managed     bool     // state is kept by Groundcrew, see StateFile
 	Speculative bool     // the plan is never applied, so it takes no lock on an own backend
 	Command     string   // of a task
@@ -267,6 +267,7 @@ func Env(w Work, vars []runs.Variable) []string {
 		"TF_DATA_DIR=" + filepath.Join(w.Aux, dataName),
 		"TF_CLI_CONFIG_FILE=" + filepath.Join(w.Aux, configName),
 		"CHECKPOINT_DISABLE=1",
+		"GIT_CONFIG_NOSYSTEM=1", // modules are cloned; the machine's own settings are not the run's
 		"GROUNDCREW_STACK=" + w.Stack.Slug,
 		"GROUNDCREW_RUN=" + w.Run,
 		"GROUNDCREW_COMMIT=" + w.Commit,
