@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 )
 
 // Prefix is where [Handler] is to be mounted.
@@ -26,10 +27,17 @@ type asset struct {
 	zipped []byte
 }
 
-// paths (name → URL) and assets (URL → content) are made once and never change.
-var paths, assets = load(files)
+// catalog is the embedded files by name and by URL. It is made when first asked for and never changes: this binary
+// also starts beside every run, where no page is ever sent.
+var catalog = sync.OnceValue(func() shelf { return load(files) })
 
-func load(fsys fs.FS) (map[string]string, map[string]asset) {
+// A shelf finds files: their URLs by name, their contents by URL.
+type shelf struct {
+	urls  map[string]string
+	byURL map[string]asset
+}
+
+func load(fsys fs.FS) shelf {
 	urls, byURL := map[string]string{}, map[string]asset{}
 	names, err := fs.Glob(fsys, "*")
 	if err != nil {
@@ -46,7 +54,7 @@ func load(fsys fs.FS) (map[string]string, map[string]asset) {
 		urls[name] = url
 		byURL[url] = asset{kind: kinds[ext], plain: b, zipped: zip(b)}
 	}
-	return urls, byURL
+	return shelf{urls, byURL}
 }
 
 var kinds = map[string]string{
@@ -73,7 +81,7 @@ func zip(b []byte) []byte {
 // Path returns the URL of a file by its name: "app.css" → "/static/app.1a2b3c4d.css". A name that is not
 // there is a mistake in a page and panics, so that the first test of the page finds it.
 func Path(name string) string {
-	url, ok := paths[name]
+	url, ok := catalog().urls[name]
 	if !ok {
 		panic("static: no file " + name)
 	}
@@ -84,7 +92,7 @@ func Path(name string) string {
 // ever; a URL of another version is 404.
 func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a, ok := assets[r.URL.Path]
+		a, ok := catalog().byURL[r.URL.Path]
 		if !ok {
 			http.NotFound(w, r)
 			return
