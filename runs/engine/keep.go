@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"groundcrew/runs"
+	"groundcrew/runs/tofu"
+	"groundcrew/store"
+)
+
+// saved stores the state that an apply, task or destroy left as a new version, together with the closing
+// event. errored.tfstate is what the tool writes when it could not write the state itself.
+func (t *task) saved(ev func(runs.Meta, int) runs.Event, note string) (runs.Run, error) {
+	version, err := t.keepState()
+	if err != nil {
+		return t.run, err
+	}
+	var r runs.Run
+	err = t.e.st.Update(func(tx *store.Tx) error {
+		n := 0
+		if version != nil {
+			v, err := tx.AddStateVersion(t.stack.Slug, *version)
+			if err != nil {
+				return err
+			}
+			n = v.Version
+		}
+		var err error
+		r, err = tx.Apply(t.run.ID, ev(runs.Meta{At: tx.Now(), Note: note}, n))
+		if err != nil || r.State != runs.Finished || t.stack.Flag == "" {
+			return err
+		}
+		st, err := tx.Stack(t.stack.Slug)
+		if err != nil {
+			return err
+		}
+		st.Flag = ""
+		return tx.PutStack(st)
+	})
+	return r, err
+}
+
+// keepState seals the state in the workspace; nil when there is none to keep.
+func (t *task) keepState() (*store.StateVersion, error) {
+	if t.stack.State != runs.StateManaged {
+		return nil, nil
+	}
+	w := t.toolWork(tofu.Binary{})
+	for _, file := range []string{filepath.Join(w.Root, "errored.tfstate"), w.StateFile()} {
+		data, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		info, err := tofu.ReadState(data)
+		if err != nil {
+			t.e.log.Error("the state an apply left can't be read and is not kept", "run", t.run.ID, "file", file, "error", err)
+			continue
+		}
+		v, err := t.e.st.WriteState(t.stack.Slug, data)
+		v.Serial, v.Lineage, v.Resources, v.Run, v.By = info.Serial, info.Lineage, info.Resources, t.run.ID, t.run.TriggeredBy
+		return &v, err
+	}
+	return nil, nil
+}
+
+// planned stores the plan: the changes readable and without secrets, the plan file sealed, and then the run's
+// move. After that nothing of the plan lies in clear.
+func (t *task) planned() (runs.Run, error) {
+	w := t.toolWork(tofu.Binary{})
+	changes, delta, err := t.readPlan(w)
+	if err != nil {
+		return t.fail("The plan could not be read: " + err.Error())
+	}
+	raw, err := json.Marshal(changes)
+	if err != nil {
+		return t.run, err
+	}
+	if err := t.e.st.WriteFile(raw, "changes", t.run.ID+".json"); err != nil {
+		return t.run, err
+	}
+	if t.run.Type == runs.Tracked && !delta.Empty() {
+		plan, err := os.ReadFile(w.PlanFile())
+		if err != nil {
+			return t.fail("The plan file is not there: the plan command did not write it.")
+		}
+		if err := t.e.st.Seal(plan, "plans", t.run.ID+".sealed"); err != nil {
+			return t.run, err
+		}
+	}
+	var r runs.Run
+	err = t.e.st.Update(func(tx *store.Tx) error {
+		st, err := tx.Stack(t.stack.Slug)
+		if err != nil {
+			return err
+		}
+		r, err = tx.Apply(t.run.ID, runs.Planned{
+			Meta: runs.Meta{At: tx.Now()}, Delta: delta, Fingerprint: changes.Fingerprint(),
+			Autodeploy: st.Autodeploy && st.LockedBy == "",
+		})
+		return err
+	})
+	if err == nil {
+		t.e.scrub(t.space)
+	}
+	return r, err
+}
+
+// readPlan reads the plan's JSON and takes the secrets out of it.
+func (t *task) readPlan(w tofu.Work) (runs.Changes, runs.Delta, error) {
+	f, err := os.Open(w.PlanJSON())
+	if err != nil {
+		return runs.Changes{}, runs.Delta{}, errors.New("the show command printed nothing")
+	}
+	defer f.Close()
+	changes, delta, err := tofu.ReadPlan(f)
+	if err != nil {
+		return changes, delta, err
+	}
+	t.hideIn(&changes)
+	return changes, delta, nil
+}
+
+func (t *task) hideIn(c *runs.Changes) {
+	hide := func(list []runs.ResourceChange) {
+		for i := range list {
+			list[i].Address, list[i].ImportID = t.hide.String(list[i].Address), t.hide.String(list[i].ImportID)
+			for k, a := range list[i].Attributes {
+				list[i].Attributes[k].Path = t.hide.String(a.Path)
+				list[i].Attributes[k].Before, list[i].Attributes[k].After = t.hide.String(a.Before), t.hide.String(a.After)
+			}
+		}
+	}
+	hide(c.Resources)
+	hide(c.Drift)
+	for i, o := range c.Outputs {
+		c.Outputs[i].Before, c.Outputs[i].After = t.hide.String(o.Before), t.hide.String(o.After)
+	}
+}
+
+// scrub removes what of a plan lies in clear in a workspace: plan file, its JSON, state.
+func (e *Engine) scrub(s space) {
+	w := tofu.Work{Aux: s.aux()}
+	for _, f := range []string{w.PlanFile(), w.PlanJSON(), w.StateFile(), w.StateFile() + ".backup"} {
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			e.log.Error("a plan's file could not be removed", "run", s.run.ID, "file", f, "error", err)
+		}
+	}
+}
+
+// LogFile is the log of a run's phase. It is absent until the phase began.
+func (e *Engine) LogFile(run string, phase runs.State) string {
+	return e.st.Path("logs", filepath.Base(run), string(phase)+".log")
+}
+
+func (t *task) openLog(phase runs.State) (*os.File, error) {
+	path := t.e.LogFile(t.run.ID, phase)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+}
+
+// Changes returns what a run's plan would change; ok is false when there is no plan.
+func (e *Engine) Changes(run string) (c runs.Changes, ok bool, err error) {
+	raw, err := os.ReadFile(e.st.Path("changes", filepath.Base(run)+".json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, false, nil
+	}
+	if err != nil {
+		return c, false, err
+	}
+	return c, true, json.NewDecoder(bytes.NewReader(raw)).Decode(&c)
+}
