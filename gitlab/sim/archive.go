@@ -72,7 +72,7 @@ func (r repo) kind(sha, path string) string {
 	return out
 }
 
-// blob is the exact content of a file.
+// blob is the exact content of a file, by its id or as commit:path.
 func (r repo) blob(id string) (string, error) {
 	var out strings.Builder
 	if err := r.stream(context.Background(), &out, nil, "cat-file", "blob", id); err != nil {

@@ -200,6 +200,7 @@ func (s *Server) refreshMergeRequests(p *project, u *User, branch string, c refC
 // sourceMoved is the update with oldrev; a deleted source branch closes without a hook.
 func (s *Server) sourceMoved(mr *mergeRequest, u *User, c refChange) error {
 	if c.after == zeroSHA {
+		s.prepare(mr)
 		mr.state, mr.ended, mr.endedBy = "closed", s.now(), u
 		return nil
 	}
@@ -298,6 +299,7 @@ func (s *Server) closeMergeRequest(mr *mergeRequest, u *User) error {
 	if !mr.open() {
 		return fmt.Errorf("sim: merge request !%d is %s, only an open one can be closed", mr.iid, mr.state)
 	}
+	s.prepare(mr) // "open" comes before "close", however soon
 	mr.ended, mr.endedBy = s.now(), u
 	s.setState(mr, u, "closed", "close")
 	return nil

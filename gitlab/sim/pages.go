@@ -59,7 +59,7 @@ func stamp(t time.Time) template.HTML {
 	if t.IsZero() {
 		return ""
 	}
-	return template.HTML(`<time datetime="` + t.UTC().Format(time.RFC3339) + `">` + t.UTC().Format("2 Jan 2006 15:04:05") + `</time>`)
+	return template.HTML(`<time datetime="` + t.UTC().Format(time.RFC3339) + `">` + t.UTC().Format("2 Jan 2006 15:04:05 UTC") + `</time>`)
 }
 
 // words makes a sentence part of an API word: "ci_must_pass" → "ci must pass".

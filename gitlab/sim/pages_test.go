@@ -50,7 +50,7 @@ func TestPages(t *testing.T) {
 	mr := "/-/merge_requests/" + itoa(iid)
 	w.page("", `data-testid="merge-request" data-iid="1" data-state="opened"`, `data-testid="branch" data-name="feature"`, "/scm/acme/platform/infra-stack/-/pipelines")
 	body := w.page(mr, `data-testid="job" data-name="groundcrew/net" data-status="running"`, "Planning", `href="https://gc.example.com/runs/1"`,
-		`data-testid="note"`, "<table>", `data-testid="merge-button">Merge`, "&lt;script&gt;", "&#43;one")
+		`data-testid="note"`, "<table>", `value="a.tf" data-testid="push-path"`, "\none\n</textarea>", `data-testid="merge-button">Merge`, "&lt;script&gt;", "&#43;one")
 	if strings.Contains(body, "<script") {
 		t.Error("a script of a comment is in the page")
 	}

@@ -25,6 +25,7 @@ type commitView struct {
 type mergeRequestRow struct {
 	IID                                         int64
 	Title, State, Author, Source, Target, Check string
+	URL                                         string // path only
 	Updated                                     time.Time
 }
 
@@ -39,6 +40,8 @@ type mergeRequestDetail struct {
 	Files     []fileView
 	Mergeable bool
 	Open      bool
+
+	PushPath, PushContent string // what the push form begins with: a file that is changed already
 }
 
 type noteView struct {
@@ -117,6 +120,7 @@ func (s *Server) mergeRequestRows(p *project) []mergeRequestRow {
 	for _, mr := range slices.Backward(p.mergeRequests) {
 		row := mergeRequestRow{
 			IID: mr.iid, Title: mr.title, State: mr.state, Author: mr.author.Name, Source: mr.sourceBranch, Target: mr.targetBranch, Updated: mr.updated,
+			URL: s.opt.RelativeRoot + "/" + p.path + "/-/merge_requests/" + itoa(mr.iid),
 		}
 		if mr.headPipeline != nil {
 			row.Check = mr.headPipeline.status()
@@ -145,6 +149,12 @@ func (s *Server) mergeRequestPage(mr *mergeRequest) mergeRequestDetail {
 		v.Notes = append(v.Notes, viewNote(n))
 	}
 	v.Files = fileViews(mr.target.repo, mr.base, mr.sha)
+	for _, f := range v.Files {
+		if text, err := mr.target.repo.blob(mr.sha + ":" + f.Path); err == nil { // else the file was deleted
+			v.PushPath, v.PushContent = f.Path, text
+			break
+		}
+	}
 	return v
 }
 

@@ -7,9 +7,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
+// projectsPerMinute is how often one user may read single projects (§0.6).
+const projectsPerMinute = 400
+
 func (c *call) getProject() error {
+	if c.user != nil && c.limited("project/"+itoa(c.user.ID), projectsPerMinute, time.Minute) {
+		return tooMany("endpoint")
+	}
 	return c.answer(http.StatusOK, c.fullProject(c.project, c.user))
 }
 
