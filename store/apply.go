@@ -14,7 +14,7 @@ func (tx *Tx) Apply(id string, ev runs.Event) (runs.Run, error) {
 	if err != nil {
 		return r, err
 	}
-	if known == (isRequest(ev)) {
+	if known == isRequest(ev) {
 		if known {
 			return r, runs.Conflictf("The run %s exists already.", id)
 		}

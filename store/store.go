@@ -13,6 +13,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"groundcrew/runs"
 )
@@ -68,7 +69,7 @@ func Open(o Options) (*Store, error) {
 	}
 	path := filepath.Join(o.Dir, "groundcrew.db")
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, NoSync: o.NoSync})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("another Groundcrew is running on %s. Stop it first, or use another --data-dir", o.Dir)
 	}
 	if err != nil {
@@ -259,8 +260,8 @@ func eachBack(tx *Tx, bucket, prefix, before string, fn func(key string, raw []b
 	if before != "" {
 		start = prefix + before
 	}
-	k, v := c.Seek([]byte(start))
-	if k == nil {
+	var k, v []byte
+	if at, _ := c.Seek([]byte(start)); at == nil {
 		k, v = c.Last()
 	} else {
 		k, v = c.Prev()

@@ -138,7 +138,7 @@ func moved(tx *store.Tx, st runs.Stack, r runs.Run) (string, error) {
 
 // Discard is a person's no, to a plan or to a run that waits.
 func (e *Engine) Discard(id, by, note string) (runs.Run, error) {
-	r, err := e.applyNow(id, func(m runs.Meta) runs.Event { return runs.Discard{Meta: m} }, by, note)
+	r, err := e.apply(id, func(m runs.Meta) runs.Event { return runs.Discard{Meta: m} }, by, note)
 	e.sweep(r)
 	return r, err
 }
@@ -171,7 +171,8 @@ func stop(tx *store.Tx, r runs.Run, by, note string) (runs.Run, error) {
 	}
 }
 
-func (e *Engine) applyNow(id string, ev func(runs.Meta) runs.Event, by, note string) (runs.Run, error) {
+// apply sends one event, made at the transaction's moment, through the one door.
+func (e *Engine) apply(id string, ev func(runs.Meta) runs.Event, by, note string) (runs.Run, error) {
 	var r runs.Run
 	err := e.st.Update(func(tx *store.Tx) error {
 		var err error

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"groundcrew/gitlab"
-	"groundcrew/runs"
 	"groundcrew/runs/tofu"
 	"groundcrew/store"
 )
@@ -183,17 +182,6 @@ func (e *Engine) pump(ctx context.Context, name string, wake <-chan struct{}, wo
 		}
 		timer.Stop()
 	}
-}
-
-// apply sends one event through the one door.
-func (e *Engine) apply(id string, ev runs.Event) (runs.Run, error) {
-	var r runs.Run
-	err := e.st.Update(func(tx *store.Tx) error {
-		var err error
-		r, err = tx.Apply(id, ev)
-		return err
-	})
-	return r, err
 }
 
 func (e *Engine) now() time.Time {

@@ -86,7 +86,7 @@ func (t *task) layOut(ctx context.Context) (Spec, error) {
 		State: runs.Initializing, Basis: &basis, Tool: t.stack.Tool, ToolVersion: bin.Version,
 		StateVersion: newest.Version, TrackedAt: t.stack.TrackedCommit.SHA,
 	}
-	_, err = t.e.applyNow(t.run.ID, func(m runs.Meta) runs.Event { ev.Meta = m; return ev }, runs.System, "")
+	_, err = t.e.apply(t.run.ID, func(m runs.Meta) runs.Event { ev.Meta = m; return ev }, runs.System, "")
 	if err != nil {
 		return Spec{}, err
 	}

@@ -78,7 +78,7 @@ func secretsOf(vars []runs.Variable) []string {
 func (e *Engine) work(ctx context.Context, j store.Job) error {
 	t, err := e.taskOf(j)
 	if errors.Is(err, runs.ErrNotFound) {
-		_, err = e.applyNow(j.Run, func(m runs.Meta) runs.Event { return runs.Fail{Meta: m} }, runs.System, "the stack was deleted")
+		_, err = e.apply(j.Run, func(m runs.Meta) runs.Event { return runs.Fail{Meta: m} }, runs.System, "the stack was deleted")
 		return settled(err)
 	}
 	if err != nil {
@@ -115,7 +115,7 @@ func (t *task) started(phase, _ string) {
 	if state == runs.Applying {
 		return
 	}
-	_, err := t.e.applyNow(t.run.ID, func(m runs.Meta) runs.Event { return runs.PhaseStarted{Meta: m, State: state} }, runs.System, "")
+	_, err := t.e.apply(t.run.ID, func(m runs.Meta) runs.Event { return runs.PhaseStarted{Meta: m, State: state} }, runs.System, "")
 	if settled(err) != nil {
 		t.e.log.Error("phase could not be recorded", "run", t.run.ID, "phase", phase, "error", err)
 	}
@@ -189,7 +189,7 @@ func tail(path string, n int64) ([]byte, error) {
 }
 
 func (t *task) close(ev func(runs.Meta) runs.Event, note string) (runs.Run, error) {
-	return t.e.applyNow(t.run.ID, ev, runs.System, note)
+	return t.e.apply(t.run.ID, ev, runs.System, note)
 }
 
 // fail ends the run badly. What an apply did until then is kept as a state version.
