@@ -498,16 +498,3 @@ func TestEnv(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
-
-func TestAccess(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, map[string]string{"tofu-1.2.3": ""})
-	link := filepath.Join(dir, "tofu")
-	if err := os.Symlink("tofu-1.2.3", link); err != nil {
-		t.Fatal(err)
-	}
-	ro, rw := Work{Binary: Binary{Path: link}, Mirror: "/m", Aux: "/a"}.Access()
-	if diff := cmp.Diff([][]string{{link, filepath.Join(dir, "tofu-1.2.3"), "/m"}, {"/a"}}, [][]string{ro, rw}); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}

@@ -9,12 +9,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"groundcrew/runs"
 )
 
-// A Work is one run of a tool on a checkout. The run may write everywhere in Root and Aux and leave links
-// there: whoever reads a file of it from outside the run must not follow them (os.Root).
+// A Work is one run of a tool on a checkout. The run may write everywhere in the checkout and in Aux and leave
+// links and worse there: whoever reads a file of it from outside the run does so with Open.
 type Work struct {
 	Stack       runs.Stack
 	Binary      Binary   // as chosen; not used for a custom tool
@@ -53,13 +54,42 @@ func (w Work) PlanFile() string { return filepath.Join(w.Aux, planName) }
 // PlanJSON is the plan in JSON, for [ReadPlan].
 func (w Work) PlanJSON() string { return filepath.Join(w.Aux, jsonName) }
 
-// StateFile is the managed state. It is not there as long as there is none.
+// StateFile is the managed state. It is not there as long as there is none, and it may be empty when the tool
+// was killed before it first wrote it.
 func (w Work) StateFile() string { return filepath.Join(w.Aux, stateName) }
 
 // ErroredState is where the tools leave a state that they could not write to its backend.
 func (w Work) ErroredState() string { return filepath.Join(w.Root, "errored.tfstate") }
 
-// Access lists what the commands must be able to read, and what to write, besides Root and the system.
+// Open opens a file that the run has left behind, by its path in Root or Aux. It refuses what a run could lay
+// there to lead the server astray or hold it up: links out of the file's folder, pipes, devices, folders. A file that is not there is
+// [fs.ErrNotExist].
+func (w Work) Open(path string) (*os.File, error) {
+	if err := inside(filepath.Dir(path), filepath.Dir(w.Aux)); err != nil {
+		return nil, err
+	}
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	// A pipe without a writer would block for ever without O_NONBLOCK; a regular file does not care.
+	f, err := dir.OpenFile(filepath.Base(path), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = runs.Invalidf("", "The run left a %s in the place of %s.", info.Mode().Type(), filepath.Base(path))
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Access lists what the commands must be able to read, and what to write, besides Root and the system: the
+// whole checkout among it, because root modules use others beside them.
 func (w Work) Access() (readOnly, readWrite []string) {
 	if w.Binary.Path != "" {
 		readOnly = append(readOnly, w.Binary.Path)
@@ -70,7 +100,18 @@ func (w Work) Access() (readOnly, readWrite []string) {
 	if w.Mirror != "" {
 		readOnly = append(readOnly, w.Mirror)
 	}
-	return readOnly, []string{w.Aux}
+	return readOnly, []string{w.checkout(), w.Aux}
+}
+
+// checkout is the folder beside Aux that Root is in, or Root itself where that cannot be said.
+func (w Work) checkout() string {
+	run := filepath.Dir(w.Aux)
+	rel, err := filepath.Rel(run, w.Root)
+	if err != nil || !filepath.IsLocal(rel) {
+		return w.Root
+	}
+	first, _, _ := strings.Cut(rel, string(filepath.Separator))
+	return filepath.Join(run, first)
 }
 
 // Prepare lays out what the commands need: Aux with its folders, the tool's configuration, and for managed
