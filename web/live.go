@@ -82,12 +82,14 @@ type stream struct {
 	gone bool // the reader left: a write failed
 }
 
-func openStream(c *request) *stream {
+// openStream sends the headers at once: a reader knows that it is connected before anything happens.
+func openStream(c *request) (*stream, error) {
 	h := c.Response().Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	c.Response().WriteHeader(http.StatusOK)
-	return &stream{c: c, ctl: http.NewResponseController(c.Response())}
+	st := &stream{c: c, ctl: http.NewResponseController(c.Response())}
+	return st, st.write(": open\n\n")
 }
 
 // send writes one event. An error means that the reader is gone.
@@ -171,7 +173,10 @@ func (s *Server) apiEvents(c *request) error {
 		return err
 	}
 	p := readPlace(c.Request().Header.Get("Last-Event-ID"))
-	st := openStream(c)
+	st, err := openStream(c)
+	if err != nil {
+		return s.streamEnd(st, err)
+	}
 	return s.follow(st, func(bool) (bool, error) {
 		r, err := s.run(c.Param("id"))
 		if err != nil {

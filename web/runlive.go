@@ -48,7 +48,9 @@ func (s *Server) getLive(c *request) error {
 		after = c.QueryParam("after")
 	}
 	l := &liveRun{s: s, c: c, id: r.ID, at: readPlace(after), pens: map[runs.State]view.Pen{}, sent: map[string]string{}}
-	l.st = openStream(c)
+	if l.st, err = openStream(c); err != nil {
+		return s.streamEnd(l.st, err)
+	}
 	return s.follow(l.st, l.look)
 }
 
