@@ -110,7 +110,7 @@ const canary = "s3cr3t-Canary/Value+42"
 func TestNoSecretShowsAnywhere(t *testing.T) {
 	r := newRig(t).serve().link()
 	r.stack("network", "infra", nil)
-	r.must("PUT", "/stacks/network/variables/TF_VAR_password", map[string]any{"value": canary, "secret": true}, 201)
+	r.must("PUT", "/stacks/network/variables/TF_VAR_password", map[string]any{"value": canary, "secret": true}, 200)
 	code := `variable "password" { type = string }
 resource "terraform_data" "leak" {
   input = var.password

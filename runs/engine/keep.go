@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,10 +52,10 @@ func (t *task) keepState() (*store.StateVersion, error) {
 		return nil, nil
 	}
 	w := t.toolWork(tofu.Binary{})
-	for _, file := range []string{filepath.Join(w.Root, "errored.tfstate"), w.StateFile()} {
-		data, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	for _, file := range []string{w.ErroredState(), w.StateFile()} {
+		data, err := readLeft(w, file)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+			continue // never written, or cut off before the first byte
 		}
 		if err != nil {
 			return nil, err
@@ -87,7 +88,7 @@ func (t *task) planned() (runs.Run, error) {
 		return t.run, err
 	}
 	if t.run.Type == runs.Tracked && !delta.Empty() {
-		plan, err := os.ReadFile(w.PlanFile())
+		plan, err := readLeft(w, w.PlanFile())
 		if err != nil {
 			return t.fail("The plan file is not there: the plan command did not write it.")
 		}
@@ -115,7 +116,7 @@ func (t *task) planned() (runs.Run, error) {
 
 // readPlan reads the plan's JSON and takes the secrets out of it.
 func (t *task) readPlan(w tofu.Work) (runs.Changes, runs.Delta, error) {
-	f, err := os.Open(w.PlanJSON())
+	f, err := w.Open(w.PlanJSON())
 	if err != nil {
 		return runs.Changes{}, runs.Delta{}, errors.New("the show command printed nothing")
 	}
@@ -126,6 +127,16 @@ func (t *task) readPlan(w tofu.Work) (runs.Changes, runs.Delta, error) {
 	}
 	t.hideIn(&changes)
 	return changes, delta, nil
+}
+
+// readLeft reads a file that a run left behind, without following where the run may have made it lead.
+func readLeft(w tofu.Work, path string) ([]byte, error) {
+	f, err := w.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 func (t *task) hideIn(c *runs.Changes) {

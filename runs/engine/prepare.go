@@ -128,17 +128,12 @@ func (t *task) spec(w tofu.Work) (Spec, error) {
 	if err := os.MkdirAll(t.e.st.Path("logs", t.run.ID), 0o700); err != nil {
 		return Spec{}, err
 	}
-	s := Spec{
+	readOnly, readWrite := w.Access()
+	return Spec{
 		WorkDir: w.Root, LogDir: t.e.st.Path("logs", t.run.ID), Env: tofu.Env(w, t.vars), Commands: commands,
-		Secrets: secretsOf(t.vars), ReadWrite: []string{t.space.src(), t.space.aux()},
+		Secrets: secretsOf(t.vars), ReadOnly: readOnly, ReadWrite: readWrite,
 		Time: t.e.o.RunTime, Silence: t.e.o.Silence,
-	}
-	for _, dir := range append([]string{w.Mirror, filepath.Dir(w.Binary.Path)}, t.e.o.ToolDirs...) {
-		if dir != "" && dir != "." {
-			s.ReadOnly = append(s.ReadOnly, dir)
-		}
-	}
-	return s, nil
+	}, nil
 }
 
 // binary chooses the tool for a stack. A custom stack brings its own.
@@ -298,14 +293,35 @@ func (t *task) layOutApply(ctx context.Context) (Spec, error) {
 	if _, err := os.Stat(w.Root); err != nil {
 		return Spec{}, refusef("The run's workspace is gone, so nothing was applied. Start the run again.")
 	}
-	err = os.WriteFile(w.PlanFile(), plan, 0o600)
-	if err == nil && state != nil {
-		err = os.WriteFile(w.StateFile(), state, 0o600)
-	}
-	if err != nil {
+	if err := layBack(w.PlanFile(), plan); err != nil {
 		return Spec{}, err
 	}
+	if state != nil {
+		if err := layBack(w.StateFile(), state); err != nil {
+			return Spec{}, err
+		}
+	}
 	return t.spec(w)
+}
+
+// layBack writes a file into a folder that a run could write to: whatever lies there under the name goes first,
+// so that no link it left leads the server elsewhere.
+func layBack(path string, data []byte) error {
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	name := filepath.Base(path)
+	if err := dir.RemoveAll(name); err != nil {
+		return err
+	}
+	f, err := dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
 }
 
 // pinned is the stack with the very version the plan was made with.
