@@ -9,7 +9,7 @@ TOOLS   := $(CACHE)/bin
 LINT    := go tool -modfile=tools.mod
 
 # A tool on the PATH is used; where there is none, OpenTofu is built once and kept.
-HAVE_TOOL := $(shell command -v tofu terraform 2>/dev/null | head -n 1)
+HAVE_TOOL := $(shell command -v tofu || command -v terraform)
 ifeq ($(HAVE_TOOL),)
 TOOL := $(TOOLS)/tofu
 endif
