@@ -93,11 +93,25 @@ func (s *Server) runJSON(tx *store.Tx, r runs.Run) (runJSON, error) {
 	b, ok, err := s.eng.Blocker(tx, r)
 	if ok {
 		j.BlockedBy = &b.ID
-		if j.Reason == "" {
-			j.Reason = "waits for run " + b.ID
-		}
+	}
+	if j.Reason == "" {
+		j.Reason = waitsFor(r, j.BlockedBy)
 	}
 	return j, err
+}
+
+// waitsFor says what a run that stands still waits for, "" for any other.
+func waitsFor(r runs.Run, blocker *string) string {
+	switch {
+	case blocker != nil:
+		return "waits for run " + *blocker
+	case r.State == runs.Queued, r.State == runs.Confirmed:
+		return "waits for a worker"
+	case r.State == runs.Unconfirmed:
+		return "waits for confirmation"
+	default:
+		return ""
+	}
 }
 
 // runFilter reads which runs are asked for.

@@ -255,7 +255,7 @@ func TestRunAPI(t *testing.T) {
 	fresh := s.apiOK(200, get, "/runs/"+first.ID, "")
 	for name, want := range map[string]any{
 		"id": first.ID, "stack": "a", "type": "tracked", "state": "queued", "commit": "c1", "commit_title": "Open port 443", "branch": "main",
-		"merge_request": nil, "delta": nil, "blocked_by": nil, "trigger": "person", "ended_at": nil, "url": s.srv.URL + "/runs/" + first.ID,
+		"merge_request": nil, "delta": nil, "blocked_by": nil, "reason": "waits for a worker", "trigger": "person", "ended_at": nil, "url": s.srv.URL + "/runs/" + first.ID,
 	} {
 		if v, ok := fresh[name]; !ok || !cmp.Equal(v, want) {
 			t.Errorf("%s = %v (there: %v), want %v", name, v, ok, want)
@@ -566,7 +566,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 			t.Errorf("schema %q is named and not there", name)
 		}
 	}
-	run, _ := json.Marshal(doc.Components.Schemas["runjson"])
+	run, _ := json.Marshal(doc.Components.Schemas["Run"])
 	for _, field := range []string{`"merge_request"`, `"transitions"`, `"delta"`, `"unconfirmed"`} {
 		if !strings.Contains(string(run), field) {
 			t.Errorf("the schema of a run lacks %s: %s", field, run)

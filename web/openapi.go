@@ -93,7 +93,7 @@ func responses(doc *operation, schemas map[string]any) map[string]any {
 	}
 	return map[string]any{
 		strconv.Itoa(status): good,
-		"default":            map[string]any{"description": "It was refused.", "content": body("application/problem+json", ref("problem"))},
+		"default":            map[string]any{"description": "It was refused.", "content": body("application/problem+json", ref("Problem"))},
 	}
 }
 
@@ -148,10 +148,17 @@ func schemaOf(t reflect.Type, schemas map[string]any) map[string]any {
 	}
 }
 
-var typeArgs = regexp.MustCompile(`\[.*[./]([A-Za-z]+)\]`)
+var typeArg = regexp.MustCompile(`^list\[.*[./]([A-Za-z]+)\]$`)
+
+// schemaName is what a type is called in the document: runJSON is Run, runInput RunInput, list[runJSON] RunList.
+func schemaName(t reflect.Type) string {
+	name := typeArg.ReplaceAllString(t.Name(), "${1}List")
+	name = strings.Replace(name, "JSON", "", 1)
+	return strings.ToUpper(name[:min(1, len(name))]) + name[min(1, len(name)):]
+}
 
 func structSchema(t reflect.Type, schemas map[string]any) map[string]any {
-	name := strings.ToLower(typeArgs.ReplaceAllString(t.Name(), "_of_$1"))
+	name := schemaName(t)
 	if name == "" {
 		return map[string]any{"type": "object", "properties": properties(t, schemas)}
 	}

@@ -174,7 +174,7 @@ func (s *Server) getMergeRequests(c *request) error {
 func mrRow(tx *store.Tx, c *request, st runs.Stack, mr store.MergeRequest) (view.MRRow, error) {
 	row := view.MRRow{MR: mr.MergeRequest, HeadSHA: mr.Head, Held: mr.Held != ""}
 	if mr.Fork {
-		row.ForkPath = "a fork"
+		row.ForkPath = "(branch " + mr.SourceBranch + ")" // GitLab tells no path of it
 	}
 	if row.Held {
 		row.HeadSHA = mr.Held
