@@ -3,6 +3,7 @@ package web
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -64,11 +65,29 @@ func (s *Server) guard(r route) echo.HandlerFunc {
 		if err := allowed(who, r.need); err != nil {
 			return err
 		}
-		if !r.raw {
-			limitBody(c, maxBody)
+		if err := readBody(c, r); err != nil {
+			return err
 		}
 		return r.handle(&request{c, who})
 	}
+}
+
+// readBody caps what the handler can read, and reads a form: one that is too large or broken is refused here,
+// because reading single fields later would show it as empty.
+func readBody(c echo.Context, r route) error {
+	if r.raw {
+		return nil
+	}
+	c.Request().Body = http.MaxBytesReader(c.Response(), c.Request().Body, maxBody)
+	if r.method != http.MethodPost || r.doc != nil {
+		return nil
+	}
+	err := c.Request().ParseForm()
+	var big *http.MaxBytesError
+	if err == nil || errors.As(err, &big) {
+		return err
+	}
+	return runs.Invalidf("", "The form could not be read: it is not encoded as browsers do it.")
 }
 
 // allowed says whether the actor may use a route that needs n.

@@ -2,7 +2,6 @@ package web
 
 import (
 	"log/slog"
-	"net/http"
 	"regexp"
 	"strings"
 	"time"
@@ -64,9 +63,4 @@ func (s *Server) sameOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return next(c)
 	}
-}
-
-// limitBody caps what a handler can read; reading more is an error that becomes 413.
-func limitBody(c echo.Context, max int64) {
-	c.Request().Body = http.MaxBytesReader(c.Response(), c.Request().Body, max)
 }

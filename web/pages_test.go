@@ -2,7 +2,11 @@ package web
 
 import (
 	"fmt"
+	"html"
+	"io"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +99,7 @@ func TestEveryPageForEveryRole(t *testing.T) {
 			if !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
 				continue
 			}
+			s.checkLinks(path, got.body)
 			for _, bad := range []string{"<script>alert", "<img src=x", `href="javascript:`, "hook-secret", "glpat-very-secret"} {
 				if strings.Contains(got.body, bad) {
 					i := strings.Index(got.body, bad)
@@ -102,6 +107,60 @@ func TestEveryPageForEveryRole(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+var links = regexp.MustCompile(`(?s)<(\w+)([^>]*?)\s(href|action|src|data-live|data-typeahead|data-secret)="(/[^"]*)"([^>]*)>`)
+
+// checkLinks wants a route behind every address on a page.
+func (s *site) checkLinks(page, body string) {
+	s.t.Helper()
+	found := links.FindAllStringSubmatch(body, -1)
+	if len(found) < 5 {
+		s.t.Errorf("%s has only %d links", page, len(found))
+	}
+	for _, m := range found {
+		method := get
+		if m[3] == "data-secret" || m[1] == "form" && strings.Contains(m[2]+m[5], `method="post"`) {
+			method = post
+		}
+		address, _, _ := strings.Cut(html.UnescapeString(m[4]), "?")
+		address, _, _ = strings.Cut(address, "#")
+		if !s.leadsSomewhere(method, address) {
+			s.t.Errorf("%s: %s %s leads nowhere", page, method, address)
+		}
+	}
+}
+
+func (s *site) leadsSomewhere(method, address string) bool {
+	c := s.web.echo.NewContext(nil, nil)
+	s.web.echo.Router().Find(method, address, c)
+	return slices.ContainsFunc(s.web.table, func(r route) bool { return r.method == method && r.path == c.Path() })
+}
+
+func TestTooLargeForm(t *testing.T) {
+	s := newSite(t)
+	if got := s.post(s.browser(), "/login", "username", strings.Repeat("x", 2<<20)); got.status != 413 {
+		t.Errorf("status %d, want 413", got.status)
+	}
+	req := s.form("/login")
+	req.Body = io.NopCloser(strings.NewReader("a=%zz"))
+	req.ContentLength = 5
+	if got := s.do(s.browser(), req); got.status != 422 {
+		t.Errorf("status %d, want 422", got.status)
+	}
+}
+
+func TestStaticFiles(t *testing.T) {
+	s := newSite(t)
+	page := s.get(s.browser(), "/login").body
+	css := regexp.MustCompile(`/static/app\.[0-9a-f]+\.css`).FindString(page)
+	got := s.get(s.browser(), css)
+	if got.status != 200 || !strings.Contains(got.header.Get("Cache-Control"), "immutable") || !strings.HasPrefix(got.header.Get("Content-Type"), "text/css") {
+		t.Errorf("%s: %d %v", css, got.status, got.header)
+	}
+	if got := s.get(s.browser(), "/favicon.ico"); got.status != 301 {
+		t.Errorf("favicon: %d", got.status)
 	}
 }
 
