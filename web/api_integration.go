@@ -187,7 +187,7 @@ type projectHookJSON struct {
 func hookOut(h engine.Hook) hookJSON { return hookJSON{h.State, h.Detail, at(h.LastDelivery)} }
 
 func (s *Server) apiProjects(c *request) error {
-	list, err := s.eng.Projects(c.Request().Context())
+	list, err := s.eng.Catalog(c.Request().Context(), c.QueryParam("search"))
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (s *Server) apiProjects(c *request) error {
 }
 
 func (s *Server) apiInstallHook(c *request) error {
-	id, err := number(c, "project")
+	id, err := s.eng.ProjectID(c.Request().Context(), c.Param("project"))
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (s *Server) apiInstallHook(c *request) error {
 }
 
 func (s *Server) apiTestHook(c *request) error {
-	id, err := number(c, "project")
+	id, err := s.eng.ProjectID(c.Request().Context(), c.Param("project"))
 	if err != nil {
 		return err
 	}

@@ -114,7 +114,7 @@ func (s *Server) api() []route {
 		r(remove, "/integration", admin, s.apiUnlink, operation{summary: "Unlink GitLab; stacks become detached", status: 204}),
 		r(post, "/integration/test", admin, s.apiTestIntegration, operation{summary: "Check the integration", out: testJSON{}}),
 		r(post, "/integration/secret/rotate", admin, s.apiRotateSecret, operation{summary: "Make a new webhook secret; the old one stays valid for a while", out: integrationJSON{}}),
-		r(get, "/projects", reader, s.apiProjects, operation{summary: "Projects that stacks use, with their hooks", out: list[projectJSON]{}}),
+		r(get, "/projects", reader, s.apiProjects, operation{summary: "Projects a stack can be made of, those in use first, with their hooks", out: list[projectJSON]{}, query: []string{"search"}}),
 		r(post, "/projects/:project/hook", admin, s.apiInstallHook, operation{summary: "Install or repair a project's hook", out: projectHookJSON{}}),
 		r(post, "/projects/:project/hook/test", admin, s.apiTestHook, operation{summary: "Make GitLab send a test delivery", out: okJSON{}}),
 
