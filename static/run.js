@@ -82,6 +82,7 @@ toHash();
 // Live run page. A fragment becomes the element of its id by changing only what differs, so that focus,
 // scroll, open details and switches stay as the reader left them.
 const kept = new Set(["open", "hidden"]);
+const key = (n) => n.id || n.nodeName + (n.getAttribute?.("action") ?? n.className ?? "");
 function morph(old, now) {
   if (old.nodeType !== now.nodeType || old.nodeName !== now.nodeName) return old.replaceWith(now);
   if (old.nodeType !== Node.ELEMENT_NODE) {
@@ -92,9 +93,24 @@ function morph(old, now) {
   for (const { name, value } of now.attributes) {
     if (!kept.has(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
-  const [was, will] = [[...old.childNodes], [...now.childNodes]];
-  will.forEach((node, i) => (was[i] ? morph(was[i], node) : old.append(node)));
-  was.slice(will.length).forEach((node) => node.remove());
+  let at = old.firstChild;
+  for (const node of [...now.childNodes]) {
+    let same = at;
+    while (same && key(same) !== key(node)) same = same.nextSibling;
+    if (!same) {
+      old.insertBefore(node, at);
+      continue;
+    }
+    while (at !== same) at = drop(at);
+    at = same.nextSibling;
+    morph(same, node);
+  }
+  while (at) at = drop(at);
+}
+function drop(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
 }
 const parse = (html) => Object.assign(document.createElement("template"), { innerHTML: html }).content;
 function fragment({ id, html }) {

@@ -21,6 +21,7 @@ import (
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"groundcrew/runs"
 	"groundcrew/static"
@@ -95,6 +96,20 @@ func (s *site) posted() []string {
 	return append([]string(nil), s.posts...)
 }
 
+// awaitPost waits for the nth form and returns it; more than n are a mistake of the page.
+func (s *site) awaitPost(t *testing.T, n int) string {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for len(s.posted()) < n && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	got := s.posted()
+	if len(got) != n {
+		t.Fatalf("%d forms were posted, want %d: %q", len(got), n, got)
+	}
+	return got[n-1]
+}
+
 func (s *site) stream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.(http.Flusher).Flush()
@@ -129,7 +144,10 @@ func browser(t *testing.T) *browserTab {
 	ctx, stop := chromedp.NewContext(alloc)
 	t.Cleanup(stop)
 	tab := &browserTab{ctx: ctx}
-	tab.run(t, call(cdplog.Enable, cdp.Empty{}), call(runtime.Enable, cdp.Empty{}))
+	// The first action starts the browser, which lives as long as its context: it must have no time limit.
+	if err := chromedp.Do(ctx, call(cdplog.Enable, cdp.Empty{}), call(runtime.Enable, cdp.Empty{})); err != nil {
+		t.Fatalf("no headless Chromium starts here: %v. Install one, or name its binary in GROUNDCREW_BROWSER.", err)
+	}
 	go tab.listen(chromedp.Events(ctx, cdplog.EntryAdded))
 	go tab.listenErrors(chromedp.Events(ctx, runtime.ExceptionThrown))
 	return tab
@@ -181,7 +199,9 @@ func (b *browserTab) complaints() []string {
 
 func (b *browserTab) run(t *testing.T, actions ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	if err := chromedp.Do(b.ctx, actions...); err != nil {
+	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second) // an element that is not there is waited for
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -199,11 +219,23 @@ func get[T any](t *testing.T, b *browserTab, a chromedp.Action[T]) T {
 // wants waits until a script expression is true.
 func (b *browserTab) wants(t *testing.T, expr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
-	defer cancel()
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](expr, chromedp.WithPollingInterval(20*time.Millisecond))); err != nil {
-		t.Fatalf("never true: %s (%v)", expr, err)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](expr)) // fails while the page changes
+		if ok && err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("never true: %s (%v)", expr, err)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+func click(sel string) chromedp.Action[chromedp.Void] { return chromedp.Click(chromedp.CSS(sel)) }
+
+func enter(sel, text string) chromedp.Action[chromedp.Void] {
+	return chromedp.SendKeys(chromedp.CSS(sel), text)
 }
 
 func size(w, h int64) chromedp.Action[chromedp.Void] { return chromedp.EmulateViewport(w, h) }
@@ -241,6 +273,11 @@ func TestGallery(t *testing.T) {
 			if bad := b.complaints(); len(bad) > 0 {
 				t.Errorf("%s: the browser complains: %q", p.Name, bad)
 			}
+			if *shots != "" && strings.HasPrefix(p.Name, "run-") && look.name == "light" {
+				b.run(t, call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
+				keep(t, p.Name+"-print.png", get(t, b, chromedp.FullScreenshot(100)))
+				b.run(t, call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "screen"}))
+			}
 			if *shots != "" {
 				keep(t, p.Name+"-"+look.name+".png", get(t, b, chromedp.FullScreenshot(100)))
 			}
@@ -277,7 +314,7 @@ func TestScripts(t *testing.T) {
 // liveRun: a fragment changes its element in place and leaves what the reader opened; log lines come at the end.
 func liveRun(t *testing.T, s *site, b *browserTab) {
 	b.run(t, chromedp.Navigate(s.URL+"/run-unconfirmed"))
-	b.run(t, chromedp.Click(`.changelist summary`))
+	b.run(t, click(`.changelist summary`))
 	get(t, b, chromedp.Evaluate[int](`window.was = document.querySelector(".changelist details"); 0`))
 	m := unconfirmedModel()
 	m.Run = applyingRun()
@@ -292,11 +329,11 @@ func liveRun(t *testing.T, s *site, b *browserTab) {
 	b.wants(t, `document.querySelector("#announce").textContent === "The run is applying"`)
 	b.wants(t, `window.was.isConnected && window.was.open`)
 	b.wants(t, `document.querySelector("#log-applying").open && document.querySelector("#applying-L2").textContent === "<b>not bold</b>"`)
-	b.run(t, chromedp.SendKeys(`#find-planning`, "listener"))
+	b.run(t, enter(`#find-planning`, "listener"))
 	b.wants(t, `document.querySelectorAll("#log-planning li.hit").length === 2`)
-	b.run(t, chromedp.Click(`[data-full="applying"]`))
+	b.run(t, click(`[data-full="applying"]`))
 	b.wants(t, `document.querySelector("#log-applying").getBoundingClientRect().height === innerHeight`)
-	b.run(t, chromedp.KeyEvent("\u001b"))
+	b.run(t, chromedp.KeyEvent(kb.Escape))
 	b.wants(t, `!document.querySelector(".full")`)
 }
 
@@ -305,28 +342,24 @@ func confirms(t *testing.T, s *site, b *browserTab) {
 	b.run(t, chromedp.Navigate(s.URL+"/run-unconfirmed"))
 	b.run(t, chromedp.KeyEvent("c"))
 	b.wants(t, `document.querySelector("#ask").open && document.querySelector("#ask-text").textContent.includes("cannot be undone")`)
-	b.run(t, chromedp.Click(`#ask [value=no]`))
+	b.run(t, click(`#ask [value=no]`))
 	b.wants(t, `!document.querySelector("#ask").open`)
 	if got := s.posted(); len(got) > 0 {
 		t.Fatalf("posted after a no: %q", got)
 	}
-	b.run(t, chromedp.Click(`form[action$="/confirm"] button`), chromedp.Click(`#ask-yes`))
-	deadline := time.Now().Add(10 * time.Second)
-	for len(s.posted()) == 0 && time.Now().Before(deadline) {
-		b.wants(t, `true`)
-	}
+	b.run(t, click(`form[action$="/confirm"] button`), click(`#ask-yes`))
 	want := "/runs/" + unconfirmedRun().ID + "/confirm?fingerprint=" + unconfirmedRun().Fingerprint
-	if got := s.posted(); len(got) != 1 || got[0] != want {
-		t.Fatalf("posted %q, want %q once", got, want)
+	if got := s.awaitPost(t, 1); got != want {
+		t.Fatalf("posted %q, want %q", got, want)
 	}
 }
 
 func reveals(t *testing.T, s *site, b *browserTab) {
 	b.run(t, chromedp.Navigate(s.URL+"/gitlab"))
 	b.wants(t, `!document.body.textContent.includes("the-webhook-secret")`)
-	b.run(t, chromedp.Click(`[data-reveal] button`))
+	b.run(t, click(`[data-reveal] button`))
 	b.wants(t, `document.querySelector("[data-secret-text]").textContent === "the-webhook-secret"`)
-	b.run(t, chromedp.Click(`[data-reveal] button`))
+	b.run(t, click(`[data-reveal] button`))
 	b.wants(t, `document.querySelector("[data-secret-text]").textContent.startsWith("••")`)
 }
 
@@ -334,28 +367,29 @@ func reveals(t *testing.T, s *site, b *browserTab) {
 func wizard(t *testing.T, s *site, b *browserTab) {
 	b.run(t, chromedp.Navigate(s.URL+"/stack-new"))
 	b.wants(t, `document.querySelectorAll(".step.now").length === 1 && getComputedStyle(document.querySelector("#step-2")).display === "none"`)
-	b.run(t, chromedp.Click(`[data-step-next]`))
+	b.run(t, click(`[data-step-next]`))
 	b.wants(t, `document.querySelector("#step-1").classList.contains("now")`) // the project is missing
-	b.run(t, chromedp.SendKeys(`#f-project`, "net"))
+	b.run(t, enter(`#f-project`, "net"))
 	b.wants(t, `document.querySelectorAll("[role=option]").length === 2 && document.querySelectorAll("[role=option]")[1].dataset.value === "q=net"`)
-	b.run(t, chromedp.KeyEvent("\ue015"), chromedp.KeyEvent("\r"))
+	b.run(t, chromedp.KeyEvent(kb.ArrowDown))
+	b.wants(t, `document.querySelector("[role=option]").ariaSelected === "true" && document.querySelector("#f-project").getAttribute("aria-activedescendant") === document.querySelector("[role=option]").id`)
+	b.run(t, click(`[role=option]`))
 	b.wants(t, `document.querySelector("#f-project").value === "infra/network" && document.querySelector("#f-branch").value === "trunk"`)
-	b.run(t, chromedp.SendKeys(`#f-project_root`, "envs/prod"), chromedp.Click(`[data-step-next]`))
+	b.run(t, enter(`#f-project_root`, "envs/prod"))
+	b.run(t, click(`[data-step-next]`))
 	b.wants(t, `document.querySelector("#step-2").classList.contains("now") && document.querySelector(".custom").hidden`)
-	b.run(t, chromedp.SetValue(`#f-tool`, runs.Custom))
+	b.run(t, chromedp.SetValue(chromedp.CSS(`#f-tool`), runs.Custom))
 	get(t, b, chromedp.Evaluate[bool](`document.querySelector("#f-tool").dispatchEvent(new Event("change", {bubbles: true}))`))
 	b.wants(t, `!document.querySelector(".custom").hidden`)
-	b.run(t, chromedp.Click(`[data-step-next]`), chromedp.Click(`[data-step-next]`))
+	b.run(t, click(`[data-step-next]`), click(`[data-step-next]`))
 	b.wants(t, `document.querySelector("#f-name").value === "network-prod" && !document.querySelector("[data-step-done]").hidden`)
 	before := len(s.posted())
-	b.run(t, chromedp.Click(`[data-step-done]`))
-	deadline := time.Now().Add(10 * time.Second)
-	for len(s.posted()) == before && time.Now().Before(deadline) {
-		b.wants(t, `true`)
-	}
-	got := s.posted()
-	if len(got) != before+1 || !strings.Contains(got[before], "project=infra%2Fnetwork") || !strings.Contains(got[before], "name=network-prod") || !strings.Contains(got[before], "install_hook=on") {
-		t.Fatalf("posted %q", got[before:])
+	b.run(t, click(`[data-step-done]`))
+	got := s.awaitPost(t, before+1)
+	for _, want := range []string{"project=infra%2Fnetwork", "branch=trunk", "name=network-prod", "install_hook=on", "tool=custom"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("posted %q without %s", got, want)
+		}
 	}
 	// A refused form opens at the first step with an error.
 	b.run(t, chromedp.Navigate(s.URL+"/stack-new-errors"))
@@ -363,14 +397,14 @@ func wizard(t *testing.T, s *site, b *browserTab) {
 }
 
 func themeAndKeys(t *testing.T, s *site, b *browserTab) {
-	b.run(t, chromedp.Navigate(s.URL+"/stacks"), chromedp.Click(`.me summary`), chromedp.Click(`[data-theme-next]`), chromedp.Click(`[data-theme-next]`))
+	b.run(t, chromedp.Navigate(s.URL+"/stacks"), click(`.me summary`), click(`[data-theme-next]`), click(`[data-theme-next]`))
 	b.wants(t, `document.documentElement.dataset.theme === "dark" && getComputedStyle(document.body).colorScheme === "dark"`)
 	b.run(t, chromedp.Navigate(s.URL+"/start"))
 	b.wants(t, `document.documentElement.dataset.theme === "dark"`) // it lasts
 	b.run(t, chromedp.KeyEvent("?"))
 	b.wants(t, `document.querySelector("#keys").open`)
 	b.run(t, chromedp.Navigate(s.URL+"/runs"), chromedp.KeyEvent("g"), chromedp.KeyEvent("s"))
-	b.wants(t, `location.pathname === "/stacks"`)
+	b.wants(t, `location.pathname === "/stacks" && document.readyState === "complete"`)
 	b.run(t, chromedp.KeyEvent("/"))
 	b.wants(t, `document.activeElement.id === "q-q"`)
 }

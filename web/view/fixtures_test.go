@@ -202,6 +202,11 @@ func unconfirmedModel() RunModel {
 	}
 }
 
+func noNewer(m RunModel) RunModel {
+	m.Newer = nil
+	return m
+}
+
 func runPage(m RunModel) templ.Component {
 	p := shell(title(m.Run), NavRuns, Crumb{"Stacks", "/stacks"}, Crumb{m.StackName, "/stacks/" + m.Run.Stack}, Crumb{"run " + shortID(m.Run.ID), ""})
 	return RunPage(p, m)
@@ -216,7 +221,8 @@ func runSamples() []sample {
 	reader.Confirm, reader.Discard, reader.Newer = Act{WhyNot: "A writer or an admin confirms; you are a reader."}, Act{}, nil
 	reader.Locked = lockText(networkStack())
 	return []sample{
-		{"run-unconfirmed", runPage(unconfirmedModel())},
+		{"run-unconfirmed", runPage(noNewer(unconfirmedModel()))},
+		{"run-moved", runPage(unconfirmedModel())},
 		{"run-failed", runPage(failed)},
 		{"run-applying", runPage(applying)},
 		{"run-queued", runPage(queued)},

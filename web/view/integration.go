@@ -318,3 +318,11 @@ func filterOptions(all string, values ...string) []Option {
 	}
 	return opts
 }
+
+// noError says what there is instead of an error of GitLab's.
+func noError(r Report) string {
+	if r.State == ReportDelivered {
+		return "GitLab shows it."
+	}
+	return "Not sent yet."
+}

@@ -252,7 +252,7 @@ func TestWords(t *testing.T) {
 
 // TestBigPlan shows a plan of 20,000 resources and a full log: the page stays light and says what it leaves out.
 func TestBigPlan(t *testing.T) {
-	m := unconfirmedModel()
+	m := noNewer(unconfirmedModel())
 	m.Changes.Resources = nil
 	for i := range 20_000 {
 		c := runs.ResourceChange{Address: fmt.Sprintf("module.fleet.aws_instance.node[%d]", i), Type: "aws_instance", Action: runs.ActAdd}
@@ -278,11 +278,16 @@ func TestBigPlan(t *testing.T) {
 
 // TestWhatARunOffers: what can be done stands in the page as a form that works by itself.
 func TestWhatARunOffers(t *testing.T) {
-	page := mustRender(t, sample{"", runPage(unconfirmedModel())})
+	m := unconfirmedModel()
+	if page := mustRender(t, sample{"", runPage(m)}); !strings.Contains(page, "Plan again at 77aa91c0") || strings.Contains(page, "Apply 5 changes") {
+		t.Error("the branch moved on, and the button promises to apply the old plan")
+	}
+	m.Newer = nil
+	page := mustRender(t, sample{"", runPage(m)})
 	for _, want := range []string{
 		`action="/runs/01JDA7Z3K8Q4W9R2T5Y7XNM6P1/confirm"`, `name="fingerprint" value="9f14c0de55aa0913bb0d2c6d8a6b3ce0"`,
 		"Apply 5 changes, destroy 1", `action="/runs/01JDA7Z3K8Q4W9R2T5Y7XNM6P1/discard"`, "(known after apply)", "(sensitive)", "forces replacement",
-		"port 80 → 443, protocol", "Confirming plans again",
+		"port 80 → 443, protocol",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not hold %q", want)

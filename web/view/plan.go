@@ -29,6 +29,8 @@ func (m RunModel) planHead() string {
 		return "Planning"
 	case r.Delta.Empty():
 		return "No changes"
+	case r.State == runs.Applying:
+		return "Applying: " + r.Delta.String()
 	case m.applied() && r.State == runs.Finished:
 		return "Applied: " + applied(*r.Delta)
 	default:
@@ -100,6 +102,8 @@ func (m RunModel) confirmAction() action {
 	}
 	d := *m.Run.Delta
 	switch {
+	case m.Newer != nil:
+		a.Label = "Plan again at " + m.Newer.Short()
 	case d.Resources() == 0:
 		a.Label = "Apply " + Count(d.Outputs, "output change", "output changes")
 	case d.Destroy > 0:

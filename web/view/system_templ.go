@@ -249,7 +249,7 @@ func workers(m SystemModel) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = input(field{Name: "workers", Label: "Workers", Type: "number", Value: m.workersValue(), Err: m.Errors["workers"], Required: true, Help: "Changes at once; runs at work go on."}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = input(field{Name: "workers", Label: "Workers", Value: m.workersValue(), Err: m.Errors["workers"], Required: true, Help: "Changes at once; runs at work go on.", Attrs: templ.Attributes{"inputmode": "numeric", "autocomplete": "off"}}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

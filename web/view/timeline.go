@@ -24,6 +24,9 @@ func steps(r runs.Run) []step {
 		s := step{State: t.State, Look: lookGood, From: t.At, By: t.By, Note: t.Note}
 		if i+1 < len(r.Transitions) {
 			s.To = r.Transitions[i+1].At
+			if r.Transitions[i+1].State == runs.Failed {
+				s.Look = lookBad
+			}
 		} else {
 			s.Look, s.Present = look(t.State), true
 		}
@@ -123,11 +126,7 @@ func (m RunModel) phaseStep(phase string) (step, bool) {
 		if string(all[i].State) != phase || all[i].Future {
 			continue
 		}
-		s := all[i]
-		if i+1 < len(all) && !all[i+1].Future && all[i+1].State == runs.Failed {
-			s.Look = lookBad
-		}
-		return s, true
+		return all[i], true
 	}
 	return step{}, false
 }
