@@ -253,3 +253,17 @@ func TestOwnBackendIsLeftAlone(t *testing.T) {
 var run2030 = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func projectID(r *rig) string { return strconv.FormatInt(r.project.ID, 10) }
+
+func TestSettingsChangedWhileAPlanWaitsAreForTheNextRun(t *testing.T) {
+	r := newRig(t).serve().link()
+	r.stack("network", "infra", nil)
+	r.push("main", "One", map[string]string{"infra/main.tf": resource("a", "1"), "other/main.tf": resource("other", "1")})
+	run := r.run("tracked", "unconfirmed")
+	r.must("PATCH", "/stacks/network", map[string]any{"project_root": "other"}, 200)
+	r.must("POST", "/runs/"+run["id"].(string)+"/confirm", nil, 200)
+	r.run("tracked", "finished")
+	code, state := r.api("GET", "/stacks/network/state", nil)
+	if code != 200 || !strings.Contains(string(state), `"name": "a"`) {
+		t.Errorf("the state is not the plan's: %d %s", code, state)
+	}
+}

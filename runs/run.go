@@ -116,6 +116,7 @@ type Basis struct {
 	SHA    string `json:"sha"`
 	Kind   string `json:"kind"`             // PlanHead or PlanMergeResult
 	Behind int    `json:"behind,omitempty"` // commits the branch is behind its target, when known
+	Root   string `json:"root,omitempty"`   // the stack's project root at that moment: the apply is made there, whatever the settings say by then
 }
 
 // A Transition is one step in a run's life.

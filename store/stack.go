@@ -171,7 +171,7 @@ func (tx *Tx) DeleteVariable(slug, name string) error {
 type MergeRequest struct {
 	Project int64 `json:"project"`
 	runs.MergeRequest
-	State     string   `json:"state"` // opened, closed, merged, locked
+	State     string   `json:"state"` // opened; any other is not kept
 	Head      string   `json:"head"`
 	HeadTitle string   `json:"head_title,omitempty"`
 	Held      string   `json:"held,omitempty"`     // a fork's commit that waits for its release
@@ -188,8 +188,12 @@ func (tx *Tx) MergeRequest(project, iid int64) (MergeRequest, bool, error) {
 	return mr, ok, err
 }
 
-// PutMergeRequest stores what is known of a merge request.
+// PutMergeRequest stores what is known of an open merge request. One that is closed or merged is forgotten: a
+// project keeps thousands of them, and GitLab tells all of it again when one is reopened.
 func (tx *Tx) PutMergeRequest(mr MergeRequest) error {
+	if mr.State != "opened" {
+		return unmark(tx, "merge_requests", mrKey(mr.Project, mr.IID))
+	}
 	return put(tx, "merge_requests", mrKey(mr.Project, mr.IID), mr)
 }
 

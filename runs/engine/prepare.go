@@ -159,6 +159,7 @@ func (t *task) checkout(ctx context.Context, log io.Writer) (runs.Basis, error) 
 		return runs.Basis{}, err
 	}
 	basis := t.basis(ctx, c, log)
+	basis.Root = t.stack.ProjectRoot
 	refs := []string{"refs/heads/" + t.run.Branch}
 	if t.run.MR != nil {
 		refs = append(refs, fmt.Sprintf("refs/merge-requests/%d/head", t.run.MR.IID), fmt.Sprintf("refs/merge-requests/%d/merge", t.run.MR.IID))
@@ -285,7 +286,7 @@ func (t *task) layOutApply(ctx context.Context) (Spec, error) {
 	if err != nil {
 		return Spec{}, refusef("The saved plan is gone, so nothing was applied. Start the run again.")
 	}
-	bin, err := t.e.binary(ctx, pinned(t.stack, t.run))
+	bin, err := t.e.binary(ctx, t.stack)
 	if err != nil {
 		return Spec{}, refusal{message(err)}
 	}
@@ -324,10 +325,11 @@ func layBack(path string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// pinned is the stack with the very version the plan was made with.
+// pinned is the stack with the very tool, version and folder the plan was made with: settings that were changed
+// since are for the next run.
 func pinned(st runs.Stack, r runs.Run) runs.Stack {
-	if r.ToolVersion != "" {
-		st.ToolVersion = r.ToolVersion
+	if r.Basis != nil {
+		st.Tool, st.ToolVersion, st.ProjectRoot = r.Tool, r.ToolVersion, r.Basis.Root
 	}
 	return st
 }

@@ -58,6 +58,9 @@ func (e *Engine) taskOf(j store.Job) (*task, error) {
 		t.vars, err = tx.RevealVariables(j.Stack)
 		return err
 	})
+	if j.Phase == runs.PhaseApply {
+		t.stack = pinned(t.stack, t.run)
+	}
 	t.space = e.spaceOf(t.run)
 	t.hide = redact.New(secretsOf(t.vars))
 	return t, err
