@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +199,22 @@ func TestLiveFollowsWhatBlocks(t *testing.T) {
 	await(t, ch, func(e event) bool {
 		return e.name == "fragment" && strings.Contains(e.data, `"run-plan"`) && !strings.Contains(e.data, first.ID)
 	})
+}
+
+// TestStreamsOutliveTheReadTimeout: a server's time-out for reading requests must not end a stream.
+func TestStreamsOutliveTheReadTimeout(t *testing.T) {
+	s := newSite(t)
+	s.stack("a")
+	r := s.request("a", runs.Tracked, "c1")
+	s.srv = httptest.NewUnstartedServer(s.web.Handler())
+	s.srv.Config.ReadTimeout = 50 * time.Millisecond
+	s.srv.Start()
+	t.Cleanup(s.srv.Close)
+	ch := s.events(s.signedIn(store.Reader), "/runs/"+r.ID+"/live", "")
+	await(t, ch, func(e event) bool { return e.name == "fragment" })
+	<-time.After(300 * time.Millisecond) // the time that must pass is the test
+	s.apply(r.ID, runs.Discard{Meta: now()})
+	await(t, ch, func(e event) bool { return e.name == "end" })
 }
 
 func TestCloseEndsStreams(t *testing.T) {

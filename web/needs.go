@@ -66,14 +66,18 @@ func (s *Server) fillNeeds(c *request, p *view.Page) error {
 func tokenBanners(n needs) []view.Banner {
 	var out []view.Banner
 	for _, t := range n.trouble {
-		if t.LinkURL == tokenForm {
+		if t.LinkURL == tokenForm || t.LinkURL == integrationURL {
 			out = append(out, view.Banner{Kind: t.Kind, Text: t.Title + ". " + t.Detail, LinkText: t.LinkText, LinkURL: t.LinkURL})
 		}
 	}
 	return out
 }
 
-const tokenForm = "/settings/vcs/gitlab/edit"
+// Where trouble with GitLab is mended.
+const (
+	integrationURL = "/settings/vcs/gitlab"
+	tokenForm      = "/settings/vcs/gitlab/edit"
+)
 
 func findNeeds(tx *store.Tx) (needs, error) {
 	var n needs
@@ -135,6 +139,9 @@ func atLeast(n, limit int, one, many string) string {
 
 // tokenTrouble says what a person must do about the token (PRODUCT §1: at 30 days before its end and on).
 func tokenTrouble(h store.TokenHealth, now time.Time) []view.Trouble {
+	if h.Trouble != "" && h.Active { // the network, not the token
+		return []view.Trouble{{Kind: view.KindWarn, Title: "GitLab does not answer as it should", Detail: h.Trouble, LinkText: "Look at it", LinkURL: integrationURL}}
+	}
 	if h.Trouble != "" {
 		return []view.Trouble{{Kind: view.KindBad, Title: "GitLab does not work with the token", Detail: h.Trouble, LinkText: "Change token", LinkURL: tokenForm}}
 	}

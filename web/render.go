@@ -25,7 +25,7 @@ func render(c echo.Context, status int, page templ.Component) error {
 
 const flashCookie = "groundcrew_flash"
 
-// done answers a form that did its work: to the next page, which says so once.
+// flashTo answers a form that did its work: to the next page, which says so once.
 func (s *Server) flashTo(c *request, to, kind, text string) error {
 	c.SetCookie(&http.Cookie{
 		Name: flashCookie, Value: base64.RawURLEncoding.EncodeToString([]byte(kind + "|" + text)), Path: "/",

@@ -3,41 +3,160 @@ package web
 import (
 	"net/http"
 
-	"groundcrew/store"
+	"github.com/labstack/echo/v4"
+
+	"groundcrew/runs"
+	"groundcrew/static"
 )
 
-// A need is what a route asks of who uses it: a role, a browser's session, or nothing.
-type need string
+// pages are the addresses for browsers and for GitLab. package view's doc.go says what their forms send.
+func (s *Server) pages() []route {
+	p := func(method, path string, n need, h handler) route {
+		return route{method: method, path: path, need: n, handle: h}
+	}
+	return []route{
+		p(get, "/healthz", public, s.getHealth),
+		p(get, "/readyz", public, s.getReady),
+		p(get, "/static/*", public, fromHTTP(static.Handler())),
+		p(get, "/favicon.ico", public, getFavicon),
+		{method: post, path: "/webhooks/gitlab", need: public, handle: s.postWebhook, raw: true},
 
-const (
-	public  need = "public"
-	session need = "session" // whoever is signed in with a browser
-	reader  need = need(store.Reader)
-	writer  need = need(store.Writer)
-	admin   need = need(store.Admin)
-)
+		p(get, "/setup", public, s.getSetup),
+		p(post, "/setup", public, s.postSetup),
+		p(get, "/login", public, s.getLogin),
+		p(post, "/login", public, s.postLogin),
+		p(post, "/logout", session, s.postLogout),
 
-// A route is one address. API routes carry what the OpenAPI document says of them.
-type route struct {
-	method, path string
-	need         need
-	handle       handler
-	stream       bool // server-sent events: it stays open
-	raw          bool // the handler caps the body itself
-	doc          *operation
+		p(get, "/", reader, s.getStart),
+		p(get, "/stacks", reader, s.getStacks),
+		p(get, "/stacks/new", admin, s.getNewStack),
+		p(post, "/stacks", admin, s.postNewStack),
+		p(get, "/stacks/:slug", reader, s.getStack),
+		p(post, "/stacks/:slug/runs", writer, s.postTrigger),
+		p(post, "/stacks/:slug/lock", writer, s.postLock),
+		p(post, "/stacks/:slug/unlock", writer, s.postUnlock),
+		p(post, "/stacks/:slug/sync", writer, s.postSync),
+		p(get, "/stacks/:slug/merge-requests", reader, s.getMergeRequests),
+		p(post, "/stacks/:slug/merge-requests/:iid/release", writer, s.postRelease),
+		p(get, "/stacks/:slug/environment", reader, s.getEnvironment),
+		p(post, "/stacks/:slug/environment", writer, s.postVariable),
+		p(post, "/stacks/:slug/environment/delete", writer, s.postDeleteVariable),
+		p(get, "/stacks/:slug/state", reader, s.getState),
+		p(get, "/stacks/:slug/state/:version/download", admin, s.getStateDownload),
+		p(get, "/stacks/:slug/settings", reader, s.getStackSettings),
+		p(post, "/stacks/:slug/settings", admin, s.postStackSettings),
+		p(post, "/stacks/:slug/delete", admin, s.postDeleteStack),
+
+		p(get, "/runs", reader, s.getRuns),
+		p(get, "/runs/:id", reader, s.getRun),
+		{method: get, path: "/runs/:id/live", need: reader, handle: s.getLive, stream: true},
+		p(get, "/runs/:id/logs/:phase", reader, s.getLog),
+		p(get, "/runs/:id/changes.json", reader, s.apiChanges),
+		p(post, "/runs/:id/confirm", writer, s.postConfirm),
+		p(post, "/runs/:id/discard", writer, s.postDiscard),
+		p(post, "/runs/:id/stop", writer, s.postStop),
+		p(post, "/runs/:id/retry", writer, s.postRetry),
+		p(post, "/runs/:id/promote", writer, s.postPromote),
+
+		p(get, "/settings", reader, redirectTo("/settings/vcs")),
+		p(get, "/settings/vcs", reader, s.getVCS),
+		p(get, "/settings/vcs/gitlab", reader, s.getIntegration),
+		p(post, "/settings/vcs/gitlab", admin, s.postIntegration),
+		p(get, "/settings/vcs/gitlab/edit", admin, s.getIntegrationEdit),
+		p(post, "/settings/vcs/gitlab/edit", admin, s.postIntegration),
+		p(post, "/settings/vcs/gitlab/test", admin, s.postTestIntegration),
+		p(post, "/settings/vcs/gitlab/unlink", admin, s.postUnlinkIntegration),
+		p(post, "/settings/vcs/gitlab/secret", admin, s.postReveal),
+		p(post, "/settings/vcs/gitlab/secret/rotate", admin, s.postRotate),
+		p(post, "/settings/vcs/gitlab/hooks", admin, s.postInstallHooks),
+		p(post, "/settings/vcs/gitlab/projects/:project/hook", admin, s.postInstallHook),
+		p(post, "/settings/vcs/gitlab/projects/:project/hook/test", admin, s.postTestHook),
+		p(get, "/settings/vcs/gitlab/deliveries", reader, s.getDeliveries),
+		p(get, "/settings/vcs/gitlab/deliveries/:id", reader, s.getDelivery),
+		p(post, "/settings/vcs/gitlab/deliveries/:id/replay", admin, s.postReplay),
+		p(get, "/settings/vcs/gitlab/reports", reader, s.getReports),
+		p(post, "/settings/vcs/gitlab/reports/retry", writer, s.postRetryReport),
+		p(get, "/settings/system", reader, s.getSystem),
+		p(post, "/settings/system", admin, s.postSystem),
+		p(get, "/settings/users", reader, s.getUsers),
+
+		p(get, "/ui/projects", admin, s.uiProjects),
+		p(get, "/ui/branches", admin, s.uiBranches),
+		p(get, "/ui/stacks", reader, s.uiStacks),
+	}
 }
 
-// maxBody is the largest body of a request, webhooks aside.
-const maxBody = 1 << 20
-
-func (s *Server) routes() []route {
-	return append(s.pages(), s.api()...)
+func fromHTTP(h http.Handler) handler {
+	return func(c *request) error { return echo.WrapHandler(h)(c.Context) }
 }
 
-const (
-	get    = http.MethodGet
-	post   = http.MethodPost
-	put    = http.MethodPut
-	patch  = http.MethodPatch
-	remove = http.MethodDelete
-)
+func redirectTo(path string) handler {
+	return func(c *request) error { return c.Redirect(http.StatusSeeOther, path) }
+}
+
+func getFavicon(c *request) error {
+	return c.Redirect(http.StatusMovedPermanently, static.Path("favicon.svg"))
+}
+
+// api are the routes of the REST API (PRODUCT §10).
+func (s *Server) api() []route {
+	const v1 = "/api/v1"
+	r := func(method, path string, n need, h handler, doc operation) route {
+		return route{method: method, path: v1 + path, need: n, handle: h, doc: &doc}
+	}
+	page := []string{"cursor", "limit"}
+	runQuery := append([]string{"type", "state", "merge_request", "project"}, page...)
+	return []route{
+		r(get, "/openapi.json", public, s.getOpenAPI, operation{summary: "This document", out: map[string]any{}}),
+
+		r(get, "/integration", reader, s.apiIntegration, operation{summary: "The GitLab of this installation", out: integrationJSON{}}),
+		r(put, "/integration", admin, s.apiPutIntegration, operation{summary: "Set up or change the integration, after checking it", in: integrationInput{}, out: integrationJSON{}}),
+		r(remove, "/integration", admin, s.apiUnlink, operation{summary: "Unlink GitLab; stacks become detached", status: 204}),
+		r(post, "/integration/test", admin, s.apiTestIntegration, operation{summary: "Check the integration", out: testJSON{}}),
+		r(post, "/integration/secret/rotate", admin, s.apiRotateSecret, operation{summary: "Make a new webhook secret; the old one stays valid for a while", out: integrationJSON{}}),
+		r(get, "/projects", reader, s.apiProjects, operation{summary: "Projects a stack can be made of, those in use first, with their hooks", out: list[projectJSON]{}, query: []string{"search"}}),
+		r(post, "/projects/:project/hook", admin, s.apiInstallHook, operation{summary: "Install or repair a project's hook", out: projectHookJSON{}}),
+		r(post, "/projects/:project/hook/test", admin, s.apiTestHook, operation{summary: "Make GitLab send a test delivery", out: okJSON{}}),
+
+		r(get, "/stacks", reader, s.apiStacks, operation{summary: "Stacks by slug", out: list[stackJSON]{}, query: page}),
+		r(post, "/stacks", admin, s.apiCreateStack, operation{summary: "Create a stack", in: stackInput{}, out: stackJSON{}, status: 201}),
+		r(get, "/stacks/:slug", reader, s.apiStack, operation{summary: "A stack", out: stackJSON{}}),
+		r(patch, "/stacks/:slug", admin, s.apiPatchStack, operation{summary: "Change the given settings of a stack", in: stackInput{}, out: stackJSON{}}),
+		r(remove, "/stacks/:slug", admin, s.apiDeleteStack, operation{summary: "Delete a stack; what it manages stays", status: 204}),
+		r(post, "/stacks/:slug/lock", writer, s.apiLock, operation{summary: "Stop applies, not plans", in: noteInput{}, out: stackJSON{}}),
+		r(post, "/stacks/:slug/unlock", writer, s.apiUnlock, operation{summary: "End a lock", out: stackJSON{}}),
+		r(post, "/stacks/:slug/sync", writer, s.apiSync, operation{summary: "Set the tracked commit to the branch's head", out: stackJSON{}}),
+		r(get, "/stacks/:slug/variables", reader, s.apiVariables, operation{summary: "Variables; values of secrets are null", out: list[variableJSON]{}}),
+		r(get, "/stacks/:slug/variables/:name", reader, s.apiVariable, operation{summary: "A variable", out: variableJSON{}}),
+		r(put, "/stacks/:slug/variables/:name", writer, s.apiPutVariable, operation{summary: "Set a variable", in: variableInput{}, out: variableJSON{}}),
+		r(remove, "/stacks/:slug/variables/:name", writer, s.apiDeleteVariable, operation{summary: "Delete a variable", status: 204}),
+		r(get, "/stacks/:slug/state", admin, s.apiState, operation{summary: "The bytes of the newest managed state", text: "application/json"}),
+		r(get, "/stacks/:slug/state/versions", reader, s.apiStateVersions, operation{summary: "Versions of the managed state, newest first", out: list[stateVersionJSON]{}, query: page}),
+		r(get, "/stacks/:slug/runs", reader, s.apiStackRuns, operation{summary: "Runs of a stack, newest first", out: list[runJSON]{}, query: runQuery}),
+		r(post, "/stacks/:slug/runs", writer, s.apiTrigger, operation{summary: "Ask for a run", in: runInput{}, out: runJSON{}, status: 201}),
+
+		r(get, "/runs", reader, s.apiRuns, operation{summary: "Runs, newest first", out: list[runJSON]{}, query: append([]string{"stack"}, runQuery...)}),
+		r(get, "/runs/:id", reader, s.apiRun, operation{summary: "A run", out: runJSON{}}),
+		r(post, "/runs/:id/confirm", writer, s.apiConfirm, operation{summary: "Yes to the plan shown", in: confirmInput{}, out: runJSON{}}),
+		r(post, "/runs/:id/discard", writer, s.apiDiscard, operation{summary: "No to a plan, or to a run that waits", in: noteInput{}, out: runJSON{}}),
+		r(post, "/runs/:id/stop", writer, s.apiStop, operation{summary: "End a run at work", in: noteInput{}, out: runJSON{}}),
+		r(post, "/runs/:id/retry", writer, s.apiRetry, operation{summary: "The same run again", out: runJSON{}, status: 201}),
+		r(post, "/runs/:id/promote", writer, s.apiPromote, operation{summary: "Make a tracked run of a finished proposed one", out: runJSON{}, status: 201}),
+		r(get, "/runs/:id/changes", reader, s.apiChanges, operation{summary: "The plan made readable", out: runs.Changes{}}),
+		r(get, "/runs/:id/logs/:phase", reader, s.getLog, operation{summary: "The log of a phase; ranges work", text: "text/plain"}),
+		{get, v1 + "/runs/:id/events", reader, s.apiEvents, true, false, &operation{summary: "Server-sent events state, log and end; Last-Event-ID resumes", text: "text/event-stream"}},
+
+		r(get, "/deliveries", reader, s.apiDeliveries, operation{summary: "Webhook deliveries, newest first", out: list[deliveryJSON]{}, query: append([]string{"state"}, page...)}),
+		r(post, "/deliveries/:id/replay", admin, s.apiReplay, operation{summary: "Process a delivery again", out: deliveryJSON{}}),
+		r(get, "/reports", reader, s.apiReports, operation{summary: "What GitLab is to be told", out: list[reportJSON]{}, query: append([]string{"state"}, page...)}),
+		r(post, "/reports/:id/retry", writer, s.apiRetryReport, operation{summary: "Try a report again at once", out: reportJSON{}}),
+		r(get, "/inbox", reader, s.apiInbox, operation{summary: "What waits for a person", out: list[inboxJSON]{}}),
+		r(get, "/audit", admin, s.apiAudit, operation{summary: "Who did what, newest first", out: list[auditJSON]{}, query: page}),
+
+		r(get, "/api-keys", admin, s.apiKeys, operation{summary: "API keys", out: list[keyJSON]{}}),
+		r(post, "/api-keys", admin, s.apiCreateKey, operation{summary: "Make an API key; its text is answered once", in: keyInput{}, out: keyJSON{}, status: 201}),
+		r(remove, "/api-keys/:id", admin, s.apiDeleteKey, operation{summary: "End an API key", status: 204}),
+		r(get, "/users", admin, s.apiUsers, operation{summary: "People with an account", out: list[userJSON]{}}),
+		r(patch, "/users/:id", admin, s.apiPatchUser, operation{summary: "Change a person's role", in: userInput{}, out: userJSON{}}),
+	}
+}

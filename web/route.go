@@ -1,0 +1,43 @@
+package web
+
+import (
+	"net/http"
+
+	"groundcrew/store"
+)
+
+// A need is what a route asks of who uses it: a role, a browser's session, or nothing.
+type need string
+
+const (
+	public  need = "public"
+	session need = "session" // whoever is signed in with a browser
+	reader  need = need(store.Reader)
+	writer  need = need(store.Writer)
+	admin   need = need(store.Admin)
+)
+
+// A route is one address. API routes carry what the OpenAPI document says of them.
+type route struct {
+	method, path string
+	need         need
+	handle       handler
+	stream       bool // server-sent events: it stays open
+	raw          bool // the handler caps the body itself
+	doc          *operation
+}
+
+// maxBody is the largest body of a request, webhooks aside.
+const maxBody = 1 << 20
+
+func (s *Server) routes() []route {
+	return append(s.pages(), s.api()...)
+}
+
+const (
+	get    = http.MethodGet
+	post   = http.MethodPost
+	put    = http.MethodPut
+	patch  = http.MethodPatch
+	remove = http.MethodDelete
+)
