@@ -173,3 +173,57 @@ func TestDemoIsConfirmedInABrowser(t *testing.T) {
 		t.Errorf("state versions %v", v)
 	}
 }
+
+// TestFirstStartInABrowser is a stranger's first five minutes: the one-time link, GitLab with a wrong and then the right
+// token, the secret, a stack through the four steps of the wizard, and the run of the first push.
+func TestFirstStartInABrowser(t *testing.T) {
+	r := newRig(t)
+	c := r.config()
+	c.adminPassword = ""
+	s, err := open(c, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.inside, r.url = s, s.url
+	t.Cleanup(r.halt)
+	link, fresh, err := s.web.SetupLink()
+	if err != nil || !fresh {
+		t.Fatalf("set-up link %q, %v, %v", link, fresh, err)
+	}
+	b := newBrowser(t, s.url, "data:", "about:", "chrome")
+	b.do("set-up link", chromedp.Navigate(link), chromedp.WaitVisible(`input[name=again]`))
+	b.look("first-setup")
+	b.do("first admin", chromedp.SendKeys(`input[name=name]`, "root"), chromedp.SendKeys(`input[name=password]`, adminPW),
+		chromedp.SendKeys(`input[name=again]`, adminPW), chromedp.Submit(`input[name=again]`), chromedp.WaitVisible(`nav`))
+	b.look("first-start")
+	b.do("GitLab form", chromedp.Navigate(s.url+"/settings/vcs/gitlab"), chromedp.WaitVisible(`input[name=api_url]`),
+		chromedp.SendKeys(`input[name=api_url]`, r.gitlab.URL+"/scm"), chromedp.SendKeys(`input[name=token]`, "glpat-wrong"),
+		chromedp.Submit(`input[name=api_url]`), chromedp.WaitVisible(`[aria-invalid=true], .err, .error`))
+	b.look("first-gitlab-refused")
+	b.do("right token", chromedp.SetValue(`input[name=token]`, r.token), chromedp.Submit(`input[name=api_url]`), chromedp.WaitVisible(`[data-secret]`))
+	b.do("reveal", chromedp.Click(`[data-reveal] button`), b.true(`!document.querySelector("[data-secret-text]").textContent.includes("•")`))
+	secret, err := chromedp.Run(b.ctx, chromedp.Text(`[data-secret-text]`))
+	if err != nil || strings.TrimSpace(secret) != r.secret() {
+		t.Errorf("revealed %q, %v", secret, err)
+	}
+	next := chromedp.Click(`[data-step-next]`)
+	b.do("wizard", chromedp.Navigate(s.url+"/stacks/new"), chromedp.WaitVisible(`input[name=project]`),
+		chromedp.SendKeys(`input[name=project]`, projectAt), chromedp.SendKeys(`input[name=branch]`, "main"),
+		chromedp.SendKeys(`input[name=project_root]`, "infra"), next, chromedp.WaitVisible(`select[name=tool]`),
+		chromedp.SetValue(`select[name=tool]`, tool(t)), next, chromedp.WaitVisible(`input[name=state]`), next, chromedp.WaitVisible(`input[name=name]`),
+		chromedp.SetValue(`input[name=name]`, "First stack"))
+	b.look("first-wizard")
+	b.do("create", chromedp.Click(`[data-step-done]`), chromedp.WaitVisible(`form[action="/stacks/first-stack/runs"], [href="/stacks/first-stack/settings"]`))
+	b.look("first-stack")
+	r.push("main", "First push", map[string]string{"infra/main.tf": resource("a", "1")})
+	run := r.run("tracked", "unconfirmed")
+	b.do("run", chromedp.Navigate(s.url+"/runs/"+run["id"].(string)), chromedp.WaitVisible(`form[action$="/confirm"] button`))
+}
+
+// true waits until an expression is true in the page.
+func (b *browser) true(expression string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Poll[bool](expression)(ctx, t)
+		return chromedp.Void{}, err
+	}
+}
