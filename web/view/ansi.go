@@ -54,20 +54,35 @@ func writeLine(b *strings.Builder, line string, pen Pen) Pen {
 			i += n
 			continue
 		}
-		r, n := utf8.DecodeRuneInString(line[i:])
-		if text := printable(r); text != "" {
-			if class := pen.classes(); class != "" && !open {
-				b.WriteString(`<span class="` + class + `">`)
-				open = true
-			}
-			b.WriteString(text)
+		n, text := plainLen(line[i:]), ""
+		if n > 0 {
+			text = line[i : i+n]
+		} else {
+			var r rune
+			r, n = utf8.DecodeRuneInString(line[i:])
+			text = printable(r)
 		}
+		if text != "" && !open && pen != (Pen{}) {
+			b.WriteString(`<span class="` + pen.classes() + `">`)
+			open = true
+		}
+		b.WriteString(text)
 		i += n
 	}
 	if open {
 		b.WriteString("</span>")
 	}
 	return pen
+}
+
+// plainLen is how many bytes s begins with that stand in a page as they are: nearly all of most logs.
+func plainLen(s string) int {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '&' || c == '<' || c == '>' || c == '"' || c == '\'' {
+			return i
+		}
+	}
+	return len(s)
 }
 
 // printable is what stands in the page for a character of a log; nothing for a control character.

@@ -305,6 +305,7 @@ func TestScripts(t *testing.T) {
 	t.Run("ask and confirm", func(t *testing.T) { confirms(t, s, b) })
 	t.Run("secret", func(t *testing.T) { reveals(t, s, b) })
 	t.Run("wizard", func(t *testing.T) { wizard(t, s, b) })
+	t.Run("without scripts", func(t *testing.T) { withoutScripts(t, s, b) })
 	t.Run("theme and keys", func(t *testing.T) { themeAndKeys(t, s, b) })
 	if bad := b.complaints(); len(bad) > 0 {
 		t.Errorf("the browser complains: %q", bad)
@@ -394,6 +395,24 @@ func wizard(t *testing.T, s *site, b *browserTab) {
 	// A refused form opens at the first step with an error.
 	b.run(t, chromedp.Navigate(s.URL+"/stack-new-errors"))
 	b.wants(t, `document.querySelector("#step-1").classList.contains("now") && document.querySelector("#f-project_root").value === "../prod"`)
+}
+
+// withoutScripts: the same pages are plain forms; the wizard is one form with four sections, the yes posts at once.
+func withoutScripts(t *testing.T, s *site, b *browserTab) {
+	off := func(yes bool) chromedp.Action[chromedp.Void] {
+		return call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: yes})
+	}
+	b.run(t, off(true))
+	defer b.run(t, off(false))
+	before := len(s.posted())
+	b.run(t, chromedp.Navigate(s.URL+"/stack-new"), enter(`#f-project`, "infra/network"), enter(`#f-branch`, "main"), enter(`#f-name`, "edge"), click(`[data-step-done]`))
+	if got := s.awaitPost(t, before+1); !strings.Contains(got, "name=edge") || !strings.Contains(got, "state=managed") {
+		t.Errorf("posted %q", got)
+	}
+	b.run(t, chromedp.Navigate(s.URL+"/run-unconfirmed"), click(`.changelist summary`), click(`form[action$="/confirm"] button`))
+	if got := s.awaitPost(t, before+2); !strings.Contains(got, "/confirm?fingerprint=") {
+		t.Errorf("posted %q", got)
+	}
 }
 
 func themeAndKeys(t *testing.T, s *site, b *browserTab) {

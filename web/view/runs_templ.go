@@ -377,7 +377,7 @@ func rowReason(r RunRow) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = queuedFor(r).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = queuedFor(r, "waits for").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
