@@ -143,6 +143,7 @@ func (s *Server) retryReport(target, by string) (r store.Report, err error) {
 		}
 		return tx.Audit(store.AuditEntry{By: by, Action: "report.retry", Target: target, Stack: r.Stack})
 	})
+	s.forgetParked()
 	return r, err
 }
 
@@ -157,11 +158,7 @@ type inboxJSON struct {
 }
 
 func (s *Server) apiInbox(c *request) error {
-	var n needs
-	err := s.st.View(func(tx *store.Tx) (err error) {
-		n, err = findNeeds(tx)
-		return err
-	})
+	n, err := s.currentNeeds()
 	if err != nil {
 		return err
 	}

@@ -210,31 +210,34 @@ func (s *Server) postRetryReport(c *request) error {
 // records counts what pages say about deliveries and reports.
 type records struct{ received, refused, waiting, parked int }
 
-// counted bounds how many rows are counted.
+// counted bounds how many deliveries are counted.
 const counted = 5000
 
-func countRecords(tx *store.Tx) (records, error) {
+func (s *Server) countRecords() (records, error) {
 	var n records
-	since := tx.Now().Add(-24 * time.Hour)
-	list, _, err := tx.Deliveries("", "", counted)
+	w, err := s.currentNeeds()
 	if err != nil {
 		return n, err
 	}
-	for _, d := range list {
-		if d.ReceivedAt.Before(since) {
-			break
+	n.parked = w.parked
+	err = s.st.View(func(tx *store.Tx) error {
+		since := tx.Now().Add(-24 * time.Hour)
+		list, _, err := tx.Deliveries("", "", counted)
+		if err != nil {
+			return err
 		}
-		n.received++
-		if d.State == store.DeliveryRefused {
-			n.refused++
+		for _, d := range list {
+			if d.ReceivedAt.Before(since) {
+				break
+			}
+			n.received++
+			if d.State == store.DeliveryRefused {
+				n.refused++
+			}
 		}
-	}
-	due, err := tx.DueReports()
-	if err != nil {
-		return n, err
-	}
-	n.waiting = len(due)
-	parked, _, err := tx.Reports(store.ReportParked, "", counted)
-	n.parked = len(parked)
+		due, err := tx.DueReports()
+		n.waiting = len(due)
+		return err
+	})
 	return n, err
 }

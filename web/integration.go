@@ -129,13 +129,16 @@ func (s *Server) integrationPage(c *request, status int, m view.IntegrationModel
 			return err
 		}
 		m.Stacks = len(stacks)
-		n, err := countRecords(tx)
-		m.Refused, m.ReportsWaiting, m.ReportsParked = n.refused, n.waiting, n.parked
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
 	}
+	n, err := s.countRecords()
+	if err != nil {
+		return err
+	}
+	m.Refused, m.ReportsWaiting, m.ReportsParked = n.refused, n.waiting, n.parked
 	p, err := s.settingsPage(c, "GitLab", view.Crumb{Text: "GitLab"})
 	if err != nil {
 		return err

@@ -19,39 +19,70 @@ type needs struct {
 	waiting  []runs.Run // unconfirmed, oldest first
 	failed   []runs.Run // the latest blocking run of its stack
 	trouble  []view.Trouble
+	parked   int // reports, parkedLimit at most
 	stacks   int
 	detached bool // stacks without a GitLab
 }
 
 func (n needs) count() int { return len(n.waiting) + len(n.failed) + len(n.trouble) }
 
-// A needsCache keeps the needs for the badge on every page until something changes, and for needsAge at most.
+// A needsCache keeps the needs until something changes, because every page shows their number. Counting parked
+// reports means reading all reports, so they have an age of their own.
 type needsCache struct {
-	mu  sync.Mutex
-	at  time.Time
-	gen uint64
-	v   needs
+	mu       sync.Mutex
+	at       time.Time
+	gen      uint64
+	v        needs
+	parked   []store.Report // 100 of them at most
+	parkedAt time.Time
 }
 
-// needsAge bounds how long the badge may be behind what no change tells of: time itself and held forks.
-const needsAge = 10 * time.Second
+const (
+	needsAge  = 10 * time.Second // bounds how late time itself and held forks show, of which no change tells
+	parkedAge = 15 * time.Second
+)
+
+// currentNeeds is what waits for a person now.
+func (s *Server) currentNeeds() (needs, error) {
+	c := &s.needed
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gen := s.hub.generation()
+	if gen == c.gen && time.Since(c.at) < needsAge {
+		return c.v, nil
+	}
+	err := s.st.View(func(tx *store.Tx) (err error) {
+		if time.Since(c.parkedAt) > parkedAge {
+			if c.parked, _, err = tx.Reports(store.ReportParked, "", parkedLimit); err != nil {
+				return err
+			}
+			c.parkedAt = time.Now()
+		}
+		c.v, err = findNeeds(tx, c.parked)
+		return err
+	})
+	if err == nil {
+		c.gen, c.at = gen, time.Now()
+	}
+	return c.v, err
+}
+
+// forgetParked makes the next page read the parked reports anew.
+func (s *Server) forgetParked() {
+	s.needed.mu.Lock()
+	defer s.needed.mu.Unlock()
+	s.needed.parkedAt = time.Time{}
+}
+
+// parkedLimit is how many parked reports are counted; "100 or more" is said beyond.
+const parkedLimit = 100
 
 // fillNeeds puts what concerns every page into its frame.
 func (s *Server) fillNeeds(c *request, p *view.Page) error {
-	s.needed.mu.Lock()
-	defer s.needed.mu.Unlock()
-	gen := s.hub.generation()
-	if gen != s.needed.gen || time.Since(s.needed.at) > needsAge {
-		err := s.st.View(func(tx *store.Tx) (err error) {
-			s.needed.v, err = findNeeds(tx)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		s.needed.gen, s.needed.at = gen, time.Now()
+	n, err := s.currentNeeds()
+	if err != nil {
+		return err
 	}
-	n := s.needed.v
 	p.NeedCount = n.count()
 	if n.detached {
 		p.Banners = append(p.Banners, view.DetachedBanner(n.stacks))
@@ -79,7 +110,7 @@ const (
 	tokenForm      = "/settings/vcs/gitlab/edit"
 )
 
-func findNeeds(tx *store.Tx) (needs, error) {
+func findNeeds(tx *store.Tx, parked []store.Report) (needs, error) {
 	var n needs
 	active, err := tx.Active("")
 	if err != nil {
@@ -94,7 +125,7 @@ func findNeeds(tx *store.Tx) (needs, error) {
 	if err != nil {
 		return n, err
 	}
-	n.stacks = len(stacks)
+	n.stacks, n.parked = len(stacks), len(parked)
 	for _, st := range stacks {
 		r, ok, err := tx.LatestRun(st.Slug, blocking...)
 		if err != nil {
@@ -104,11 +135,11 @@ func findNeeds(tx *store.Tx) (needs, error) {
 			n.failed = append(n.failed, r)
 		}
 	}
-	n.trouble, n.detached, err = findTrouble(tx, stacks)
+	n.trouble, n.detached, err = findTrouble(tx, stacks, parked)
 	return n, err
 }
 
-func findTrouble(tx *store.Tx, stacks []runs.Stack) (out []view.Trouble, detached bool, err error) {
+func findTrouble(tx *store.Tx, stacks []runs.Stack, parked []store.Report) (out []view.Trouble, detached bool, err error) {
 	in, known, err := tx.Integration()
 	if err != nil {
 		return nil, false, err
@@ -116,13 +147,9 @@ func findTrouble(tx *store.Tx, stacks []runs.Stack) (out []view.Trouble, detache
 	if known && in.Linked {
 		out = append(out, tokenTrouble(in.Health, tx.Now())...)
 	}
-	parked, _, err := tx.Reports(store.ReportParked, "", 100)
-	if err != nil {
-		return nil, false, err
-	}
 	if len(parked) > 0 {
 		out = append(out, view.Trouble{
-			Kind: view.KindWarn, Title: "GitLab refused " + atLeast(len(parked), 100, "report", "reports"),
+			Kind: view.KindWarn, Title: "GitLab refused " + atLeast(len(parked), parkedLimit, "report", "reports"),
 			Detail: parked[0].LastError, LinkText: "See why", LinkURL: "/settings/vcs/gitlab/reports?state=" + store.ReportParked,
 		})
 	}

@@ -18,9 +18,13 @@ func (s *Server) getStart(c *request) error {
 	if err != nil {
 		return err
 	}
+	n, err := s.currentNeeds()
+	if err != nil {
+		return err
+	}
 	var m view.StartModel
 	err = s.st.View(func(tx *store.Tx) (err error) {
-		m, err = s.startModel(tx, p.Now)
+		m, err = s.startModel(tx, n, p.Now)
 		return err
 	})
 	if err != nil {
@@ -29,7 +33,7 @@ func (s *Server) getStart(c *request) error {
 	return render(c, http.StatusOK, view.StartPage(p, m))
 }
 
-func (s *Server) startModel(tx *store.Tx, now time.Time) (view.StartModel, error) {
+func (s *Server) startModel(tx *store.Tx, n needs, now time.Time) (view.StartModel, error) {
 	var m view.StartModel
 	names, slug, err := stackNames(tx)
 	if err != nil {
@@ -40,10 +44,6 @@ func (s *Server) startModel(tx *store.Tx, now time.Time) (view.StartModel, error
 	} else if len(any) == 0 {
 		in, _, err := tx.Integration()
 		m.Steps = &view.FirstSteps{GitLab: in.Linked, Stack: slug != "", FirstSlug: slug}
-		return m, err
-	}
-	n, err := findNeeds(tx)
-	if err != nil {
 		return m, err
 	}
 	m.Trouble = n.trouble

@@ -40,13 +40,16 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 				m.QueuedRuns++
 			}
 		}
-		n, err := countRecords(tx)
-		m.Received, m.Refused, m.ReportsWaiting, m.ReportsParked = n.received, n.refused, n.waiting, n.parked
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
 	}
+	n, err := s.countRecords()
+	if err != nil {
+		return err
+	}
+	m.Received, m.Refused, m.ReportsWaiting, m.ReportsParked = n.received, n.refused, n.waiting, n.parked
 	return render(c, status, view.SystemPage(p, m))
 }
 
