@@ -62,7 +62,7 @@ func (s *Server) postLogin(c *request) error {
 		return err
 	}
 	if !ok {
-		s.log.Warn("sign-in refused", "user", name, "address", c.RealIP())
+		s.log.Warn("sign-in refused", "user", u.Name, "address", c.RealIP()) // an unknown name may be a password typed in the wrong field
 		m.Error = "The user name or the password is wrong."
 		return s.loginPage(c, http.StatusUnprocessableEntity, m)
 	}
