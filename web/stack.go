@@ -78,20 +78,11 @@ func openMRs(tx *store.Tx, st runs.Stack) ([]store.MergeRequest, error) {
 	all, err := tx.MergeRequests(st.Project)
 	var out []store.MergeRequest
 	for _, mr := range all {
-		if mr.State == "opened" && (contains(mr.Stacks, st.Slug) || mr.Held != "" && len(mr.Stacks) == 0) {
+		if mr.State == "opened" && (slices.Contains(mr.Stacks, st.Slug) || mr.Held != "" && len(mr.Stacks) == 0) {
 			out = append(out, mr)
 		}
 	}
 	return out, err
-}
-
-func contains(list []string, v string) bool {
-	for _, x := range list {
-		if x == v {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Server) getStack(c *request) error {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -113,9 +114,7 @@ func labelsOf(stacks []runs.Stack) []string {
 // more is the address of this page with another cursor.
 func more(c *request, cursor string) string {
 	q := url.Values{}
-	for name, v := range c.QueryParams() {
-		q[name] = v
-	}
+	maps.Copy(q, c.QueryParams())
 	q.Del("cursor")
 	if cursor != "" {
 		q.Set("cursor", cursor)
