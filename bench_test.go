@@ -185,7 +185,7 @@ func BenchmarkColdStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	dir := b.TempDir()
+	dir := dataDir(b)
 	manyRuns(b, dir, 100_000)
 	var starts []time.Duration
 	var rss float64

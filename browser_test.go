@@ -129,7 +129,7 @@ func TestDemoIsConfirmedInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = g.close() })
-	r := &rig{t: t, dir: t.TempDir()}
+	r := &rig{t: t, dir: dataDir(t)}
 	s, err := open(r.config(), slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		t.Fatal(err)

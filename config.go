@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"groundcrew/runs"
 	"groundcrew/web"
@@ -42,7 +41,7 @@ type config struct {
 	dataDir, listen, externalURL, masterKeyFile string
 	tlsCert, tlsKey                             string
 	workers                                     int
-	runTime, silence                            time.Duration
+	limits                                      limits
 	logFormat                                   string
 	gitlabListen                                string // demo
 	adminPassword, bootstrapToken               runs.Secret
@@ -67,8 +66,7 @@ func readConfig(command string, args []string, getenv func(string) string, stder
 	fs.StringVar(&c.masterKeyFile, "master-key-file", "", "file with the master key (default: master.key in the data folder, made at the first start)")
 	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	fs.IntVar(&c.workers, "workers", 2, "runs at work at once; can be changed in the settings later")
-	fs.DurationVar(&c.runTime, "run-time", 70*time.Minute, "longest time of one phase of a run")
-	fs.DurationVar(&c.silence, "silence", 15*time.Minute, "longest time a run may print nothing")
+	c.limits.flags(fs)
 	if command == "demo" {
 		fs.StringVar(&c.gitlabListen, "gitlab-listen", "127.0.0.1:8929", "address of the simulated GitLab")
 	}
@@ -147,8 +145,6 @@ func (c config) check() error {
 		return bad("--workers %d: use 1 to 256", c.workers)
 	case (c.tlsCert == "") != (c.tlsKey == ""):
 		return bad("--tls-cert and --tls-key go together")
-	case c.runTime <= 0 || c.silence <= 0:
-		return bad("--run-time and --silence must be longer than nothing")
 	}
 	if n := len(c.bootstrapToken.Reveal()); n > 0 && n < web.MinBootstrapToken {
 		return bad("GROUNDCREW_BOOTSTRAP_TOKEN has %d characters; %d is the least, because it is an admin's key", n, web.MinBootstrapToken)
@@ -159,5 +155,5 @@ func (c config) check() error {
 			return bad("--external-url %q: use http://host or https://host, without a path", c.externalURL)
 		}
 	}
-	return nil
+	return c.limits.check()
 }

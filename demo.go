@@ -27,6 +27,9 @@ func demo(ctx context.Context, c config, stdout io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o711); err != nil { // the users of runs must get to their workspaces
+		return err
+	}
 	c.dataDir = filepath.Join(dir, "data")
 	if c.adminPassword == "" {
 		c.adminPassword = runs.Secret(store.NewToken()[:20])

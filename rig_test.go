@@ -63,7 +63,7 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, sim: s, gitlab: httptest.NewServer(s), dir: t.TempDir()}
+	r := &rig{t: t, sim: s, gitlab: httptest.NewServer(s), dir: dataDir(t)}
 	t.Cleanup(func() {
 		r.gitlab.CloseClientConnections()
 		if err := s.Close(); err != nil {
@@ -84,9 +84,21 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
+// dataDir is a folder that other users, who runs may be executed as, can get to.
+func dataDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func (r *rig) config() config {
+	l := defaultLimits
+	l.time, l.silence = time.Minute, time.Minute
 	return config{
-		dataDir: r.dir, listen: "127.0.0.1:0", workers: 2, runTime: time.Minute, silence: time.Minute, logFormat: "text",
+		dataDir: r.dir, listen: "127.0.0.1:0", workers: 2, limits: l, logFormat: "text",
 		adminPassword: adminPW, bootstrapToken: bootstrap, toolPath: os.Getenv("PATH"),
 	}
 }

@@ -3,21 +3,19 @@ package main
 import (
 	"context"
 	"errors"
+	"path/filepath"
 
 	"groundcrew/runs/engine"
 	"groundcrew/runs/proc"
 )
 
-// Limits of a run that are not settings: generous for tools, too small for a bomb.
-const (
-	maxLogBytes  = 256 << 20
-	maxFileBytes = 4 << 30
-	maxOpenFiles = 4096
-	maxProcesses = 4096
-)
-
 // runner lets the engine use package proc, which knows nothing of runs.
-type runner struct{ proc *proc.Runner }
+type runner struct {
+	proc    *proc.Runner
+	dataDir string
+	limits  limits
+	account account
+}
 
 // Run brings a job to its end; see [engine.Runner].
 func (r runner) Run(ctx context.Context, j engine.Job) (engine.Result, error) {
@@ -25,7 +23,10 @@ func (r runner) Run(ctx context.Context, j engine.Job) (engine.Result, error) {
 		Dir: j.Dir, Stop: j.Stop, Started: j.Started,
 		Spec: func() (proc.Spec, error) {
 			s, err := j.Spec()
-			return procSpec(s), err
+			if err != nil {
+				return proc.Spec{}, err
+			}
+			return r.spec(filepath.Base(filepath.Dir(j.Dir)), s)
 		},
 	})
 	if errors.Is(err, proc.ErrLost) {
@@ -33,20 +34,36 @@ func (r runner) Run(ctx context.Context, j engine.Job) (engine.Result, error) {
 	}
 	return engine.Result{
 		OK: res.OK, Command: res.Command, Message: res.Message, Stopped: res.Cause == proc.CauseStopped, Blocked: res.Blocked,
+		Limited: limited(res.Cause), Hint: res.Hint,
 	}, err
 }
 
-func procSpec(s engine.Spec) proc.Spec {
+// limited reports whether a job was ended because it passed one of its limits.
+func limited(cause string) bool {
+	switch cause {
+	case proc.CauseTimeout, proc.CauseSilence, proc.CauseLogLimit, proc.CauseMemory, proc.CauseProcesses:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r runner) spec(run string, s engine.Spec) (proc.Spec, error) {
+	if err := r.account.open(r.dataDir, s.ReadOnly, append(s.ReadWrite[:len(s.ReadWrite):len(s.ReadWrite)], s.WorkDir)); err != nil {
+		return proc.Spec{}, err
+	}
+	l := r.limits
 	out := proc.Spec{
 		WorkDir: s.WorkDir, LogDir: s.LogDir, Env: s.Env, Secrets: s.Secrets,
 		ReadOnly: s.ReadOnly, ReadWrite: s.ReadWrite, Sandbox: true,
+		User: r.account.of(run), Ports: l.ports,
 		Limits: proc.Limits{
-			Time: s.Time, Silence: s.Silence, LogBytes: maxLogBytes, FileBytes: maxFileBytes,
-			OpenFiles: maxOpenFiles, Processes: maxProcesses,
+			Time: s.Time, Silence: s.Silence, LogBytes: int64(l.logSize), FileBytes: uint64(l.fileSize),
+			MemoryBytes: uint64(l.memory), OpenFiles: l.openFiles, Processes: l.processes,
 		},
 	}
 	for _, c := range s.Commands {
 		out.Commands = append(out.Commands, proc.Command{Name: c.Name, Phase: string(c.Phase), Args: c.Args, Stdout: c.Stdout})
 	}
-	return out
+	return out, nil
 }

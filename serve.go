@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -83,11 +84,15 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	if err != nil {
 		return s, err
 	}
+	account, err := s.account(c)
+	if err != nil {
+		return s, err
+	}
 	toolDirs := []string{s.store.Path("bin")}
 	s.engine, err = engine.New(engine.Options{
-		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}}, Log: log, Workers: c.workers,
+		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}, s.store.Path(), c.limits, account}, Log: log, Workers: c.workers,
 		ExternalURL: s.url, Version: version, ToolDirs: toolDirs, ToolPath: c.toolPath, Proxy: c.proxy,
-		RunTime: c.runTime, Silence: c.silence,
+		RunTime: c.limits.time, Silence: c.limits.silence,
 	})
 	if err != nil {
 		return s, err
@@ -95,7 +100,7 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	s.web = web.New(web.Options{
 		Store: s.store, Engine: s.engine, Log: log, Version: version, ExternalURL: s.url,
 		BootstrapToken: c.bootstrapToken, Secure: strings.HasPrefix(s.url, "https://"),
-		Facts: web.Facts{Listen: s.listener.Addr().String(), ToolDirs: toolDirs, Isolation: proc.Isolation()},
+		Facts: web.Facts{Listen: s.listener.Addr().String(), ToolDirs: toolDirs, Isolation: proc.Isolation(account.own())},
 	})
 	if pw := c.adminPassword.Reveal(); pw != "" {
 		if err := s.web.EnsureAdmin(pw); err != nil {
@@ -105,6 +110,23 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	s.engine.Start()
 	s.start()
 	return s, nil
+}
+
+// account finds who runs are executed as, and makes sure that they can get to their workspaces.
+func (s *server) account(c config) (account, error) {
+	a, err := c.limits.account()
+	if err != nil || !a.own() {
+		return a, err
+	}
+	work := s.store.Path("work")
+	if err := a.open(s.store.Path(), nil, []string{work, filepath.Join(work, "any")}); err != nil {
+		return a, err
+	}
+	dir, err := filepath.Abs(work)
+	if err != nil {
+		return a, err
+	}
+	return a, a.of("any").Enterable(dir)
 }
 
 // start answers requests. There is no write time-out: event streams last as long as somebody watches.

@@ -46,6 +46,8 @@ type Result struct {
 	Command string // the one that failed
 	Message string // for people
 	Stopped bool   // it ended because it was asked to
+	Limited bool   // it was ended because it passed a limit; Message says which
+	Hint    string // the limit a command that failed by itself seems to have run into, for people
 	Blocked []string
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"groundcrew/runs"
 	"groundcrew/runs/redact"
@@ -152,9 +153,9 @@ func (t *task) end(res Result, err error) (runs.Run, error) {
 // reason is the first line of the error, from the tool's own words where there are some.
 func (t *task) reason(res Result) string {
 	phase := t.lastPhase()
-	if log, err := tail(t.e.LogFile(t.run.ID, phase), 1<<20); err == nil && res.Message == "" || err == nil && !res.Stopped {
+	if log, err := tail(t.e.LogFile(t.run.ID, phase), 1<<20); err == nil && !res.Limited && (res.Message == "" || !res.Stopped) {
 		if first := tofu.FirstError(log); first != "" {
-			return t.hide.String(first)
+			return t.hide.String(strings.TrimSpace(first + " " + res.Hint))
 		}
 	}
 	if res.Message != "" {

@@ -25,6 +25,7 @@ type child struct {
 	failed *os.File      // the sandbox's last words; empty once the command itself runs
 	heard  atomic.Int64  // when it last printed, in nanoseconds since base
 	base   time.Time
+	tail   tail // the end of what it printed; whole when copied is closed
 }
 
 // start starts a command. It is on record in the progress file before the first of its instructions runs:
@@ -32,7 +33,7 @@ type child struct {
 func (s *shim) start(c Command) (*child, error) {
 	conf, err := json.Marshal(sandboxed{
 		Args: c.Args, Dir: s.spec.WorkDir, Env: s.spec.Env, Stdout: c.Stdout, Parent: os.Getpid(), Limits: s.spec.Limits,
-		Landlock: s.spec.Sandbox, ReadOnly: s.spec.ReadOnly, ReadWrite: s.spec.ReadWrite,
+		Landlock: s.spec.Sandbox, ReadOnly: s.spec.ReadOnly, ReadWrite: s.spec.ReadWrite, User: s.spec.User, Ports: s.spec.Ports,
 	})
 	if err != nil {
 		return nil, err
@@ -89,6 +90,7 @@ func (c *child) copyOutput(s *shim) {
 		if n > 0 {
 			c.heard.Store(int64(time.Since(c.base)))
 			_, _ = clean.Write(buf[:n]) // a logFile never fails
+			_, _ = c.tail.Write(buf[:n])
 		}
 		if err != nil {
 			break // the end, or the deadline set by finish
@@ -128,6 +130,8 @@ func (s *shim) attend(c *child) {
 	asked, deadline, flood := s.asked, s.deadline, s.log.flood
 	quiet := newSilence(s.spec.Limits.Silence)
 	defer quiet.stop()
+	usage := newLook(s.spec.Limits)
+	defer usage.stop()
 	end := func(cause string) {
 		s.cause = cause
 		asked, deadline, flood = nil, nil, nil
@@ -149,6 +153,14 @@ func (s *shim) attend(c *child) {
 			if quiet.over(time.Since(c.base) - time.Duration(c.heard.Load())) {
 				end(CauseSilence)
 			}
+		case <-usage.due:
+			cause, far := usage.now()
+			if cause != "" && s.cause == "" {
+				end(cause)
+			}
+			if far {
+				c.killAll()
+			}
 		case <-firmly:
 			c.signal(unix.SIGTERM)
 		case <-byForce:
@@ -159,6 +171,12 @@ func (s *shim) attend(c *child) {
 
 // signal signals the command's whole group. It may be gone already.
 func (c *child) signal(sig syscall.Signal) { _ = unix.Kill(-c.cmd.Process.Pid, sig) }
+
+// killAll kills the command and all it started. What turns up meanwhile is killed when the leader has ended.
+func (c *child) killAll() {
+	_ = killBelow(os.Getpid()) // without /proc at least the group
+	c.signal(unix.SIGKILL)
+}
 
 func (c *child) signaled() bool {
 	w, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)

@@ -30,12 +30,14 @@ var (
 const (
 	abiRefer     = 2 // renames between folders
 	abiTruncate  = 3
+	abiPorts     = 4 // TCP by port
 	abiScopes    = 6 // signals and abstract sockets
 	abiUnixPaths = 9 // connecting to sockets in the file system
 )
 
 // isolate takes from this process every right on files that the command does not need, and on other processes
-// and their sockets, as far as this kernel can. The network stays open.
+// and their sockets, as far as this kernel can. The network stays open, but for TCP ports that are not among
+// those named, if any are.
 func isolate(program string, c sandboxed) error {
 	rules, err := fileRules(program, c)
 	if err != nil {
@@ -43,6 +45,15 @@ func isolate(program string, c sandboxed) error {
 	}
 	// In one step, because a second one would forbid renames between folders whatever the first allows.
 	conf := landlock.Config{HandledAccessFS: landlock.V9.HandledAccessFS, Scoped: landlock.V9.Scoped}
+	if len(c.Ports) > 0 {
+		if err := CanLimitPorts(); err != nil {
+			return err
+		}
+		conf.HandledAccessNet = llsys.AccessNetConnectTCP
+		for _, p := range c.Ports {
+			rules = append(rules, landlock.ConnectTCP(p))
+		}
+	}
 	if err := conf.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("isolating the command: %w", err)
 	}
@@ -110,13 +121,21 @@ func abi() int {
 }
 
 // Isolation says in words what this machine cannot give of the isolation between a run and everything else:
-// one sentence each, nothing when all is there.
-func Isolation() []string {
+// one sentence each, nothing when all is there. ownUser says that commands run as another user than the server.
+func Isolation(ownUser bool) []string {
 	list := kernelLacks(abi())
-	if os.Geteuid() == 0 {
-		list = append(list, "The server runs as root, and so do runs. Start it as a user of its own.")
+	if os.Geteuid() == 0 && !ownUser {
+		list = append(list, "Runs are executed as root. Leave out --run-user root, or start the server as a user of its own.")
 	}
 	return list
+}
+
+// CanLimitPorts says why [Spec].Ports cannot be enforced on this machine; nil if they can.
+func CanLimitPorts() error {
+	if v := abi(); v < abiPorts {
+		return fmt.Errorf("TCP ports of runs cannot be limited here: the kernel has version %d of Landlock, and version %d (Linux 6.7) is needed", v, abiPorts)
+	}
+	return nil
 }
 
 func kernelLacks(version int) []string {

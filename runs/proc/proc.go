@@ -42,9 +42,9 @@ type Limits struct {
 	// taken for runaway and stopped.
 	LogBytes    int64         `json:"log_bytes,omitempty"`
 	FileBytes   uint64        `json:"file_bytes,omitempty"`   // of any one file a command writes
-	MemoryBytes uint64        `json:"memory_bytes,omitempty"` // of private memory, for each process
+	MemoryBytes uint64        `json:"memory_bytes,omitempty"` // of all processes together, looked at twice a second; for each of them of private memory, by the kernel
 	OpenFiles   uint64        `json:"open_files,omitempty"`   // for each process
-	Processes   uint64        `json:"processes,omitempty"`    // of the user, threads counted; the kernel does not hold root to it
+	Processes   uint64        `json:"processes,omitempty"`    // threads counted: of the job, looked at twice a second; of the user, by the kernel, which does not hold root to it
 	Grace       time.Duration `json:"grace,omitempty"`        // from the first word to the kill; 0 = 10 s
 }
 
@@ -61,15 +61,23 @@ type Spec struct {
 	ReadOnly  []string `json:"read_only,omitempty"`
 	ReadWrite []string `json:"read_write,omitempty"`
 	Sandbox   bool     `json:"sandbox"` // enforce that with Landlock as far as the kernel can
+	// User is who the commands run as; nil = the user of the server. Only root can say so. WorkDir and all of
+	// ReadWrite are made the user's before the first command.
+	User *User `json:"user,omitempty"`
+	// Ports are the TCP ports commands may connect to, on any host; none = all. A kernel that cannot enforce
+	// it (Landlock before version 4) refuses the job.
+	Ports []uint16 `json:"ports,omitempty"`
 }
 
 // Causes of an end that was not the command's own exit. Besides these there are "signal: …" and "start: …",
 // which name the signal and the reason.
 const (
-	CauseStopped  = "stopped"
-	CauseTimeout  = "timeout"
-	CauseSilence  = "silence"
-	CauseLogLimit = "log_limit"
+	CauseStopped   = "stopped"
+	CauseTimeout   = "timeout"
+	CauseSilence   = "silence"
+	CauseLogLimit  = "log_limit"
+	CauseMemory    = "memory"
+	CauseProcesses = "processes"
 )
 
 // An Ended is one command that was run.
@@ -88,6 +96,7 @@ type Result struct {
 	Exit     int      `json:"exit"`              // as in Ended
 	Cause    string   `json:"cause,omitempty"`   // "" = the command's own exit
 	Message  string   `json:"message,omitempty"` // for people, without secrets
+	Hint     string   `json:"hint,omitempty"`    // the limit that a command which failed by itself seems to have run into, in words
 	Blocked  []string `json:"blocked,omitempty"` // what of the isolation this machine could not give, in words
 	Commands []Ended  `json:"commands"`
 }

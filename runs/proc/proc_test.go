@@ -49,7 +49,11 @@ func server(args []string) int {
 }
 
 func dial(address string) int {
-	c, err := net.Dial("unix", address)
+	network := "unix"
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		network = "tcp"
+	}
+	c, err := net.Dial(network, address)
 	if err != nil {
 		fmt.Println("refused:", err)
 		return 1
@@ -237,12 +241,15 @@ func TestLimits(t *testing.T) {
 		cause   string
 		message string
 	}{
-		"time":    {stubborn, Limits{Time: 300 * time.Millisecond}, CauseTimeout, "no longer than 300ms"},
-		"silence": {"for i in 1 2 3 4 5 6; do echo $i; sleep 0.1; done; sleep 60", Limits{Silence: 400 * time.Millisecond}, CauseSilence, "printed nothing for 400ms"},
-		"flood":   {"while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done", Limits{LogBytes: 2000}, CauseLogLimit, "10 times the 1 KiB"},
-		"file":    {"head -c 100000 /dev/zero > big", Limits{FileBytes: 10000}, "", "exit code"},
-		"memory":  {"dd if=/dev/zero of=/dev/null bs=300M count=1", Limits{MemoryBytes: 200 << 20}, "", "exit code"},
-		"files":   {"for i in 3 4 5 6 7 8 9; do eval \"exec $i</dev/null\" || exit 1; done", Limits{OpenFiles: 6}, "", "exit code"},
+		"time":            {stubborn, Limits{Time: 300 * time.Millisecond}, CauseTimeout, "no longer than 300ms"},
+		"silence":         {"for i in 1 2 3 4 5 6; do echo $i; sleep 0.1; done; sleep 60", Limits{Silence: 400 * time.Millisecond}, CauseSilence, "printed nothing for 400ms"},
+		"flood":           {"while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done", Limits{LogBytes: 2000}, CauseLogLimit, "10 times the 1 KiB"},
+		"file":            {"head -c 100000 /dev/zero > big", Limits{FileBytes: 10000}, "", "may not grow beyond 9 KiB: if it must, raise --run-file-size"},
+		"own file":        {"exec head -c 100000 /dev/zero > big", Limits{FileBytes: 10000}, "signal: file size limit exceeded", "a file may not grow beyond 9 KiB. If it must, raise --run-file-size"},
+		"memory":          {"dd if=/dev/zero of=/dev/null bs=300M count=1", Limits{MemoryBytes: 200 << 20}, "", "no more than 200 MiB of memory: if it needs more, raise --run-memory"},
+		"memory together": {"for i in 1 2 3; do head -c 60M /dev/zero | tail -c 50M | (sleep 60; cat) & done; wait", Limits{MemoryBytes: 100 << 20}, CauseMemory, "more than 100 MiB of memory. If it needs more, raise --run-memory"},
+		"files":           {"for i in 3 4 5 6 7 8 9; do eval \"exec $i</dev/null\" || exit 1; done", Limits{OpenFiles: 6}, "", "exit code"},
+		"processes":       {"for i in 1 2 3 4 5 6 7 8 9; do sleep 60 & done; wait", Limits{Processes: 8}, CauseProcesses, "had 8 processes and threads, which is its limit. If it needs more, raise --run-processes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.limits.Grace = 200 * time.Millisecond

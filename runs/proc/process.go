@@ -67,6 +67,8 @@ type stat struct {
 	pid, parent, group, session int
 	state                       byte
 	start                       uint64
+	threads                     uint64
+	resident                    uint64 // pages
 }
 
 func (s stat) dead() bool { return s.state == 'Z' || s.state == 'X' }
@@ -78,7 +80,7 @@ func readStat(pid int) (stat, error) {
 	}
 	// The name in parentheses may hold anything, so count fields from the last one: proc_pid_stat(5).
 	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if len(f) < 20 {
+	if len(f) < 22 {
 		return stat{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
 	}
 	s := stat{pid: pid, state: f[0][0]}
@@ -87,8 +89,12 @@ func readStat(pid int) (stat, error) {
 			return stat{}, err
 		}
 	}
-	s.start, err = strconv.ParseUint(string(f[19]), 10, 64)
-	return s, err
+	for i, to := range map[int]*uint64{17: &s.threads, 19: &s.start, 21: &s.resident} {
+		if *to, err = strconv.ParseUint(string(f[i]), 10, 64); err != nil {
+			return stat{}, err
+		}
+	}
+	return s, nil
 }
 
 // allProcesses lists every process; those that end meanwhile are left out.
@@ -123,17 +129,36 @@ func killDescendants() error {
 		if noChildren() {
 			return nil
 		}
-		all, err := allProcesses()
-		if err != nil {
+		if err := killBelow(os.Getpid()); err != nil {
 			return err
-		}
-		for _, pid := range below(os.Getpid(), all) {
-			_ = unix.Kill(pid, unix.SIGKILL) // it may be gone; if it cannot be killed, the loop ends by its time
 		}
 		if time.Now().After(until) {
 			return errors.New("processes of the command cannot be killed; they hang in the kernel")
 		}
 	}
+}
+
+// killBelow kills the descendants of a process. It stops them first, until no more turn up: what is stopped
+// does not fork, while every kill would make room for the next child of a fork bomb.
+func killBelow(pid int) error {
+	held := map[int]bool{}
+	for fresh := true; fresh; {
+		all, err := allProcesses()
+		if err != nil {
+			return err
+		}
+		fresh = false
+		for _, p := range below(pid, all) {
+			if !held[p] {
+				held[p], fresh = true, true
+				_ = unix.Kill(p, unix.SIGSTOP) // it may be gone
+			}
+		}
+	}
+	for p := range held {
+		_ = unix.Kill(p, unix.SIGKILL) // it may be gone; if it cannot be killed, the caller's loop ends by its time
+	}
+	return nil
 }
 
 // noChildren reaps what has ended and reports whether nothing is left.

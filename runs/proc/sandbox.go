@@ -35,6 +35,8 @@ type sandboxed struct {
 	Landlock  bool     `json:"landlock"`
 	ReadOnly  []string `json:"read_only"`
 	ReadWrite []string `json:"read_write"`
+	User      *User    `json:"user"`
+	Ports     []uint16 `json:"ports"`
 }
 
 // Sandbox is the main function of `groundcrew sandbox`: it lays the limits it is told of on itself and becomes
@@ -80,11 +82,23 @@ func become(in *os.File) error {
 			return err
 		}
 	}
+	if c.User != nil {
+		if err := c.User.turnInto(); err != nil {
+			return err
+		}
+		// The kernel forgets the death signal of a process that changes its user.
+		if err := dieWith(c.Parent); err != nil {
+			return err
+		}
+	}
 	// After Landlock, so that a link planted in the workspace leads nowhere the command could not write itself.
 	if err := redirect(c.Stdout); err != nil {
 		return err
 	}
 	if err := os.Chdir(c.Dir); err != nil {
+		if c.User != nil && errors.Is(err, unix.EACCES) {
+			err = errors.Join(c.User.Enterable(c.Dir), err)
+		}
 		return err
 	}
 	syscall.Umask(0o022)
@@ -217,6 +231,8 @@ func execError(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.E2BIG):
 		return errors.New("arguments and variables together are larger than the kernel allows; mount large values as files")
+	case errors.Is(err, unix.EAGAIN):
+		return errors.New("the run's user has as many processes as --run-processes allows")
 	case errors.Is(err, unix.ENOEXEC):
 		return fmt.Errorf("%s is not a program for this machine", path)
 	default:

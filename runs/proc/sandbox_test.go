@@ -101,7 +101,7 @@ func TestLandlock(t *testing.T) {
 			t.Error(l)
 		}
 	}
-	if diff := cmp.Diff(Isolation(), res.Blocked); diff != "" {
+	if diff := cmp.Diff(Isolation(false), res.Blocked); diff != "" {
 		t.Errorf("Blocked (-want +got):\n%s", diff)
 	}
 }

@@ -120,12 +120,16 @@ func (s *shim) run() {
 		s.deadline = time.After(s.spec.Limits.Time)
 	}
 	if s.spec.Sandbox {
-		s.result.Blocked = Isolation()
+		s.result.Blocked = Isolation(s.spec.User != nil)
 	}
 	if exists(filepath.Join(s.dir, stopFile)) {
 		s.cause = CauseStopped
 	}
 	s.result.Commands = []Ended{}
+	if err := s.handOver(); err != nil && len(s.spec.Commands) > 0 {
+		s.fail(s.spec.Commands[0], "start: "+err.Error())
+		return
+	}
 	for _, c := range s.spec.Commands {
 		s.notice()
 		if s.cause != "" {
@@ -139,6 +143,14 @@ func (s *shim) run() {
 	s.closeLog()
 	s.result.OK = s.result.Command == ""
 	s.result.Message = s.secrets.String(s.result.Message)
+}
+
+// handOver gives the workspace to the user the commands run as.
+func (s *shim) handOver() error {
+	if s.spec.User == nil {
+		return nil
+	}
+	return handOver(*s.spec.User, append([]string{s.spec.WorkDir}, s.spec.ReadWrite...))
 }
 
 // notice takes up a request or deadline that came while no command ran.
@@ -178,6 +190,7 @@ func (s *shim) one(c Command) bool {
 	case exit > 128 && ch.signaled():
 		s.fail(c, "signal: "+syscall.Signal(exit-128).String())
 	default:
+		s.result.Hint = s.spec.Limits.hint(exit, string(ch.tail.b))
 		s.fail(c, "")
 	}
 	return false
@@ -219,17 +232,23 @@ func (s *shim) explain(name, cause string) string {
 	l := s.spec.Limits
 	switch {
 	case cause == "":
-		return fmt.Sprintf("%s ended with exit code %d.", name, s.result.Exit)
+		return strings.TrimSpace(fmt.Sprintf("%s ended with exit code %d. %s", name, s.result.Exit, s.result.Hint))
 	case cause == CauseStopped && !exists(filepath.Join(s.dir, stopFile)):
 		return name + " was stopped, because the system asked its process to end, as it does when the machine is shut down."
 	case cause == CauseStopped:
 		return name + " was stopped."
 	case cause == CauseTimeout:
-		return fmt.Sprintf("%s was stopped, because the run may take no longer than %s. If it needs more, raise the time limit.", name, l.Time)
+		return fmt.Sprintf("%s was stopped, because the run may take no longer than %s. If it needs more, raise --run-time.", name, l.Time)
 	case cause == CauseSilence:
-		return fmt.Sprintf("%s was stopped, because it printed nothing for %s. If it is just slow, raise the limit for silence.", name, l.Silence)
+		return fmt.Sprintf("%s was stopped, because it printed nothing for %s. If it is just slow, raise --silence.", name, l.Silence)
 	case cause == CauseLogLimit:
-		return fmt.Sprintf("%s was stopped, because it printed more than %d times the %s that its log may hold.", name, floodFactor, bytesText(l.LogBytes))
+		return fmt.Sprintf("%s was stopped, because it printed more than %d times the %s that its log may hold. If it must, raise --run-log-size.", name, floodFactor, bytesText(l.LogBytes))
+	case cause == CauseMemory:
+		return fmt.Sprintf("%s was stopped, because the run took more than %s of memory. If it needs more, raise --run-memory.", name, bytesText(int64(l.MemoryBytes)))
+	case cause == CauseProcesses:
+		return fmt.Sprintf("%s was stopped, because the run had %d processes and threads, which is its limit. If it needs more, raise --run-processes.", name, l.Processes)
+	case cause == "signal: file size limit exceeded":
+		return fmt.Sprintf("%s was ended by the system, because a file may not grow beyond %s. If it must, raise --run-file-size.", name, bytesText(int64(l.FileBytes)))
 	case cause == "signal: killed":
 		return name + " was killed from outside. Most often that is the kernel, because memory ran out."
 	case strings.HasPrefix(cause, "signal: "):

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"groundcrew/runs/proc"
+)
+
+// A limits are the bounds of one run, as set for the server.
+type limits struct {
+	time, silence             time.Duration // of one phase
+	memory, fileSize, logSize byteSize
+	openFiles, processes      uint64
+	ports                     ports
+	user                      string // "" = automatic, "root", a name or a number
+}
+
+// Generous for the tools and their providers, too small for a bomb.
+var defaultLimits = limits{
+	time: 70 * time.Minute, silence: 15 * time.Minute,
+	memory: 4 << 30, fileSize: 4 << 30, logSize: 256 << 20, openFiles: 4096, processes: 4096,
+}
+
+func (l *limits) flags(fs *flag.FlagSet) {
+	*l = defaultLimits
+	fs.DurationVar(&l.time, "run-time", l.time, "longest time of one phase of a run")
+	fs.DurationVar(&l.silence, "silence", l.silence, "longest time a run may print nothing")
+	fs.Var(&l.memory, "run-memory", "most memory of a run, all its processes together")
+	fs.Var(&l.fileSize, "run-file-size", "largest file a run may write")
+	fs.Var(&l.logSize, "run-log-size", "largest log of one phase; what exceeds it is dropped, ten times as much stops the run")
+	fs.Uint64Var(&l.openFiles, "run-open-files", l.openFiles, "most files one process of a run may have open")
+	fs.Uint64Var(&l.processes, "run-processes", l.processes, "most processes of a run, threads counted")
+	fs.Var(&l.ports, "run-ports", "TCP ports that runs may connect to, like 443,22 (default: all)")
+	fs.StringVar(&l.user, "run-user", "", "user that runs are executed as, when the server is root: a name, a number, or root (default: a user without rights for each run)")
+}
+
+func (l limits) check() error {
+	bad := func(format string, args ...any) error { return usageError{exitUsage, fmt.Sprintf(format, args...)} }
+	switch {
+	case l.time <= 0 || l.silence <= 0:
+		return bad("--run-time and --silence must be longer than nothing")
+	case l.memory < 64<<20:
+		return bad("--run-memory %s: 64MiB is the least a tool can start with", l.memory)
+	case l.fileSize < 1<<20 || l.logSize < 4<<10:
+		return bad("--run-file-size must be 1MiB or more, --run-log-size 4KiB or more")
+	case l.openFiles < 64 || l.processes < 32:
+		return bad("--run-open-files must be 64 or more, --run-processes 32 or more")
+	case len(l.ports) > 0:
+		if err := proc.CanLimitPorts(); err != nil {
+			return bad("--run-ports can't be used: %v", err)
+		}
+	}
+	_, err := l.account()
+	return err
+}
+
+// A byteSize is a number of bytes, written like 512MiB.
+type byteSize uint64
+
+var sizeUnits = []struct {
+	name string
+	size uint64
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"T", 1 << 40}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"", 1}}
+
+func (b byteSize) String() string {
+	for _, u := range sizeUnits {
+		if uint64(b) >= u.size && uint64(b)%u.size == 0 {
+			return strconv.FormatUint(uint64(b)/u.size, 10) + u.name
+		}
+	}
+	return "0"
+}
+
+// Set reads a size; see [flag.Value].
+func (b *byteSize) Set(s string) error {
+	for _, u := range sizeUnits {
+		digits, ok := strings.CutSuffix(s, u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n > 1<<62/u.size {
+			break
+		}
+		*b = byteSize(n * u.size)
+		return nil
+	}
+	return errors.New("write a size like 512MiB or 4GiB")
+}
+
+// ports is a list of TCP ports, written with commas.
+type ports []uint16
+
+func (p ports) String() string {
+	var list []string
+	for _, n := range p {
+		list = append(list, strconv.Itoa(int(n)))
+	}
+	return strings.Join(list, ",")
+}
+
+// Set reads a list; see [flag.Value].
+func (p *ports) Set(s string) error {
+	*p = nil
+	for one := range strings.SplitSeq(s, ",") {
+		n, err := strconv.ParseUint(strings.TrimSpace(one), 10, 16)
+		if err != nil || n == 0 {
+			return errors.New("write ports like 443,22")
+		}
+		*p = append(*p, uint16(n))
+	}
+	return nil
+}
+
+// An account says who runs are executed as: nobody else than the server, one user, or one of a range for each run.
+type account struct {
+	fixed *proc.User
+	each  bool
+}
+
+// The range of automatic users: neither distributions, nor systemd, nor subordinate ids use it.
+const (
+	firstRunUser = 66000
+	runUsers     = 32000
+)
+
+// account finds the user of runs. Only root can execute as another.
+func (l limits) account() (account, error) {
+	root := os.Geteuid() == 0
+	switch {
+	case l.user == "" || l.user == "root":
+		return account{each: root && l.user == ""}, nil
+	case !root:
+		return account{}, usageError{exitUsage, "--run-user needs a server that runs as root. This one does not, so its runs are executed as its own user."}
+	}
+	uid, err := strconv.ParseUint(l.user, 10, 31)
+	if err == nil && uid > 0 {
+		return account{fixed: &proc.User{UID: int(uid), GID: int(uid)}}, nil
+	}
+	u, err := user.Lookup(l.user)
+	if err != nil {
+		return account{}, usageError{exitUsage, fmt.Sprintf("--run-user %s: there is no such user on this machine. A number needs no account.", l.user)}
+	}
+	uid, errUID := strconv.ParseUint(u.Uid, 10, 31)
+	gid, errGID := strconv.ParseUint(u.Gid, 10, 31)
+	if errUID != nil || errGID != nil || uid == 0 {
+		return account{}, usageError{exitUsage, fmt.Sprintf("--run-user %s: that user has the id %s, which can't be used. Say root if you mean root.", l.user, u.Uid)}
+	}
+	return account{fixed: &proc.User{UID: int(uid), GID: int(gid)}}, nil
+}
+
+// own reports whether runs are executed as another user than the server.
+func (a account) own() bool { return a.fixed != nil || a.each }
+
+// of is the user of a run, the same for all its phases; nil = the server's.
+func (a account) of(run string) *proc.User {
+	if !a.each {
+		return a.fixed
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(run)) // a hash never fails
+	id := firstRunUser + int(h.Sum32()%runUsers)
+	return &proc.User{UID: id, GID: id}
+}
+
+// includes reports whether a process with this user id is a run's.
+func (a account) includes(uid int) bool {
+	return a.fixed != nil && uid == a.fixed.UID || a.each && uid >= firstRunUser && uid < firstRunUser+runUsers
+}
+
+// open lets the users of runs pass through the data folder: into what they are given, with nothing else to be
+// read or listed. What has to be read on the way is theirs to read, like the provider mirror.
+func (a account) open(dataDir string, readOnly, readWrite []string) error {
+	if !a.own() {
+		return nil
+	}
+	dataDir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return err
+	}
+	for _, path := range append(readOnly[:len(readOnly):len(readOnly)], readWrite...) {
+		for dir := filepath.Dir(path); inside(dir, dataDir); dir = filepath.Dir(dir) {
+			if err := allow(dir, 0o001); err != nil {
+				return err
+			}
+		}
+	}
+	for _, path := range readOnly {
+		if info, err := os.Stat(path); err == nil && info.IsDir() && inside(path, dataDir) {
+			if err := allow(path, 0o005); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func inside(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+func allow(dir string, bits os.FileMode) error {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm()&bits == bits {
+		return err
+	}
+	return os.Chmod(dir, info.Mode().Perm()|bits)
+}
