@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -51,6 +52,7 @@ type rig struct {
 	token   string
 	dir     string // data folder
 	url     string // of the server, once there is one
+	exe     string // the program; the test binary unless set
 
 	inside *server   // a server in this process
 	proc   *exec.Cmd // or one that can be killed
@@ -139,7 +141,7 @@ func (r *rig) spawn() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	cmd := exec.Command(exe, "serve", "--data-dir", r.dir, "--listen", listen)
+	cmd := exec.Command(cmp.Or(r.exe, exe), "serve", "--data-dir", r.dir, "--listen", listen)
 	cmd.Env = append(os.Environ(), "GROUNDCREW_ADMIN_PASSWORD="+adminPW, "GROUNDCREW_BOOTSTRAP_TOKEN="+bootstrap)
 	r.out = &bytes.Buffer{}
 	cmd.Stderr = r.out
