@@ -16,6 +16,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
@@ -33,9 +34,11 @@ const (
 // wholly there the folder "fetched" holds a file of its name, written after its pack is on disk. A crash in between
 // leaves an unmarked pack, which does no harm.
 type mirror struct {
-	dir   string
-	turn  chan struct{} // holds one element while somebody fetches
-	files sync.RWMutex  // held for reading by whoever reads objects, for writing by whoever moves or removes the folder
+	dir  string
+	turn chan struct{} // holds one element while somebody fetches
+	// speaks is what the server said it can do when it was last asked, nil before; for whoever has the turn.
+	speaks *capability.List
+	files  sync.RWMutex // held for reading by whoever reads objects, for writing by whoever moves or removes the folder
 }
 
 // A store is an open repository folder.
@@ -131,7 +134,10 @@ func (m *mirror) fetchInto(ctx context.Context, r *repository, hash plumbing.Has
 	if err := st.HasEncodedObject(plumbing.ZeroHash); !errors.Is(err, plumbing.ErrObjectNotFound) {
 		return damagedError{fmt.Errorf("its index can't be read: %w", err)}
 	}
-	written, err := r.fetch(ctx, st, hash, refs, known)
+	written, ok, err := r.quickly(ctx, st, hash, known, m.speaks)
+	if err == nil && !ok {
+		written, m.speaks, err = r.fetch(ctx, st, hash, refs, known)
+	}
 	if err != nil {
 		return err
 	}

@@ -65,15 +65,48 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// fetch brings hash into st and returns the files it wrote. known are commits that st holds whole. When the server doesn't
-// give out the commit by its id, the tips of refs are fetched with their history.
-func (r *repository) fetch(ctx context.Context, st store, hash plumbing.Hash, refs []string, known []plumbing.Hash) ([]string, error) {
-	session, there, err := r.connect(ctx)
+// quickly is fetch without asking first what the server can do and which refs it has: speaks is what it said another time.
+// It is half the requests. ok is false when the server wants to be asked after all.
+func (r *repository) quickly(ctx context.Context, st store, hash plumbing.Hash, known []plumbing.Hash, speaks *capability.List) (written []string, ok bool, err error) {
+	if speaks == nil {
+		return nil, false, nil
+	}
+	session, err := r.session()
 	if err != nil {
-		return nil, r.failed(err)
+		return nil, false, err
 	}
 	defer session.Close()
-	first, err := request(there, hash, known)
+	only, err := request(speaks, hash, known)
+	if err != nil {
+		return nil, false, err
+	}
+	written, err = r.receive(ctx, session, st, only)
+	_, damaged := errors.AsType[damagedError](err)
+	_, local := errors.AsType[localError](err)
+	if err == nil || damaged || local || isTransport(err) || ctx.Err() != nil {
+		return written, true, r.failed(err)
+	}
+	return nil, false, nil
+}
+
+// fetch brings hash into st and returns the files it wrote, and what the server can do. known are commits that st holds
+// whole. When the server doesn't give out the commit by its id, the tips of refs are fetched with their history.
+func (r *repository) fetch(ctx context.Context, st store, hash plumbing.Hash, refs []string, known []plumbing.Hash) ([]string, *capability.List, error) {
+	session, err := r.session()
+	if err != nil {
+		return nil, nil, r.failed(err)
+	}
+	defer session.Close()
+	there, err := session.AdvertisedReferencesContext(ctx)
+	if err != nil {
+		return nil, nil, r.failed(err)
+	}
+	written, err := r.fetchFrom(ctx, session, there, st, hash, refs, known)
+	return written, there.Capabilities, err
+}
+
+func (r *repository) fetchFrom(ctx context.Context, session transport.UploadPackSession, there *packp.AdvRefs, st store, hash plumbing.Hash, refs []string, known []plumbing.Hash) ([]string, error) {
+	first, err := request(there.Capabilities, hash, known)
 	if err != nil {
 		return nil, err
 	}
@@ -101,25 +134,20 @@ func notThere(hash plumbing.Hash) error {
 	return &Error{Kind: KindNotFound, Message: fmt.Sprintf("commit %s is not in the repository any more; it was replaced by a forced push, or its branch was deleted", hash)}
 }
 
-func (r *repository) connect(ctx context.Context) (transport.UploadPackSession, *packp.AdvRefs, error) {
+func (r *repository) session() (transport.UploadPackSession, error) {
 	endpoint, err := transport.NewEndpoint(r.url)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	auth := &githttp.BasicAuth{Username: gitUser, Password: r.token.Reveal()}
-	session, err := githttp.NewClient(r.client).NewUploadPackSession(endpoint, auth)
-	if err != nil {
-		return nil, nil, err
-	}
-	refs, err := session.AdvertisedReferencesContext(ctx)
-	return session, refs, err
+	return githttp.NewClient(r.client).NewUploadPackSession(endpoint, auth)
 }
 
 // request asks for one commit without its history, naming what is there already so that only the rest is sent.
-func request(there *packp.AdvRefs, hash plumbing.Hash, known []plumbing.Hash) (*packp.UploadPackRequest, error) {
-	req := packp.NewUploadPackRequestFromCapabilities(there.Capabilities)
+func request(speaks *capability.List, hash plumbing.Hash, known []plumbing.Hash) (*packp.UploadPackRequest, error) {
+	req := packp.NewUploadPackRequestFromCapabilities(speaks)
 	req.Wants = []plumbing.Hash{hash}
-	if !there.Capabilities.Supports(capability.Shallow) {
+	if !speaks.Supports(capability.Shallow) {
 		return req, nil
 	}
 	req.Depth = packp.DepthCommits(1)

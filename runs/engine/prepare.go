@@ -62,12 +62,22 @@ func (t *task) layOut(ctx context.Context) (Spec, error) {
 		return Spec{}, err
 	}
 	defer log.Close()
+	type choice struct {
+		bin tofu.Binary
+		err error
+	}
+	chosen := make(chan choice, 1)
+	go func() { // looking for tools takes as long as writing the files
+		bin, err := t.e.binary(ctx, t.stack)
+		chosen <- choice{bin, err}
+	}()
 	basis, err := t.checkout(ctx, log)
 	if err != nil {
 		fmt.Fprintln(log, t.hide.String(err.Error()))
 		return Spec{}, err
 	}
-	bin, err := t.e.binary(ctx, t.stack)
+	c := <-chosen
+	bin, err := c.bin, c.err
 	if err != nil {
 		fmt.Fprintln(log, err)
 		return Spec{}, refusal{message(err)}

@@ -23,6 +23,8 @@ type child struct {
 	copied chan struct{} // closed when all its output is in the log
 	out    *os.File      // where its output comes from
 	failed *os.File      // the sandbox's last words; empty once the command itself runs
+	conf   *os.File      // takes the sandbox's configuration
+	ends   pipes         // all of these
 	heard  atomic.Int64  // when it last printed, in nanoseconds since base
 	base   time.Time
 	tail   tail // the end of what it printed; whole when copied is closed
@@ -38,6 +40,39 @@ func (s *shim) start(c Command) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
+	ch := s.ready
+	s.ready = nil
+	if ch == nil {
+		if ch, err = launch(); err != nil {
+			return nil, err
+		}
+	}
+	ch.base = time.Now()
+	id, err := identify(ch.cmd.Process.Pid)
+	if err == nil {
+		err = appendStep(s.dir, step{c.Phase, c.Name, id})
+	}
+	if err != nil {
+		// Without its configuration the sandbox ends by itself.
+		ch.ends.closeOurs()
+		return nil, errors.Join(err, ch.cmd.Wait())
+	}
+	go func() {
+		// If the sandbox does not take all of it, it says why.
+		_, _ = ch.conf.Write(conf)
+		_ = ch.conf.Close()
+	}()
+	go ch.copyOutput(s)
+	go func() {
+		defer close(ch.ended)
+		_ = ch.cmd.Wait() // the state is read from the Cmd
+	}()
+	return ch, nil
+}
+
+// launch starts a sandbox process, which does nothing until it is told what to become. It is called by the
+// goroutine that is bound to the shim's thread: with that thread the sandbox dies.
+func launch() (*child, error) {
 	var ends pipes
 	defer ends.closeTheirs()
 	out, errOut := ends.fromChild()
@@ -57,27 +92,10 @@ func (s *shim) start(c Command) (*child, error) {
 		ends.closeOurs()
 		return nil, err
 	}
-	ch := &child{cmd: cmd, ended: make(chan struct{}), copied: make(chan struct{}), out: out.ours, failed: failed.ours, base: time.Now()}
-	id, err := identify(cmd.Process.Pid)
-	if err == nil {
-		err = appendStep(s.dir, step{c.Phase, c.Name, id})
-	}
-	if err != nil {
-		// Without its configuration the sandbox ends by itself.
-		ends.closeOurs()
-		return nil, errors.Join(err, cmd.Wait())
-	}
-	go func() {
-		// If the sandbox does not take all of it, it says why.
-		_, _ = confIn.ours.Write(conf)
-		_ = confIn.ours.Close()
-	}()
-	go ch.copyOutput(s)
-	go func() {
-		defer close(ch.ended)
-		_ = cmd.Wait() // the state is read from the Cmd
-	}()
-	return ch, nil
+	return &child{
+		cmd: cmd, ended: make(chan struct{}), copied: make(chan struct{}),
+		out: out.ours, failed: failed.ours, conf: confIn.ours, ends: ends,
+	}, nil
 }
 
 // copyOutput writes what the command prints to the log, without secrets, as it comes.

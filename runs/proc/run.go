@@ -59,14 +59,6 @@ func (r *Runner) Run(ctx context.Context, j Job) (Result, error) {
 // start starts a shim and hands it the specification. The channel gives an error if it ended without having
 // taken up the job; it is closed when it ended.
 func (r *Runner) start(j Job) (<-chan error, error) {
-	spec, err := j.Spec()
-	if err != nil {
-		return nil, err
-	}
-	in, err := json.Marshal(spec)
-	if err != nil {
-		return nil, err
-	}
 	errs, err := os.OpenFile(filepath.Join(j.Dir, errFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -87,6 +79,17 @@ func (r *Runner) start(j Job) (<-chan error, error) {
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("the shim could not be started: %w", err)
+	}
+	// The shim and its first sandbox start while the specification is being made.
+	spec, err := j.Spec()
+	var in []byte
+	if err == nil {
+		in, err = json.Marshal(spec)
+	}
+	if err != nil {
+		_ = stdin.Close() // a shim that is told nothing ends, and leaves nothing
+		_ = cmd.Wait()
+		return nil, err
 	}
 	gone := make(chan error, 1)
 	go func() {

@@ -55,6 +55,7 @@ type shim struct {
 	deadline <-chan time.Time
 	log      *logFile
 	phase    string // whose log that is
+	ready    *child // a sandbox that waits to be told; nil once it was
 	cause    string // why the job is being ended; "" as long as it is not
 	result   Result
 }
@@ -69,8 +70,14 @@ func runShim(dir string, stdin io.Reader, stderr io.Writer) error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT)
 
 	s := shim{dir: dir, asked: asked}
+	// The first sandbox starts while the server still prepares the workspace. What it costs to start is then
+	// no part of the run; if it is never needed, it dies with the shim.
+	var err error
+	if s.ready, err = launch(); err != nil {
+		return fmt.Errorf("starting a sandbox: %w", err)
+	}
 	in, err := io.ReadAll(stdin)
-	if err != nil {
+	if err != nil || len(in) == 0 { // the job is not to be run after all
 		return err
 	}
 	if err := json.Unmarshal(in, &s.spec); err != nil {
