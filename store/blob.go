@@ -37,8 +37,23 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// WriteFile durably writes a plain file at a path inside the data folder.
+// inside refuses parts that do not name something inside the data folder: an empty or climbing part would
+// reach what is not meant.
+func inside(parts []string) error {
+	for _, p := range parts {
+		if p == "" || !filepath.IsLocal(p) {
+			return fmt.Errorf("%q does not name a file in the data folder", filepath.Join(parts...))
+		}
+	}
+	return nil
+}
+
+// WriteFile durably writes a plain file at a path inside the data folder. After it returns nil the file is on
+// disk whole; otherwise what was there before is.
 func (s *Store) WriteFile(data []byte, parts ...string) error {
+	if err := inside(parts); err != nil {
+		return err
+	}
 	return diskError(writeFile(s.Path(parts...), data))
 }
 
@@ -50,6 +65,9 @@ func (s *Store) Seal(plain []byte, parts ...string) error {
 
 // Unseal reads a file written by [Store.Seal].
 func (s *Store) Unseal(parts ...string) ([]byte, error) {
+	if err := inside(parts); err != nil {
+		return nil, err
+	}
 	raw, err := os.ReadFile(s.Path(parts...))
 	if err != nil {
 		return nil, fmt.Errorf("a sealed file is gone: %w", err)
@@ -58,4 +76,9 @@ func (s *Store) Unseal(parts ...string) ([]byte, error) {
 }
 
 // Remove deletes a file or folder inside the data folder; that it is absent is no error.
-func (s *Store) Remove(parts ...string) error { return os.RemoveAll(s.Path(parts...)) }
+func (s *Store) Remove(parts ...string) error {
+	if err := inside(parts); err != nil {
+		return err
+	}
+	return os.RemoveAll(s.Path(parts...))
+}

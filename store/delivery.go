@@ -37,7 +37,7 @@ type Delivery struct {
 const inlineBody = 128 << 10
 
 // AddDelivery durably stores a delivery before it is answered. A key that is known already is the same
-// delivery again: then known is true and nothing is stored.
+// delivery again: then known is true, out is the one that was stored first, and nothing is stored.
 func (s *Store) AddDelivery(d Delivery, body []byte) (out Delivery, known bool, err error) {
 	d.ID, d.Size, d.State = s.NewID(), len(body), DeliveryWaiting
 	if d.InFile = len(body) > inlineBody; d.InFile {
@@ -46,11 +46,13 @@ func (s *Store) AddDelivery(d Delivery, body []byte) (out Delivery, known bool, 
 		}
 	}
 	err = s.Batch(func(tx *Tx) error {
-		known = d.Key != "" && has(tx, "delivery_keys", d.Key)
-		if known {
-			return nil
+		var err error
+		if known = d.Key != "" && has(tx, "delivery_keys", d.Key); known {
+			out, err = tx.Delivery(string(tx.b.Bucket([]byte("delivery_keys")).Get([]byte(d.Key))))
+			return err
 		}
 		d.ReceivedAt = tx.now
+		out = d
 		tx.changed.Inbox = true
 		if d.Key != "" {
 			if err := tx.b.Bucket([]byte("delivery_keys")).Put([]byte(d.Key), []byte(d.ID)); err != nil {
@@ -70,7 +72,7 @@ func (s *Store) AddDelivery(d Delivery, body []byte) (out Delivery, known bool, 
 	if (err != nil || known) && d.InFile {
 		err = errors.Join(err, s.Remove("deliveries", d.ID))
 	}
-	return d, known, err
+	return out, known, err
 }
 
 // AddRefused records a request that was not authentic: without its body, and at most 100 of them are kept.
@@ -180,11 +182,10 @@ func (tx *Tx) LastDelivery(project int64) (time.Time, error) {
 	return at, err
 }
 
-// PruneDeliveries forgets processed deliveries older than keep, and returns how many.
-func (s *Store) PruneDeliveries(keep time.Duration) (int, error) {
+// PruneDeliveries forgets processed deliveries older than keep, the oldest 1000 at most, and returns how many.
+func (s *Store) PruneDeliveries(keep time.Duration) (n int, err error) {
 	var files []string
-	n := 0
-	err := s.Update(func(tx *Tx) error {
+	err = s.Update(func(tx *Tx) error {
 		var old []Delivery
 		limit := idAt(tx.now.Add(-keep))
 		err := each(tx, "deliveries", "", func(k string, _ []byte) (bool, error) {
@@ -206,6 +207,9 @@ func (s *Store) PruneDeliveries(keep time.Duration) (int, error) {
 		n = len(old)
 		return err
 	})
+	if err != nil {
+		return 0, err // the rows are still there, and so are the bodies they name
+	}
 	for _, id := range files {
 		err = errors.Join(err, s.Remove("deliveries", id))
 	}

@@ -25,6 +25,9 @@
 //	states          slug/version → StateVersion (the bytes are sealed files in states/)
 //	audit           id → AuditEntry
 //
+// Lists come in pages: a limit (at least 1), and a cursor, "" for the first page and the next of the page before
+// for the others. Rows that are added meanwhile neither double nor hide others.
+//
 // Numbers in keys are ten decimal digits, ids are ULIDs, so keys sort by number and time.
 // Stored JSON may gain fields and never renames them (golden files guard it). Whoever changes this tree
 // appends a migration (migrate.go) and a golden database.

@@ -25,13 +25,19 @@ var migrations = []func(*bolt.Tx) error{
 	},
 }
 
+// checkSchema refuses data of a newer version.
+func (s *Store) checkSchema() error {
+	have, err := s.schema()
+	if err == nil && have > len(migrations) {
+		err = fmt.Errorf("the data has schema %d and this Groundcrew knows up to %d. Nothing was changed; use the newer version, or restore the backup made before the upgrade", have, len(migrations))
+	}
+	return err
+}
+
 func (s *Store) migrate() error {
 	have, err := s.schema()
 	if err != nil {
 		return err
-	}
-	if have > len(migrations) {
-		return fmt.Errorf("the data has schema %d and this Groundcrew knows up to %d. Nothing was changed; use the newer version, or restore the backup made before the upgrade", have, len(migrations))
 	}
 	for n := have; n < len(migrations); n++ {
 		err := s.db.Update(func(b *bolt.Tx) error {

@@ -59,7 +59,8 @@ func (tx *Tx) UserByName(name string) (User, bool, error) {
 // Users returns all users, oldest first.
 func (tx *Tx) Users() ([]User, error) { return all[User](tx, "users", "") }
 
-// PutUser stores a user; a new one (without id) gets one. A taken name is an ErrConflict.
+// PutUser stores a user; a new one (without id) gets one. A taken name is an ErrConflict; a changed one frees
+// the old.
 func (tx *Tx) PutUser(u User) (User, error) {
 	if strings.TrimSpace(u.Name) == "" || len(u.Name) > 100 {
 		return u, runs.Invalidf("name", "Give a user name of 1 to 100 bytes.")
@@ -71,6 +72,10 @@ func (tx *Tx) PutUser(u User) (User, error) {
 	}
 	if u.ID == "" {
 		u.ID, u.CreatedAt = tx.NewID(), tx.now
+	} else if old, err := tx.User(u.ID); err != nil {
+		return u, err
+	} else if err := unmark(tx, "user_names", strings.ToLower(old.Name)); err != nil {
+		return u, err
 	}
 	if err := tx.b.Bucket([]byte("user_names")).Put([]byte(strings.ToLower(u.Name)), []byte(u.ID)); err != nil {
 		return u, err

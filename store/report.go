@@ -122,7 +122,7 @@ func (tx *Tx) mark(r Report) error {
 		if r.Run < old.Run {
 			return nil
 		}
-		if old.Project != r.Project { // an id of another project means nothing here
+		if old.Project != r.Project || r.Kind == ReportEnvironment && old.Name != r.Name { // the id is another thing's
 			old.RemoteID, old.RemoteState = 0, ""
 		}
 		old.Run, old.Gone, old.Project, old.Name = r.Run, r.Gone, r.Project, r.Name

@@ -83,28 +83,32 @@ func loadKey(file string, fresh bool) ([]byte, error) {
 	return key, nil
 }
 
-const keyCheck = "groundcrew"
+const keyCheckRecord = "meta/keycheck"
 
-func (s *Store) withoutKeyCheck() (bool, error) {
-	fresh := false
-	err := s.db.View(func(b *bolt.Tx) error {
-		fresh = b.Bucket([]byte("meta")).Get([]byte("keycheck")) == nil
+// keyCheck returns the text sealed with the data's key, nil for a fresh database.
+func (s *Store) keyCheck() (sealed []byte, err error) {
+	err = s.db.View(func(b *bolt.Tx) error {
+		if meta := b.Bucket([]byte("meta")); meta != nil {
+			sealed = bytes.Clone(meta.Get([]byte("keycheck")))
+		}
 		return nil
 	})
-	return fresh, err
+	return sealed, err
 }
 
 // checkKey refuses a key that is not the one the data was sealed with, before anything is written (S40).
-func (s *Store) checkKey(file string) error {
-	return s.db.Update(func(b *bolt.Tx) error {
-		meta := b.Bucket([]byte("meta"))
-		sealed := meta.Get([]byte("keycheck"))
-		if sealed == nil {
-			return meta.Put([]byte("keycheck"), s.seal.lock("meta/keycheck", []byte(keyCheck)))
-		}
-		if _, err := s.seal.open("meta/keycheck", sealed); err != nil {
-			return fmt.Errorf("the master key in %s is not the one this data was sealed with. Nothing was changed; put the right key back", file)
-		}
+func (s *Store) checkKey(file string, sealed []byte) error {
+	if sealed == nil {
 		return nil
+	}
+	if _, err := s.seal.open(keyCheckRecord, sealed); err != nil {
+		return fmt.Errorf("the master key in %s is not the one this data was sealed with. Nothing was changed; put the right key back", file)
+	}
+	return nil
+}
+
+func (s *Store) putKeyCheck() error {
+	return s.db.Update(func(b *bolt.Tx) error {
+		return b.Bucket([]byte("meta")).Put([]byte("keycheck"), s.seal.lock(keyCheckRecord, []byte("groundcrew")))
 	})
 }

@@ -70,8 +70,9 @@ func (tx *Tx) PutStack(st runs.Stack) error {
 	return put(tx, "stacks", st.Slug, st)
 }
 
-// DeleteStack removes a stack with its variables and states' rows. Its runs stay as history. Protected
-// stacks and stacks with a run at work are refused. The caller removes the state files after the commit.
+// DeleteStack removes a stack with its variables and states' rows. Its runs stay as history, but a new stack
+// of the same name does not take them for its own commits' runs. Protected stacks and stacks with a run at
+// work are refused. The caller removes the state files after the commit.
 func (tx *Tx) DeleteStack(slug string) error {
 	st, err := tx.Stack(slug)
 	if err != nil {
@@ -95,7 +96,7 @@ func (tx *Tx) DeleteStack(slug string) error {
 	if err := tx.retireStack(st); err != nil {
 		return err
 	}
-	for _, b := range []string{"variables", "states"} {
+	for _, b := range []string{"variables", "states", "run_keys"} {
 		if err := tx.dropPrefix(b, slug+"/"); err != nil {
 			return err
 		}

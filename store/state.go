@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -59,8 +58,7 @@ func (tx *Tx) NewestState(stack string) (StateVersion, bool, error) {
 
 // StateVersions lists a stack's versions, newest first, below the cursor.
 func (tx *Tx) StateVersions(stack, cursor string, limit int) (page []StateVersion, next string, err error) {
-	prefix := stack + "/"
-	err = eachBack(tx, "states", prefix, cursor, func(k string, _ []byte) (bool, error) {
+	err = eachBack(tx, "states", stack+"/", cursor, func(k string, _ []byte) (bool, error) {
 		if len(page) == limit {
 			next = num(int64(page[limit-1].Version))
 			return false, nil
@@ -68,7 +66,7 @@ func (tx *Tx) StateVersions(stack, cursor string, limit int) (page []StateVersio
 		var v StateVersion
 		_, err := get(tx, "states", k, &v)
 		page = append(page, v)
-		return strings.HasPrefix(k, prefix), err
+		return true, err
 	})
 	return page, next, err
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -68,7 +69,7 @@ func Open(o Options) (*Store, error) {
 		}
 	}
 	path := filepath.Join(o.Dir, "groundcrew.db")
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, NoSync: o.NoSync})
+	db, err := openFile(path, o.NoSync)
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("another Groundcrew is running on %s. Stop it first, or use another --data-dir", o.Dir)
 	}
@@ -83,26 +84,61 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
+// openFile opens the database file. bbolt panics, or reads beyond the end of the mapped file, where a file is
+// damaged; that is an error for people like any other. The file then stays locked until the process ends.
+func openFile(path string, noSync bool) (db *bolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it is damaged (%v)", p)
+		}
+	}()
+	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, NoSync: noSync})
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	var size int64
+	err = db.View(func(tx *bolt.Tx) error { size = tx.Size(); return nil })
+	if err == nil && info.Size() < size {
+		err = fmt.Errorf("it is cut off: %d bytes of %d are there", info.Size(), size)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// prepare refuses a newer schema and a wrong key before it changes anything.
 func (s *Store) prepare(o Options) error {
-	if err := s.migrate(); err != nil {
+	if err := s.checkSchema(); err != nil {
 		return err
 	}
 	file := o.MasterKeyFile
 	if file == "" {
 		file = filepath.Join(o.Dir, "master.key")
 	}
-	fresh, err := s.withoutKeyCheck()
+	sealed, err := s.keyCheck()
 	if err != nil {
 		return err
 	}
-	key, err := loadKey(file, fresh)
+	key, err := loadKey(file, sealed == nil)
 	if err != nil {
 		return err
 	}
 	if s.seal, err = newSealer(key); err != nil {
 		return err
 	}
-	return s.checkKey(file)
+	if err := s.checkKey(file, sealed); err != nil {
+		return err
+	}
+	if err := s.migrate(); err != nil || sealed != nil {
+		return err
+	}
+	return s.putKeyCheck()
 }
 
 // Close waits for open transactions and closes the file.
@@ -111,7 +147,7 @@ func (s *Store) Close() error { return s.db.Close() }
 // Dir returns the data folder.
 func (s *Store) Dir() string { return s.dir }
 
-// Path returns a path inside the data folder.
+// Path returns a path inside the data folder, as long as no part leads out of it.
 func (s *Store) Path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
@@ -157,25 +193,34 @@ func (s *Store) View(fn func(*Tx) error) error {
 // have been told; when fn returns an error nothing happened.
 func (s *Store) Update(fn func(*Tx) error) error {
 	var tx *Tx
+	var refused error
 	err := s.db.Update(func(b *bolt.Tx) error {
 		tx = &Tx{b: b, s: s, now: s.now().UTC()}
-		return fn(tx)
+		refused = fn(tx)
+		return refused
 	})
-	return s.committed(tx, err)
+	return s.committed(tx, err, refused)
 }
 
 // Batch is Update for many small concurrent writes: they share one fsync. fn may be called more than once.
 func (s *Store) Batch(fn func(*Tx) error) error {
 	var tx *Tx
+	var refused error
 	err := s.db.Batch(func(b *bolt.Tx) error {
 		tx = &Tx{b: b, s: s, now: s.now().UTC()}
-		return fn(tx)
+		refused = fn(tx)
+		return refused
 	})
-	return s.committed(tx, err)
+	return s.committed(tx, err, refused)
 }
 
-func (s *Store) committed(tx *Tx, err error) error {
-	if err != nil {
+// committed tells the listeners of a transaction that is on disk. An error that its function did not return
+// is the disk's.
+func (s *Store) committed(tx *Tx, err, refused error) error {
+	switch {
+	case err != nil && refused == nil:
+		return notStored(err)
+	case err != nil:
 		return diskError(err)
 	}
 	c := tx.changed
@@ -191,9 +236,13 @@ func (s *Store) committed(tx *Tx, err error) error {
 func diskError(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
-		return fmt.Errorf("nothing was stored: %w. Check that the disk is not full and the data folder is writable", err)
+		return notStored(err)
 	}
 	return err
+}
+
+func notStored(err error) error {
+	return fmt.Errorf("nothing was stored: %w. Check that the disk is not full and the data folder is writable", err)
 }
 
 // get reads a row. An absent row is (false, nil).
