@@ -112,6 +112,7 @@ on("click", "[data-secret-copy]", async (b) => {
 });
 
 // Ask before dangerous acts; post once.
+let asked = 0; // only the latest question may be answered with yes
 function ask(text, label, danger) {
   const dialog = $("#ask");
   $("#ask-text").textContent = text;
@@ -120,8 +121,13 @@ function ask(text, label, danger) {
   yes.className = danger ? "btn danger solid" : "btn primary";
   dialog.returnValue = "no";
   dialog.showModal();
+  const mine = ++asked;
   return new Promise((done) => {
-    dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true });
+    dialog.addEventListener("close", function closed() {
+      if (dialog.open) return; // the close of the question before this one comes late
+      dialog.removeEventListener("close", closed);
+      done(mine === asked && dialog.returnValue === "yes");
+    });
   });
 }
 async function askThenPost(form, text) {

@@ -87,7 +87,7 @@ func (s *site) post(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.posts = append(s.posts, r.URL.Path+"?"+r.PostForm.Encode())
 	s.mu.Unlock()
-	w.WriteHeader(http.StatusNoContent)
+	http.Redirect(w, r, "/users", http.StatusSeeOther)
 }
 
 func (s *site) posted() []string {
@@ -96,8 +96,8 @@ func (s *site) posted() []string {
 	return append([]string(nil), s.posts...)
 }
 
-// awaitPost waits for the nth form and returns it; more than n are a mistake of the page.
-func (s *site) awaitPost(t *testing.T, n int) string {
+// awaitPost waits for the nth form and the page it leads to, and returns it; more than n are a mistake of the page.
+func (s *site) awaitPost(t *testing.T, b *browserTab, n int) string {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for len(s.posted()) < n && time.Now().Before(deadline) {
@@ -107,6 +107,7 @@ func (s *site) awaitPost(t *testing.T, n int) string {
 	if len(got) != n {
 		t.Fatalf("%d forms were posted, want %d: %q", len(got), n, got)
 	}
+	b.wants(t, `location.pathname === "/users" && document.readyState === "complete"`)
 	return got[n-1]
 }
 
@@ -234,8 +235,9 @@ func (b *browserTab) wants(t *testing.T, expr string) {
 
 func click(sel string) chromedp.Action[chromedp.Void] { return chromedp.Click(chromedp.CSS(sel)) }
 
+// enter types into a control. (The library's SendKeys reads attributes while its listener changes them.)
 func enter(sel, text string) chromedp.Action[chromedp.Void] {
-	return chromedp.SendKeys(chromedp.CSS(sel), text)
+	return chromedp.Steps(chromedp.Focus(chromedp.CSS(sel)), chromedp.KeyEvent(text))
 }
 
 func size(w, h int64) chromedp.Action[chromedp.Void] { return chromedp.EmulateViewport(w, h) }
@@ -350,7 +352,7 @@ func confirms(t *testing.T, s *site, b *browserTab) {
 	}
 	b.run(t, click(`form[action$="/confirm"] button`), click(`#ask-yes`))
 	want := "/runs/" + unconfirmedRun().ID + "/confirm?fingerprint=" + unconfirmedRun().Fingerprint
-	if got := s.awaitPost(t, 1); got != want {
+	if got := s.awaitPost(t, b, 1); got != want {
 		t.Fatalf("posted %q, want %q", got, want)
 	}
 }
@@ -386,7 +388,7 @@ func wizard(t *testing.T, s *site, b *browserTab) {
 	b.wants(t, `document.querySelector("#f-name").value === "network-prod" && !document.querySelector("[data-step-done]").hidden`)
 	before := len(s.posted())
 	b.run(t, click(`[data-step-done]`))
-	got := s.awaitPost(t, before+1)
+	got := s.awaitPost(t, b, before+1)
 	for _, want := range []string{"project=infra%2Fnetwork", "branch=trunk", "name=network-prod", "install_hook=on", "tool=custom"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("posted %q without %s", got, want)
@@ -406,11 +408,11 @@ func withoutScripts(t *testing.T, s *site, b *browserTab) {
 	defer b.run(t, off(false))
 	before := len(s.posted())
 	b.run(t, chromedp.Navigate(s.URL+"/stack-new"), enter(`#f-project`, "infra/network"), enter(`#f-branch`, "main"), enter(`#f-name`, "edge"), click(`[data-step-done]`))
-	if got := s.awaitPost(t, before+1); !strings.Contains(got, "name=edge") || !strings.Contains(got, "state=managed") {
+	if got := s.awaitPost(t, b, before+1); !strings.Contains(got, "name=edge") || !strings.Contains(got, "state=managed") {
 		t.Errorf("posted %q", got)
 	}
 	b.run(t, chromedp.Navigate(s.URL+"/run-unconfirmed"), click(`.changelist summary`), click(`form[action$="/confirm"] button`))
-	if got := s.awaitPost(t, before+2); !strings.Contains(got, "/confirm?fingerprint=") {
+	if got := s.awaitPost(t, b, before+2); !strings.Contains(got, "/confirm?fingerprint=") {
 		t.Errorf("posted %q", got)
 	}
 }

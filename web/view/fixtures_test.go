@@ -286,7 +286,7 @@ func stackSamples() []sample {
 	for i, r := range []runs.Run{unconfirmedRun(), failedRun(), applyingRun(), finishedRun()} {
 		s := networkStack()
 		if i > 0 {
-			s.Name, s.Slug, s.ProjectPath, s.ProjectRoot, s.LockedBy = r.Stack, r.Stack, "infra/"+r.Stack, "", ""
+			s.Name, s.Slug, s.ProjectPath, s.ProjectRoot, s.LockedBy = r.Stack, r.Stack, "platform/infrastructure/networking/production-"+r.Stack, "", ""
 		}
 		list.Rows = append(list.Rows, StackRow{Stack: s, Last: &r, Detached: i == 3})
 	}

@@ -48,10 +48,10 @@ func span(d time.Duration) string {
 	}
 }
 
-// Dur says a duration: "0.3s", "9.8s", "1m 04s", "2h 05m", "3d 04h". Negative ones are "0s".
+// Dur says a duration: "0.3s", "9.8s", "1m 04s", "2h 05m", "3d 04h". What is shorter than a twentieth of a second is "0s".
 func Dur(d time.Duration) string {
 	switch {
-	case d <= 0:
+	case d < 50*time.Millisecond:
 		return "0s"
 	case d < 9950*time.Millisecond:
 		return fmt.Sprintf("%.1fs", d.Seconds())

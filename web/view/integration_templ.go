@@ -1023,7 +1023,7 @@ func hookTable(p Page, m IntegrationModel) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = outLink(r.WebURL, r.Path).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = projectLink(r.WebURL, r.Path).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -87,7 +87,7 @@ func elements(doc *html.Node) []*html.Node {
 	return out
 }
 
-var void = []string{"meta", "link", "input", "br", "hr", "img"}
+var void = []string{"meta", "link", "input", "br", "hr", "img", "wbr"}
 
 // written lists "parent>child" for every element as the text of the page nests them.
 func written(page string) []string {

@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -33,9 +34,7 @@ func (f field) kind() string {
 // attrs are the attributes every control shares: what describes it and whether it was refused.
 func (f field) attrs() templ.Attributes {
 	a := templ.Attributes{"id": "f-" + f.Name, "name": f.Name}
-	for k, v := range f.Attrs {
-		a[k] = v
-	}
+	maps.Copy(a, f.Attrs)
 	var by []string
 	if f.Help != "" {
 		by = append(by, "f-"+f.Name+"-help")

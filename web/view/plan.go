@@ -43,16 +43,17 @@ func applied(d runs.Delta) string {
 	if d.Resources() == 0 {
 		return Count(d.Outputs, "output", "outputs")
 	}
-	text := fmt.Sprintf("%d added, %d changed, %d destroyed", d.Add, d.Change, d.Destroy)
+	var text strings.Builder
+	text.WriteString(fmt.Sprintf("%d added, %d changed, %d destroyed", d.Add, d.Change, d.Destroy))
 	for _, more := range []struct {
 		n    int
 		word string
 	}{{d.Import, "imported"}, {d.Move, "moved"}, {d.Forget, "forgotten"}} {
 		if more.n > 0 {
-			text += fmt.Sprintf(", %d %s", more.n, more.word)
+			text.WriteString(fmt.Sprintf(", %d %s", more.n, more.word))
 		}
 	}
-	return text
+	return text.String()
 }
 
 func (m RunModel) applied() bool { return m.Run.Passed(runs.Applying) }

@@ -334,7 +334,7 @@ func stackTable(p Page, rows []StackRow) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = outLink(r.Stack.ProjectURL, r.Stack.ProjectPath).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = projectLink(r.Stack.ProjectURL, r.Stack.ProjectPath).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
