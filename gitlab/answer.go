@@ -136,9 +136,7 @@ func flatten(s string) string {
 // retryAfter reads Retry-After (seconds or a date) and, for a 429 without it, RateLimit-Reset (Unix seconds).
 // Dates are measured against the answer's own Date, so that a wrong clock here does no harm.
 func retryAfter(resp *http.Response, now time.Time) time.Duration {
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		now = date
-	}
+	now = answered(resp, now)
 	header := resp.Header.Get("Retry-After")
 	var wait time.Duration
 	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil {

@@ -18,6 +18,7 @@ type Options struct {
 	CA        []byte // PEM bundle added to the system pool; TLS is never switched off
 	UserAgent string
 	Transport http.RoundTripper // nil: our own, with time-outs, CA pool and the proxy from the environment
+	Limits    func(Limits)      // optional: told of each answer that speaks of a rate limit; from many goroutines
 }
 
 // A Client calls one GitLab with one token. It is safe for concurrent use; nothing of it changes after New.
@@ -25,6 +26,7 @@ type Client struct {
 	base      *url.URL // scheme, host and the path of the install
 	token     Token
 	transport http.RoundTripper
+	limits    func(Limits)
 	api       *gogitlab.Client
 }
 
@@ -42,7 +44,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{base: base, token: o.Token, transport: o.Transport}
+	c := &Client{base: base, token: o.Token, transport: o.Transport, limits: o.Limits}
 	if c.transport == nil {
 		c.transport = newTransport(pool)
 	}
@@ -55,7 +57,7 @@ func (c *Client) BaseURL() string { return c.base.String() }
 
 // httpClient talks to this GitLab and to nobody else.
 func (c *Client) httpClient(limit int64) *http.Client {
-	return &http.Client{Transport: guard{next: c.transport, origin: c.base, limit: limit}, CheckRedirect: checkRedirect}
+	return &http.Client{Transport: guard{next: c.transport, origin: c.base, limit: limit, limits: c.limits}, CheckRedirect: checkRedirect}
 }
 
 func parseBase(raw string) (*url.URL, error) {

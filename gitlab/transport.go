@@ -95,6 +95,7 @@ type guard struct {
 	next   http.RoundTripper
 	origin *url.URL
 	limit  int64 // bytes of a success; error answers are cut at maxErrorBody
+	limits func(Limits)
 }
 
 // RoundTrip implements [http.RoundTripper]. The body of an answer that is no success is read at once and kept.
@@ -105,6 +106,9 @@ func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := g.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
+	}
+	if l, ok := limitsOf(resp, time.Now()); ok && g.limits != nil {
+		g.limits(l)
 	}
 	if resp.StatusCode >= 300 {
 		resp.Body = keep(resp.Body)

@@ -40,6 +40,9 @@ type Report struct {
 	Attempts    int       `json:"attempts"`
 	NextAttempt time.Time `json:"next_attempt_at,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
+	LastKind    string    `json:"last_kind,omitempty"` // what went wrong with the last send, as package gitlab names it
+	Cause       string    `json:"cause,omitempty"`     // of a refusal, as far as known
+	Mend        string    `json:"mend,omitempty"`      // what a person can do about it
 	MarkedAt    time.Time `json:"marked_at"`
 	DeliveredAt time.Time `json:"delivered_at,omitzero"`
 
@@ -129,7 +132,8 @@ func (tx *Tx) mark(r Report) error {
 		r = old
 	}
 	r.Seq++
-	r.State, r.MarkedAt, r.Attempts, r.NextAttempt, r.LastError = ReportWaiting, tx.now, 0, time.Time{}, ""
+	r.State, r.MarkedAt, r.Attempts, r.NextAttempt = ReportWaiting, tx.now, 0, time.Time{}
+	r.LastError, r.LastKind, r.Cause, r.Mend = "", "", "", ""
 	return tx.PutReport(r)
 }
 
@@ -165,6 +169,40 @@ func (tx *Tx) DueReports() ([]Report, error) {
 	return out, err
 }
 
+// EachDue visits the reports of one kind that GitLab has not been told yet, by target, until fn returns false.
+func (tx *Tx) EachDue(kind string, fn func(Report) bool) error {
+	return each(tx, "due", kind+"/", func(target string, _ []byte) (bool, error) {
+		r, ok, err := tx.Report(target)
+		return !ok || err == nil && fn(r), err
+	})
+}
+
+// DueAfter returns the report that GitLab has not been told yet whose target follows the given one, the first
+// after the last.
+func (tx *Tx) DueAfter(target string) (Report, bool, error) {
+	c := tx.b.Bucket([]byte("due")).Cursor()
+	k, _ := c.Seek([]byte(target + "\x00"))
+	if k == nil {
+		k, _ = c.First()
+	}
+	if k == nil {
+		return Report{}, false, nil
+	}
+	return tx.Report(string(k))
+}
+
+// ReleaseReports lets the waiting reports of which which is true try again at once.
+func (tx *Tx) ReleaseReports(which func(Report) bool) error {
+	list, err := tx.DueReports()
+	for _, r := range list {
+		if err == nil && !r.NextAttempt.IsZero() && which(r) {
+			r.NextAttempt = time.Time{}
+			err = tx.PutReport(r)
+		}
+	}
+	return err
+}
+
 // Reports lists reports by target from the cursor on; state "" lists all.
 func (tx *Tx) Reports(state, cursor string, limit int) (page []Report, next string, err error) {
 	list, err := all[Report](tx, "reports", "")
@@ -194,7 +232,7 @@ func (tx *Tx) RetryReport(target string) (Report, error) {
 	return r, tx.PutReport(r)
 }
 
-// ResumeReports lets every waiting report try again at once, and also those parked for want of rights: the
+// ResumeReports lets every report that waits or is parked try again at once: the
 // token or the address changed.
 func (tx *Tx) ResumeReports() error {
 	list, err := all[Report](tx, "reports", "")

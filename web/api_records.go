@@ -87,13 +87,15 @@ type reportJSON struct {
 	Attempts      int        `json:"attempts"`
 	NextAttemptAt *time.Time `json:"next_attempt_at"`
 	LastError     string     `json:"last_error"`
+	Cause         string     `json:"cause"` // of a refusal, as far as known
+	Mend          string     `json:"mend"`  // what a person can do about it
 }
 
 // reportID makes a target, which has slashes, one part of an address.
 func reportID(target string) string { return base64.RawURLEncoding.EncodeToString([]byte(target)) }
 
 func reportOut(r store.Report) reportJSON {
-	return reportJSON{reportID(r.Target), r.Kind, r.Target, r.Stack, orNil(r.Run), r.State, r.Attempts, at(r.NextAttempt), r.LastError}
+	return reportJSON{reportID(r.Target), r.Kind, r.Target, r.Stack, orNil(r.Run), r.State, r.Attempts, at(r.NextAttempt), r.LastError, r.Cause, r.Mend}
 }
 
 var reportStates = []string{store.ReportWaiting, store.ReportDelivered, store.ReportParked}

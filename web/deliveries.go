@@ -174,7 +174,7 @@ func (s *Server) getReports(c *request) error {
 func reportView(tx *store.Tx, r store.Report) (view.Report, error) {
 	v := view.Report{
 		Key: r.Target, Kind: r.Kind, RunID: r.Run, State: r.State, Attempts: r.Attempts, NextAttempt: r.NextAttempt,
-		LastError: r.LastError, Since: r.MarkedAt,
+		LastError: r.LastError, Cause: r.Cause, Mend: r.Mend, Since: r.MarkedAt,
 	}
 	stacks, err := tx.StacksOf(r.Project)
 	base := ""

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -150,7 +151,7 @@ func findTrouble(tx *store.Tx, stacks []runs.Stack, parked []store.Report) (out 
 	if len(parked) > 0 {
 		out = append(out, view.Trouble{
 			Kind: view.KindWarn, Title: "GitLab refused " + atLeast(len(parked), parkedLimit, "report", "reports"),
-			Detail: parked[0].LastError, LinkText: "See why", LinkURL: "/settings/vcs/gitlab/reports?state=" + store.ReportParked,
+			Detail: strings.TrimSpace(parked[0].LastError + " " + parked[0].Mend), LinkText: "See why", LinkURL: "/settings/vcs/gitlab/reports?state=" + store.ReportParked,
 		})
 	}
 	held, err := heldForks(tx, stacks)

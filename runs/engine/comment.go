@@ -31,7 +31,7 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 		return nil
 	}
 	if r.Unsure && r.RemoteID == 0 {
-		if r.RemoteID, err = findNote(ctx, c, r); err != nil {
+		if r.RemoteID, err = e.findNote(ctx, c, r); err != nil {
 			return err
 		}
 	}
@@ -49,7 +49,7 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 		note, err = c.CreateNote(ctx, r.Project, r.MR, body)
 	}
 	if err != nil {
-		return err
+		return unanswered(r, err)
 	}
 	r.RemoteID, r.RemoteText, r.Unsure = note.ID, digest, false
 	return nil
@@ -59,8 +59,8 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 func marker(stack string) string { return "<!-- groundcrew:" + stack + " -->" }
 
 // findNote looks for our comment after an answer that never came.
-func findNote(ctx context.Context, c *gitlab.Client, r *store.Report) (int64, error) {
-	me, err := c.CurrentUser(ctx)
+func (e *Engine) findNote(ctx context.Context, c *gitlab.Client, r *store.Report) (int64, error) {
+	me, err := e.ourUser(ctx, c)
 	if err != nil {
 		return 0, err
 	}
@@ -69,11 +69,21 @@ func findNote(ctx context.Context, c *gitlab.Client, r *store.Report) (int64, er
 		return 0, err
 	}
 	for _, n := range notes {
-		if n.AuthorID == me.ID && !n.System && strings.Contains(n.Body, marker(r.Stack)) {
+		if n.AuthorID == me && !n.System && strings.Contains(n.Body, marker(r.Stack)) {
 			return n.ID, nil
 		}
 	}
 	return 0, nil
+}
+
+// ourUser is the id of the token's user, asked of GitLab only when the token's check did not say it.
+func (e *Engine) ourUser(ctx context.Context, c *gitlab.Client) (int64, error) {
+	_, in, err := e.attached("")
+	if err != nil || in.Health.UserID != 0 {
+		return in.Health.UserID, err
+	}
+	me, err := c.CurrentUser(ctx)
+	return me.ID, err
 }
 
 // What a comment shows at most. GitLab takes a million characters (GOTCHAS 81); nobody reads them.

@@ -31,7 +31,7 @@ func (e *Engine) sendDeployment(ctx context.Context, c *gitlab.Client, r *store.
 		}
 		id, err := c.CreateDeployment(ctx, run.Project, gitlab.Deployment{Environment: r.Name, SHA: run.Commit.SHA, Ref: st.Branch, Status: string(want)})
 		if err != nil {
-			return err
+			return unanswered(r, err)
 		}
 		r.RemoteID, r.RemoteState, r.Unsure = id, string(want), false
 		return nil
@@ -43,7 +43,7 @@ func (e *Engine) sendDeployment(ctx context.Context, c *gitlab.Client, r *store.
 		return err
 	}
 	if err := c.UpdateDeployment(ctx, run.Project, r.RemoteID, string(want)); err != nil {
-		return err
+		return unanswered(r, err)
 	}
 	r.RemoteState, r.Unsure = string(want), false
 	return nil

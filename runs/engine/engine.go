@@ -85,6 +85,8 @@ type Engine struct {
 	log    *slog.Logger
 	prober *tofu.Prober
 
+	budget budget // of the outbox
+
 	inboxWake, jobsWake, reportsWake chan struct{}
 
 	wg     sync.WaitGroup

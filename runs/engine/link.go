@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -249,24 +248,27 @@ func (e *Engine) linkedClient() (*gitlab.Client, error) {
 // clientOf makes the client for an integration's settings, and keeps it as long as they stay the same, so that
 // connections are reused.
 func (e *Engine) clientOf(in store.Integration) (*gitlab.Client, error) {
-	key, err := json.Marshal([]string{in.APIURL, in.CA, in.Token.Reveal()})
-	if err != nil {
-		return nil, err
-	}
+	key := settingsKey(in)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.client != nil && e.clientKey == string(key) {
+	if e.client != nil && e.clientKey == key {
 		return e.client, nil
 	}
 	c, err := gitlab.New(gitlab.Options{
 		BaseURL: in.APIURL, Token: gitlab.Token(in.Token.Reveal()), CA: []byte(in.CA),
 		UserAgent: "Groundcrew/" + cmp.Or(e.o.Version, "dev"), Transport: e.o.Transport,
+		Limits: func(l gitlab.Limits) { e.budget.saw(l, e.now()) },
 	})
 	if err != nil {
 		return nil, runs.Invalidf("api_url", "%s", err.Error())
 	}
-	e.client, e.clientKey = c, string(key)
+	e.client, e.clientKey = c, key
 	return c, nil
+}
+
+// settingsKey tells one set of settings from another.
+func settingsKey(in store.Integration) string {
+	return in.APIURL + "\x00" + in.CA + "\x00" + in.Token.Reveal()
 }
 
 // gitlabError makes GitLab's refusal one of the four kinds, in words. absent says what a 404 means here.

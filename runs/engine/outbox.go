@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"groundcrew/gitlab"
@@ -16,39 +17,90 @@ import (
 // request) go one after the other: GitLab refuses parallel statuses of one commit (GOTCHAS 5).
 const lanes = 8
 
-// outbox sends the reports that are due. It returns when the next one will be.
+// kinds are sent in this order: a status may be what a merge waits for.
+var kinds = []string{store.ReportStatus, store.ReportDeployment, store.ReportNote, store.ReportEnvironment}
+
+// outbox sends the reports that are due, within the budget. It returns when the next one will be.
 func (e *Engine) outbox(ctx context.Context) (time.Duration, error) {
-	var due []store.Report
-	var in store.Integration
 	now := e.now()
+	next := idle
 	err := e.st.View(func(tx *store.Tx) error {
-		var err error
-		if in, _, err = tx.Integration(); err != nil || !in.Linked {
+		in, _, err := tx.Integration()
+		if err != nil || !in.Linked {
 			return err
 		}
-		due, err = tx.DueReports()
-		return err
+		e.budget.use(settingsKey(in), in)
+		wait, probe := e.budget.wait(now)
+		switch {
+		case wait > 0:
+			next = wait
+			return nil
+		case probe:
+			return e.sendProbe(ctx, tx, in)
+		}
+		for _, kind := range kinds {
+			wait, err := e.sendKind(ctx, tx, in, kind, now)
+			if err != nil {
+				return err
+			}
+			next = min(next, wait)
+		}
+		return nil
 	})
-	if err != nil || len(due) == 0 {
-		return idle, err
+	return next, err
+}
+
+// sendKind sends what is due of one kind as long as lanes are free. It returns when the next one is due.
+func (e *Engine) sendKind(ctx context.Context, tx *store.Tx, in store.Integration, kind string, now time.Time) (time.Duration, error) {
+	if wait := e.budget.kindWait(kind, now); wait > 0 {
+		return wait, nil
 	}
 	next := idle
-	for _, r := range due {
+	err := tx.EachDue(kind, func(r store.Report) bool {
 		if wait := r.NextAttempt.Sub(now); wait > 0 {
 			next = min(next, wait)
-			continue
+			return true
 		}
-		if !e.enterLane(lane(r)) {
-			continue // the one who has the lane wakes us when it is free
+		free, full := e.enterLane(lane(r))
+		if !free {
+			return !full // the one who has the lane wakes us when it is free
 		}
-		e.wg.Go(func() {
-			defer e.leaveLane(lane(r))
-			if err := e.deliver(ctx, in, r.Target); err != nil && ctx.Err() == nil {
-				e.log.Error("report could not be recorded", "target", r.Target, "error", err)
+		if r.Kind == store.ReportNote && r.RemoteID == 0 {
+			if wait := e.budget.note(now); wait > 0 {
+				e.freeLane(lane(r))
+				next = min(next, wait)
+				return true // comments that are there already may be edited
 			}
-		})
+		}
+		e.send(ctx, in, r)
+		return true
+	})
+	return next, err
+}
+
+// sendProbe sends one report, another one each time, to find out whether GitLab is back.
+func (e *Engine) sendProbe(ctx context.Context, tx *store.Tx, in store.Integration) error {
+	r, ok, err := tx.DueAfter(e.budget.probed())
+	if err != nil || !ok {
+		return err
 	}
-	return next, nil
+	if free, _ := e.enterLane(lane(r)); !free {
+		return nil // what is under way wakes us at its end
+	}
+	e.budget.probe(r.Target)
+	e.send(ctx, in, r)
+	return nil
+}
+
+// send delivers one report whose lane is taken, and frees the lane.
+func (e *Engine) send(ctx context.Context, in store.Integration, r store.Report) {
+	e.wg.Go(func() {
+		defer e.leaveLane(lane(r))
+		defer e.budget.done(r.Target)
+		if err := e.deliver(ctx, in, r.Target); err != nil && ctx.Err() == nil {
+			e.log.Error("report could not be recorded", "target", r.Target, "error", err)
+		}
+	})
 }
 
 func lane(r store.Report) string {
@@ -58,20 +110,28 @@ func lane(r store.Report) string {
 	return r.Target
 }
 
-func (e *Engine) enterLane(name string) bool {
+// enterLane takes a lane; full says that no lane at all is free.
+func (e *Engine) enterLane(name string) (free, full bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.sending[name] || len(e.sending) >= lanes {
-		return false
+	if len(e.sending) >= lanes {
+		return false, true
+	}
+	if e.sending[name] {
+		return false, false
 	}
 	e.sending[name] = true
-	return true
+	return true, false
 }
 
-func (e *Engine) leaveLane(name string) {
+func (e *Engine) freeLane(name string) {
 	e.mu.Lock()
 	delete(e.sending, name)
 	e.mu.Unlock()
+}
+
+func (e *Engine) leaveLane(name string) {
+	e.freeLane(name)
 	wake(e.reportsWake)
 }
 
@@ -82,12 +142,8 @@ type sender func(ctx context.Context, c *gitlab.Client, r *store.Report) error
 // deliver renders one report from the present and sends it. The mark is cleared only when nothing changed
 // meanwhile.
 func (e *Engine) deliver(ctx context.Context, in store.Integration, target string) error {
-	c, err := e.clientOf(in)
-	if err != nil {
-		return err
-	}
 	var r store.Report
-	err = e.st.View(func(tx *store.Tx) error {
+	err := e.st.View(func(tx *store.Tx) error {
 		var ok bool
 		var err error
 		if r, ok, err = tx.Report(target); err == nil && (!ok || r.State != store.ReportWaiting) {
@@ -102,11 +158,20 @@ func (e *Engine) deliver(ctx context.Context, in store.Integration, target strin
 		return err
 	}
 	sent := r
-	sendErr := e.senderOf(r.Kind)(ctx, c, &sent)
+	c, sendErr := e.clientOf(in)
+	if sendErr == nil {
+		sendErr = e.senderOf(r.Kind)(ctx, c, &sent)
+	}
 	if ctx.Err() != nil {
 		return nil // the row says that a send may have gone out; the next start looks it up
 	}
+	back := e.budget.sent(r, sendErr, e.now())
 	return e.st.Update(func(tx *store.Tx) error {
+		if back {
+			if err := tx.ReleaseReports(func(r store.Report) bool { return away(gitlab.Kind(r.LastKind)) }); err != nil {
+				return err
+			}
+		}
 		now, ok, err := tx.Report(target)
 		if err != nil || !ok {
 			return err
@@ -139,6 +204,8 @@ func remote(to *store.Report, from store.Report) {
 // settle decides what becomes of a report after a send of the mark seq.
 func (e *Engine) settle(r *store.Report, seq uint64, err error, now time.Time) {
 	kind := gitlab.KindOf(err)
+	r.LastKind = string(kind)
+	r.Cause, r.Mend = whyRefused(*r, err)
 	switch {
 	case err == nil:
 		r.LastError, r.Attempts, r.NextAttempt = "", 0, time.Time{}
@@ -147,7 +214,7 @@ func (e *Engine) settle(r *store.Report, seq uint64, err error, now time.Time) {
 		}
 	case r.Seq != seq:
 		r.NextAttempt = time.Time{} // something newer is to be said: at once
-	case kind.Temporary(), kind.TokenTrouble(), kind == "":
+	case kind.Temporary(), away(kind), kind == "":
 		r.Attempts++
 		r.LastError, r.NextAttempt = message(err), now.Add(pause(r.Attempts, err))
 		e.log.Warn("GitLab could not be told; trying again", "target", r.Target, "attempt", r.Attempts, "error", err)
@@ -158,12 +225,19 @@ func (e *Engine) settle(r *store.Report, seq uint64, err error, now time.Time) {
 	}
 }
 
+// waitOf is how long GitLab asks to wait, 0 when it doesn't say.
+func waitOf(err error) time.Duration {
+	if g, ok := errors.AsType[*gitlab.Error](err); ok {
+		return g.RetryAfter
+	}
+	return 0
+}
+
 // pause is how long to wait after a failed attempt: what GitLab asks for, else doubling from one second to
 // five minutes, with jitter so that a thousand targets do not come back at once.
 func pause(attempt int, err error) time.Duration {
-	var g *gitlab.Error
-	if errors.As(err, &g) && g.RetryAfter > 0 {
-		return g.RetryAfter + rand.N(time.Second)
+	if wait := waitOf(err); wait > 0 {
+		return wait + rand.N(time.Second)
 	}
 	d := min(time.Second<<min(attempt-1, 9), 5*time.Minute)
 	return d/2 + rand.N(d/2+1)
@@ -180,6 +254,21 @@ func (e *Engine) announce(r *store.Report) error {
 		remote(&now, *r)
 		return tx.PutReport(now)
 	})
+}
+
+// unanswered keeps for certain what is: after a refusal, or where no connection was made, nothing was done and nothing
+// needs to be looked up. It returns err.
+func unanswered(r *store.Report, err error) error {
+	switch gitlab.KindOf(err) {
+	case gitlab.KindNetwork:
+		op, ok := errors.AsType[*net.OpError](err)
+		r.Unsure = !ok || op.Op != "dial"
+	case gitlab.KindServer, gitlab.KindNotGitLab, "":
+		r.Unsure = true
+	default:
+		r.Unsure = false
+	}
+	return err
 }
 
 // reported returns the run and stack a report speaks of.

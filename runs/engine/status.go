@@ -93,7 +93,7 @@ func (e *Engine) postStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 			})
 		}
 		if err != nil {
-			return err
+			return unanswered(r, err)
 		}
 		r.RemoteState, r.RemoteText, r.RemoteRun = string(p.state), p.text, run.ID
 		r.PipelineID = cmp.Or(answer.PipelineID, r.PipelineID)

@@ -374,9 +374,9 @@ func settingsSamples() []sample {
 		{"deliveries-none", DeliveriesPage(p, DeliveriesModel{})},
 		{"delivery", DeliveryPage(p, DeliveryModel{Delivery: delivery, Headers: []Header{{"X-Gitlab-Event", "Push Hook"}, {"User-Agent", "GitLab/18.5.1-ee"}}, Body: "{\n  \"object_kind\": \"push\",\n  \"after\": \"3f2a91c0\"\n}", BodyCut: 1200, Replay: can()})},
 		{"reports", ReportsPage(p, ReportsModel{Any: true, Retry: can(), Rows: []Report{
-			{"status/42/3f2a/gc", "status", "groundcrew/network-prod on 3f2a91c0", "https://gitlab.corp.example/x", unconfirmedRun().ID, ReportParked, 4, time.Time{}, "403 Forbidden: the token's user is not a Developer of infra/network. Give it the role, then try again.", ago(time.Hour)},
-			{"note/42/214/network-prod", "comment", "network-prod on !214", "", "", ReportWaiting, 2, now.Add(40 * time.Second), "502 Bad Gateway", ago(time.Minute)},
-			{"deployment/x", "deployment", "groundcrew/network-prod", "", "", ReportDelivered, 1, time.Time{}, "", ago(time.Minute)},
+			{"status/42/3f2a/gc", "status", "groundcrew/network-prod on 3f2a91c0", "https://gitlab.corp.example/x", unconfirmedRun().ID, ReportParked, 4, time.Time{}, "GitLab forbids it: 403 Forbidden (POST /api/v4/projects/42/statuses/3f2a91c0).", ago(time.Hour), "The branch is protected and the token's user may not push or merge there.", "Make the token's user a Maintainer of the project. Then try again here."},
+			{"note/42/214/network-prod", "comment", "network-prod on !214", "", "", ReportWaiting, 2, now.Add(40 * time.Second), "502 Bad Gateway", ago(time.Minute), "", ""},
+			{"deployment/x", "deployment", "groundcrew/network-prod", "", "", ReportDelivered, 1, time.Time{}, "", ago(time.Minute), "", ""},
 		}})},
 		{"reports-none", ReportsPage(p, ReportsModel{})},
 		{"system", SystemPage(shell("System", NavSettings), SystemModel{Version: "0.9.2", Commit: "3f2a91c0de55", GoVersion: "go1.26", Started: ago(400 * time.Hour), Listen: "127.0.0.1:8080", ExternalURL: "https://gc.corp.example", DataDir: "/var/lib/groundcrew", DBBytes: 12_400_000, FreeBytes: 88_000_000_000, Workers: 4, WorkersText: "many", Errors: map[string]string{"workers": "“many” is no number. Give one from 1 to 64."}, Working: 2, QueuedRuns: 1, Tools: present(), ToolDirs: []string{"/var/lib/groundcrew/bin", "/usr/local/bin"}, Isolation: []string{"memory limits (no cgroup is delegated to this server)"}, Received: 812, Refused: 2, CanAdmin: true})},

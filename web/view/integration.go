@@ -173,6 +173,8 @@ type Report struct {
 	NextAttempt time.Time // zero: none planned
 	LastError   string
 	Since       time.Time
+	Cause       string // of the refusal, as far as known
+	Mend        string // what a person can do about it
 }
 
 // ReportsModel is the list of reports.
