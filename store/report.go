@@ -75,11 +75,8 @@ func (tx *Tx) reportRun(r runs.Run) error {
 		Kind: ReportStatus, Target: StatusTarget(r.Project, r.Commit.SHA, name),
 		Project: r.Project, Stack: r.Stack, Run: r.ID, SHA: r.Commit.SHA, Name: name,
 	})
-	if err == nil && runs.Comments(r) {
-		err = tx.mark(Report{
-			Kind: ReportNote, Target: NoteTarget(r.Project, r.MR.IID, r.Stack),
-			Project: r.Project, Stack: r.Stack, Run: r.ID, MR: r.MR.IID,
-		})
+	if err == nil && r.MR != nil && r.Type == runs.Proposed {
+		err = tx.reportNote(r, r.MR.IID)
 	}
 	if _, ok := runs.Deployment(r); err == nil && ok {
 		err = tx.mark(Report{
@@ -88,6 +85,23 @@ func (tx *Tx) reportRun(r runs.Run) error {
 		})
 	}
 	return err
+}
+
+// reportNote marks the comment on a merge request. It speaks of the newest run that has something to say; while a
+// newer one is at work, or when that came to nothing, it has to say so.
+func (tx *Tx) reportNote(r runs.Run, mr int64) error {
+	note := Report{
+		Kind: ReportNote, Target: NoteTarget(r.Project, mr, r.Stack), Project: r.Project, Stack: r.Stack, Run: r.ID, MR: mr,
+	}
+	if runs.Comments(r) {
+		return tx.mark(note)
+	}
+	old, ok, err := tx.Report(note.Target)
+	if err != nil || !ok || old.Run >= r.ID || r.State != runs.Queued && r.State != runs.Planning && !r.State.Terminal() {
+		return err
+	}
+	note.Run = old.Run
+	return tx.mark(note)
 }
 
 // reportStack marks the stack's environment.

@@ -6,6 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +27,11 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 	if err != nil {
 		return err
 	}
-	body := comment(run, st, changes, e.runURL(run.ID))
+	newer, err := e.newerRun(run, r.MR)
+	if err != nil {
+		return err
+	}
+	body := comment(run, st, changes, newer, e.runURL)
 	sum := sha256.Sum256([]byte(body))
 	digest := hex.EncodeToString(sum[:8])
 	if digest == r.RemoteText && !r.Unsure {
@@ -91,20 +98,36 @@ const (
 	maxRows      = 100
 	maxDiffLines = 400
 	maxCell      = 200
+	maxReason    = 4000
 )
 
+// newerRun is the newest proposed run of the stack on a merge request when it is not the one the comment speaks of.
+func (e *Engine) newerRun(run runs.Run, iid int64) (newer *runs.Run, err error) {
+	err = e.st.View(func(tx *store.Tx) error {
+		list, _, err := tx.Runs(store.RunFilter{Stack: run.Stack, Project: run.Project, MergeRequest: iid, Types: []runs.Type{runs.Proposed}}, "", 1)
+		if len(list) > 0 && list[0].ID > run.ID {
+			newer = &list[0]
+		}
+		return err
+	})
+	return newer, err
+}
+
 // comment renders the comment on a merge request (LOOK.md). It is a pure function of its arguments.
-func comment(r runs.Run, st runs.Stack, c runs.Changes, url string) string {
+func comment(r runs.Run, st runs.Stack, c runs.Changes, newer *runs.Run, url func(run string) string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n### Groundcrew · %s: %s\n\n", marker(st.Slug), gitlab.Text(st.Name), headline(r))
-	fmt.Fprintf(&b, "%s\n", planLine(r, url))
+	fmt.Fprintf(&b, "%s\n", planLine(r, url(r.ID)))
 	if r.State == runs.Failed {
-		fmt.Fprintf(&b, "\n%s\n\nThe [log of the run](%s) says more. A new push plans again.\n", gitlab.Fence("", cmp.Or(r.Reason, "The run failed.")), url)
+		fmt.Fprintf(&b, "\n%s\nThe [log of the run](%s) says more. A new push plans again.\n", gitlab.Fence("", clip(cmp.Or(r.Reason, "The run failed."), maxReason)), url(r.ID))
+		outdated(&b, r, newer, url)
 		return b.String()
 	}
-	rows(&b, c, url)
+	careful(&b, c)
+	warnings(&b, r)
+	rows(&b, c, url(r.ID))
 	diff(&b, c)
-	if r.Delta != nil && !r.Delta.Empty() {
+	if r.Delta != nil && !r.Delta.Empty() && newer == nil {
 		b.WriteString("\nAfter merging, ")
 		if st.Autodeploy {
 			b.WriteString("Groundcrew applies this by itself.\n")
@@ -112,7 +135,79 @@ func comment(r runs.Run, st runs.Stack, c runs.Changes, url string) string {
 			b.WriteString("a person confirms the apply in Groundcrew.\n")
 		}
 	}
+	outdated(&b, r, newer, url)
 	return b.String()
+}
+
+// outdated says that what the comment shows is not the last word, so that nobody takes an old plan for the present one.
+func outdated(b *strings.Builder, r runs.Run, newer *runs.Run, url func(string) string) {
+	if newer == nil {
+		return
+	}
+	what := "is being planned"
+	switch {
+	case newer.State == runs.Queued:
+		what = "waits to be planned"
+	case newer.State.Terminal():
+		what = "was not planned (" + string(newer.State) + ")"
+		if newer.Reason != "" {
+			what = "was not planned (" + string(newer.State) + ": " + gitlab.Text(clip(newer.Reason, maxCell)) + ")"
+		}
+	}
+	fmt.Fprintf(b, "\n**This is not the newest commit.** Commit %s %s ([run](%s)); all of the above speaks of %s.\n", newer.Commit.Short(), what, url(newer.ID), r.Commit.Short())
+}
+
+// careful names what a plan takes away, before everything else.
+func careful(b *strings.Builder, c runs.Changes) {
+	var destroyed, replaced []string
+	for _, r := range c.Resources {
+		switch r.Action {
+		case runs.ActDestroy:
+			destroyed = append(destroyed, r.Address)
+		case runs.ActReplace:
+			replaced = append(replaced, r.Address)
+		}
+	}
+	var parts []string
+	if len(destroyed) > 0 {
+		parts = append(parts, "destroys "+some(destroyed))
+	}
+	if len(replaced) > 0 {
+		parts = append(parts, "replaces "+some(replaced))
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(b, "\n**Careful:** this %s.\n", strings.Join(parts, " and "))
+	}
+}
+
+// some names the first few and counts the rest.
+func some(addresses []string) string {
+	const few = 3
+	var named []string
+	for _, a := range addresses[:min(few, len(addresses))] {
+		named = append(named, gitlab.Inline(cut(a)))
+	}
+	if more := len(addresses) - few; more > 0 {
+		named = append(named, fmt.Sprintf("%d more", more))
+	}
+	if len(named) == 1 {
+		return named[0]
+	}
+	return strings.Join(named[:len(named)-1], ", ") + " and " + named[len(named)-1]
+}
+
+func warnings(b *strings.Builder, r runs.Run) {
+	const most = 10
+	if len(r.Warnings) == 0 {
+		return
+	}
+	b.WriteString("\nWarnings:\n\n")
+	for _, w := range r.Warnings[:min(most, len(r.Warnings))] {
+		fmt.Fprintf(b, "- %s\n", gitlab.Text(cut(w)))
+	}
+	if more := len(r.Warnings) - most; more > 0 {
+		fmt.Fprintf(b, "- %d more\n", more)
+	}
 }
 
 func headline(r runs.Run) string {
@@ -132,7 +227,7 @@ func planLine(r runs.Run, url string) string {
 	if r.Basis != nil && r.Basis.Kind == runs.PlanMergeResult && r.MR != nil {
 		what = "the merge of " + gitlab.Inline(r.MR.SourceBranch) + " into " + gitlab.Inline(r.MR.TargetBranch)
 	}
-	parts := []string{"Planned on " + what + " at " + r.Commit.Short()}
+	parts := []string{"Planned on " + what + " at " + r.Commit.Short() + behind(r)}
 	if r.ToolVersion != "" {
 		parts = append(parts, toolTitle(r.Tool)+" "+r.ToolVersion)
 	}
@@ -141,6 +236,14 @@ func planLine(r runs.Run, url string) string {
 		parts = append(parts, r.EndedAt.Sub(r.CreatedAt).Round(100*time.Millisecond).String())
 	}
 	return strings.Join(parts, " · ")
+}
+
+// behind says that the target branch has moved on since the branch left it.
+func behind(r runs.Run) string {
+	if r.Basis == nil || r.Basis.Behind == 0 || r.MR == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (%s is %d %s ahead)", gitlab.Inline(r.MR.TargetBranch), r.Basis.Behind, plural(r.Basis.Behind, "commit"))
 }
 
 func toolTitle(tool string) string {
@@ -154,27 +257,86 @@ func toolTitle(tool string) string {
 	}
 }
 
-// rows writes the table of what would happen to each resource.
+// rows writes the table of what would happen to each resource, what takes something away first.
 func rows(b *strings.Builder, c runs.Changes, url string) {
 	if len(c.Resources)+len(c.Outputs) == 0 {
 		return
 	}
+	list := slices.Clone(c.Resources)
+	slices.SortStableFunc(list, func(a, b runs.ResourceChange) int { return cmp.Compare(gravity(a.Action), gravity(b.Action)) })
 	b.WriteString("\n| | Resource | What |\n|---|---|---|\n")
-	n := 0
-	for _, r := range c.Resources {
-		if n++; n > maxRows {
-			break
-		}
+	shown := min(len(list), maxRows)
+	for _, r := range list[:shown] {
 		fmt.Fprintf(b, "| %s | %s | %s |\n", r.Action.Sign(), gitlab.Inline(cut(r.Address)), what(r))
 	}
-	for _, o := range c.Outputs {
-		if n++; n > maxRows {
-			break
-		}
-		fmt.Fprintf(b, "| %s | %s | output |\n", o.Action.Sign(), gitlab.Inline(cut(o.Name)))
+	outputs := min(len(c.Outputs), maxRows-shown)
+	for _, o := range c.Outputs[:outputs] {
+		fmt.Fprintf(b, "| %s | %s | %s |\n", o.Action.Sign(), gitlab.Inline(cut(o.Name)), output(o))
 	}
-	if all := len(c.Resources) + len(c.Outputs); all > maxRows {
-		fmt.Fprintf(b, "\n%d more are on the [run's page](%s).\n", all-maxRows, url)
+	rest(b, list[shown:], len(c.Outputs)-outputs, url)
+}
+
+// gravity orders actions for people with little time.
+func gravity(a runs.Action) int {
+	switch a {
+	case runs.ActDestroy:
+		return 0
+	case runs.ActReplace:
+		return 1
+	case runs.ActForget:
+		return 2
+	default:
+		return 3
+	}
+}
+
+// rest sums up what has no row of its own, by action and type.
+func rest(b *strings.Builder, list []runs.ResourceChange, outputs int, url string) {
+	if len(list)+outputs == 0 {
+		return
+	}
+	const most = 10
+	count := map[string]int{}
+	for _, r := range list {
+		count[string(r.Action)+" "+gitlab.Inline(cut(r.Type))]++
+	}
+	groups := slices.SortedFunc(maps.Keys(count), func(a, b string) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), strings.Compare(a, b))
+	})
+	fmt.Fprintf(b, "\nNot listed here are %s more, which the [run's page](%s) shows:\n\n", thousands(len(list)+outputs), url)
+	for _, g := range groups[:min(most, len(groups))] {
+		fmt.Fprintf(b, "- %s × %s\n", thousands(count[g]), g)
+	}
+	if len(groups) > most {
+		fmt.Fprintf(b, "- and %d other kinds\n", len(groups)-most)
+	}
+	if outputs > 0 {
+		fmt.Fprintf(b, "- %s %s\n", thousands(outputs), plural(outputs, "output"))
+	}
+}
+
+// thousands writes a number as people read it: 19,900.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// output says what happens to an output's value.
+func output(o runs.OutputChange) string {
+	switch {
+	case o.Sensitive:
+		return "output (sensitive)"
+	case o.Action == runs.ActDestroy:
+		return "output, removed"
+	case o.Unknown:
+		return "output (known after apply)"
+	case o.Before == "":
+		return "output " + gitlab.Inline(cut(o.After))
+	default:
+		return "output " + gitlab.Inline(cut(o.Before)) + " → " + gitlab.Inline(cut(o.After))
 	}
 }
 
@@ -192,7 +354,12 @@ func what(r runs.ResourceChange) string {
 	case runs.ActMove:
 		return "move from " + gitlab.Inline(cut(r.Previous))
 	case runs.ActImport:
+		if r.ImportID != "" {
+			return "import " + gitlab.Inline(cut(r.ImportID))
+		}
 		return "import"
+	case runs.ActForget:
+		return "forget: it stays, but is not managed any more"
 	default:
 		return string(r.Action)
 	}
@@ -211,10 +378,13 @@ func forced(r runs.ResourceChange) string {
 	return ", because of " + gitlab.Inline(cut(strings.Join(names, ", ")))
 }
 
-// cut shortens by characters.
-func cut(s string) string {
-	if r := []rune(s); len(r) > maxCell {
-		return string(r[:maxCell-1]) + "…"
+// cut shortens to what fits a cell.
+func cut(s string) string { return clip(s, maxCell) }
+
+// clip shortens by characters.
+func clip(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
 	}
 	return s
 }
@@ -226,7 +396,7 @@ func diff(b *strings.Builder, c runs.Changes) {
 		if len(r.Attributes) == 0 {
 			continue
 		}
-		lines = append(lines, diffSign(r.Action)+" "+r.Address)
+		lines = append(lines, diffSign(r.Action)+" "+oneLine(r.Address))
 		for _, a := range r.Attributes {
 			lines = append(lines, attributeLines(a)...)
 		}
@@ -238,7 +408,7 @@ func diff(b *strings.Builder, c runs.Changes) {
 	if len(lines) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n<details><summary>Show the diff</summary>\n\n%s\n\n</details>\n", gitlab.Fence("diff", strings.Join(lines, "\n")))
+	fmt.Fprintf(b, "\n<details><summary>Show the diff</summary>\n\n%s\n</details>\n", gitlab.Fence("diff", strings.Join(lines, "\n")))
 }
 
 // diffSign is the sign GitLab colours in a diff.
@@ -253,8 +423,12 @@ func diffSign(a runs.Action) string {
 	}
 }
 
+// oneLine keeps a text on its line of the diff.
+func oneLine(s string) string { return strings.ReplaceAll(cut(s), "\n", "\\n") }
+
 func attributeLines(a runs.AttributeChange) []string {
-	one := func(s string) string { return strings.ReplaceAll(cut(s), "\n", "\\n") }
+	one := oneLine
+	a.Path = one(a.Path)
 	switch {
 	case a.Sensitive:
 		return []string{"!     " + a.Path + " = (sensitive)"}
