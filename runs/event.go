@@ -83,6 +83,8 @@ type (
 		Meta
 		NewVersion int // the state rescued from an apply, 0 for none
 	}
+	// Prioritize: a person wants the run's waiting job taken before all others that have not begun.
+	Prioritize struct{ Meta }
 	// LearnedMR: the run's commit turned out to be the head of a merge request. Changes no state.
 	LearnedMR struct {
 		Meta
@@ -99,6 +101,8 @@ type (
 	Enqueue struct{ Phase Phase }
 	// Dequeue removes all job rows of the run: nothing is left to do for it.
 	Dequeue struct{}
+	// Hurry moves the run's waiting job to the front.
+	Hurry struct{}
 	// Interrupt asks the process at work for the run to end.
 	Interrupt struct{}
 	// Report marks everything GitLab shows of the run as out of date.
@@ -113,6 +117,7 @@ type (
 
 func (Enqueue) effect()   {}
 func (Dequeue) effect()   {}
+func (Hurry) effect()     {}
 func (Interrupt) effect() {}
 func (Report) effect()    {}
 func (Flag) effect()      {}

@@ -53,9 +53,20 @@ func stepQueued(r Run, ev Event) (Run, []Effect, error) {
 		return end(r, Skipped, e.Meta)
 	case Fail:
 		return end(r, Failed, e.Meta)
+	case Prioritize:
+		return prioritize(r, e)
 	default:
 		return refuse(r, ev)
 	}
+}
+
+// prioritize changes when a waiting job is taken and nothing else. A second wish is no news.
+func prioritize(r Run, e Prioritize) (Run, []Effect, error) {
+	if r.PrioritizedBy != "" {
+		return r, nil, nil
+	}
+	r.PrioritizedBy = cmp.Or(e.By, System)
+	return r, []Effect{Hurry{}, Record{"prioritize", r.PrioritizedBy, e.Note}}, nil
 }
 
 // stepWorking covers the states in which a process is at work that has not been told to change anything
@@ -112,6 +123,11 @@ func stepApplying(r Run, ev Event) (Run, []Effect, error) {
 			return r, nil, nil // autodeploy: already applying when a worker takes the job
 		}
 		return move(r, Applying, e.Meta)
+	case Prioritize:
+		if r.State != Confirmed {
+			return refuse(r, ev)
+		}
+		return prioritize(r, e)
 	case Done:
 		if r.State != Applying {
 			return refuse(r, ev)
@@ -305,6 +321,8 @@ func verb(ev Event) string {
 		return "be canceled"
 	case Skip:
 		return "be skipped"
+	case Prioritize:
+		return "be put first: only a run that waits for a worker can"
 	case StopAsked, Halted:
 		return "be stopped"
 	case Done:

@@ -21,7 +21,7 @@ var seeds = []struct {
 	{1, []byte{0, 0, 1, 0, 2, 2, 3, 4, 4, 1, 7, 0, 1, 0, 2, 2, 3, 4, 4, 0}}, // confirmed too late
 	{0, []byte{0, 0, 1, 0, 13, 0, 1, 0, 13, 0, 1, 0, 13, 0}},                // lost three times
 	{2, []byte{0, 0, 1, 0, 2, 2, 3, 8, 10, 0, 10, 1, 12, 0, 14, 0}},         // a task is stopped
-	{3, []byte{0, 0, 1, 0, 2, 2, 3, 9, 12, 0, 0, 0, 8, 0, 9, 0, 15, 255}},   // a destroy halts unasked
+	{3, []byte{0, 0, 15, 0, 1, 0, 2, 2, 3, 9, 12, 0, 0, 0, 8, 0, 9, 0, 16, 255}}, // a destroy halts unasked
 }
 
 // FuzzStep feeds sequences of events, two bytes each, and checks what must hold whatever comes.
@@ -81,7 +81,7 @@ func decode(kind, detail byte, typ Type, at time.Time) Event {
 		warnings = []string{"careful"}
 	}
 	m := Meta{At: at, Note: []string{"", "because"}[detail>>7]}
-	switch kind % 16 {
+	switch kind % 17 {
 	case 0:
 		return Requested{Meta: m, Run: Run{ID: "01", Type: typ, EndedAt: noon}}
 	case 1:
@@ -113,6 +113,8 @@ func decode(kind, detail byte, typ Type, at time.Time) Event {
 		return Lost{Meta: m}
 	case 14:
 		return []Event{Fail{Meta: m}, Skip{m}}[detail&1]
+	case 15:
+		return Prioritize{m}
 	default:
 		return LearnedMR{Meta: m, MR: MergeRequest{IID: int64(detail)}}
 	}
@@ -183,7 +185,7 @@ func (w *walk) lifeGoesOn(before Run, ev Event, effects []Effect) {
 			w.t.Fatalf("%T: last transition %+v, run %s", ev, last, r.State)
 		}
 	}
-	if (grown == 1) != (count[Record](effects, "stop") == 1) || grown == 1 && count[Report](effects) != 1 {
+	if (grown == 1) != (count[Record](effects, "stop", "prioritize") == 1) || grown == 1 && count[Report](effects) != 1 {
 		w.t.Fatalf("%T: %d transitions and effects %s", ev, grown, words(effects))
 	}
 	if before.State != r.State && grown != 1 {
@@ -231,7 +233,7 @@ func (w *walk) effects(before Run, effects []Effect) {
 func count[T Effect](effects []Effect, but ...string) int {
 	n := 0
 	for _, e := range effects {
-		if rec, ok := e.(Record); ok && len(but) > 0 && rec.Action == but[0] {
+		if rec, ok := e.(Record); ok && slices.Contains(but, rec.Action) {
 			continue
 		}
 		if _, ok := e.(T); ok {

@@ -199,6 +199,14 @@ var table = []row{
 			with(same(ends(Failed), Performing, Destroying), map[State]string{Applying: "failed: dequeue, report, record failed, flag, replan"})),
 	},
 
+	{name: "prioritize", event: Prioritize{alice}, moves: map[State]string{
+		Queued: "queued: hurry, record prioritize", Confirmed: "confirmed: hurry, record prioritize",
+	}},
+	{
+		name: "prioritize twice", event: Prioritize{alice}, given: func(r *Run) { r.PrioritizedBy = "bob" },
+		moves: map[State]string{Queued: "queued: ", Confirmed: "confirmed: "},
+	},
+
 	{name: "learned of a merge request", event: LearnedMR{Meta: system, MR: MergeRequest{IID: 4}}, moves: staying("report")},
 	{name: "learned of a second merge request", event: LearnedMR{Meta: system, MR: MergeRequest{IID: 4}}, given: hasMR, moves: staying("")},
 }

@@ -49,10 +49,12 @@ func (tx *Tx) effect(r runs.Run, e runs.Effect) error {
 		if err := tx.dropJobs(r.ID); err != nil { // a run has one job at a time
 			return err
 		}
-		return put(tx, "jobs", jobKey(r.ID, e.Phase), Job{Run: r.ID, Stack: r.Stack, Phase: e.Phase})
+		return put(tx, "jobs", jobKey(r.ID, e.Phase), jobOf(r, e.Phase))
 	case runs.Dequeue:
 		tx.changed.Jobs = true
 		return tx.dropJobs(r.ID)
+	case runs.Hurry:
+		return tx.hurry(r.ID)
 	case runs.Interrupt:
 		tx.changed.Jobs = true // the row itself carries the wish: run.StopAsked
 		return nil

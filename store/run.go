@@ -16,12 +16,60 @@ type Job struct {
 	Phase     runs.Phase `json:"phase"`
 	Claimed   bool       `json:"claimed"` // a worker has it; after a restart such a job is found again, not started anew
 	ClaimedAt time.Time  `json:"claimed_at,omitzero"`
+
+	// What the order of the queue is made of, so that a thousand waiting runs need not be read for it.
+	// Rows of older versions lack it; [Tx.Jobs] fills it in.
+	Project int64        `json:"project,omitempty"`
+	Type    runs.Type    `json:"type,omitempty"`
+	Trigger runs.Trigger `json:"trigger,omitempty"`
+	First   bool         `json:"first,omitempty"` // a person put it before the others
+}
+
+func jobOf(r runs.Run, p runs.Phase) Job {
+	return Job{
+		Run: r.ID, Stack: r.Stack, Phase: p, Project: r.Project, Type: r.Type, Trigger: r.Trigger, First: r.PrioritizedBy != "",
+	}
 }
 
 func jobKey(run string, p runs.Phase) string { return run + "/" + string(p) }
 
 // Jobs returns all job rows, oldest run first.
-func (tx *Tx) Jobs() ([]Job, error) { return all[Job](tx, "jobs", "") }
+func (tx *Tx) Jobs() ([]Job, error) {
+	list, err := all[Job](tx, "jobs", "")
+	for i, j := range list {
+		if j.Type != "" || err != nil {
+			continue
+		}
+		var r runs.Run
+		if r, err = tx.Run(j.Run); err == nil {
+			full := jobOf(r, j.Phase)
+			full.Claimed, full.ClaimedAt = j.Claimed, j.ClaimedAt
+			list[i] = full
+		}
+	}
+	return list, err
+}
+
+// hurry marks the run's job to be taken first.
+func (tx *Tx) hurry(run string) error {
+	j, ok, err := tx.Job(run)
+	if err != nil || !ok {
+		return err
+	}
+	j.First = true
+	tx.changed.Jobs = true
+	return put(tx, "jobs", jobKey(j.Run, j.Phase), j)
+}
+
+// ActiveIDs returns the stack of each run that has not ended, by the run's id.
+func (tx *Tx) ActiveIDs() (map[string]string, error) {
+	out := map[string]string{}
+	err := each(tx, "active", "", func(id string, slug []byte) (bool, error) {
+		out[id] = string(slug)
+		return true, nil
+	})
+	return out, err
+}
 
 // Job returns the run's job row.
 func (tx *Tx) Job(run string) (Job, bool, error) {

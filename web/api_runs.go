@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -34,8 +35,9 @@ type runJSON struct {
 	Command      *string          `json:"command"`
 	RetryOf      *string          `json:"retry_of"`
 	PromotedOf   *string          `json:"promoted_of"`
-	BlockedBy    *string          `json:"blocked_by"` // the run a queued one waits for
-	Delta        *deltaJSON       `json:"delta"`      // null until planned
+	BlockedBy    *string          `json:"blocked_by"`     // the run a queued one waits for
+	Prioritized  *string          `json:"prioritized_by"` // who put it before the others
+	Delta        *deltaJSON       `json:"delta"`          // null until planned
 	Warnings     []string         `json:"warnings"`
 	Fingerprint  string           `json:"fingerprint"`
 	Tool         string           `json:"tool"`
@@ -72,13 +74,13 @@ func transitionOut(t runs.Transition) transitionJSON {
 	return transitionJSON{t.State, t.At.UTC(), t.By, t.Note}
 }
 
-func (s *Server) runJSON(tx *store.Tx, r runs.Run) (runJSON, error) {
+func (s *Server) runJSON(q *engine.Queue, r runs.Run) (runJSON, error) {
 	j := runJSON{
 		ID: r.ID, Stack: r.Stack, Type: r.Type, State: r.State, Reason: r.Reason, Trigger: r.Trigger, TriggeredBy: r.TriggeredBy,
 		Commit: r.Commit.SHA, CommitTitle: r.Commit.Title, CommitAuthor: r.Commit.Author, CommitURL: r.Commit.URL, Branch: r.Branch,
 		Basis: r.Basis, Command: orNil(r.Command), RetryOf: orNil(r.RetryOf), PromotedOf: orNil(r.PromotedOf),
 		Warnings: orEmpty(r.Warnings), Fingerprint: r.Fingerprint, Tool: r.Tool, ToolVersion: r.ToolVersion,
-		StateVersion: r.StateVersion, NewVersion: r.NewVersion, StopAsked: orNil(r.StopAsked),
+		StateVersion: r.StateVersion, NewVersion: r.NewVersion, StopAsked: orNil(r.StopAsked), Prioritized: orNil(r.PrioritizedBy),
 		CreatedAt: r.CreatedAt.UTC(), EndedAt: at(r.EndedAt), Transitions: []transitionJSON{}, URL: s.o.ExternalURL + "/runs/" + r.ID,
 	}
 	if r.MR != nil {
@@ -90,28 +92,18 @@ func (s *Server) runJSON(tx *store.Tx, r runs.Run) (runJSON, error) {
 	for _, t := range r.Transitions {
 		j.Transitions = append(j.Transitions, transitionOut(t))
 	}
-	b, ok, err := s.eng.Blocker(tx, r)
-	if ok {
+	if r.State == runs.Unconfirmed && j.Reason == "" {
+		j.Reason = "waits for confirmation"
+	}
+	text, b, err := q.Waiting(r)
+	if b != nil {
 		j.BlockedBy = &b.ID
 	}
-	if j.Reason == "" {
-		j.Reason = waitsFor(r, j.BlockedBy)
+	if text != "" && j.Reason != "" {
+		text = j.Reason + "; " + text
 	}
+	j.Reason = cmp.Or(text, j.Reason)
 	return j, err
-}
-
-// waitsFor says what a run that stands still waits for, "" for any other.
-func waitsFor(r runs.Run, blocker *string) string {
-	switch {
-	case blocker != nil:
-		return "waits for run " + *blocker
-	case r.State == runs.Queued, r.State == runs.Confirmed:
-		return "waits for a worker"
-	case r.State == runs.Unconfirmed:
-		return "waits for confirmation"
-	default:
-		return ""
-	}
 }
 
 // runFilter reads which runs are asked for.
@@ -183,12 +175,15 @@ func (s *Server) listRuns(c *request, f store.RunFilter) error {
 	var next string
 	err = s.st.View(func(tx *store.Tx) error {
 		var page []runs.Run
-		var err error
+		q, err := s.eng.Queue(tx)
+		if err != nil {
+			return err
+		}
 		if page, next, err = tx.Runs(f, cursor, limit); err != nil {
 			return err
 		}
 		for _, r := range page {
-			j, err := s.runJSON(tx, r)
+			j, err := s.runJSON(q, r)
 			if err != nil {
 				return err
 			}
@@ -237,7 +232,11 @@ func (s *Server) oneRun(id string) (j runJSON, err error) {
 		if err != nil {
 			return err
 		}
-		j, err = s.runJSON(tx, r)
+		q, err := s.eng.Queue(tx)
+		if err != nil {
+			return err
+		}
+		j, err = s.runJSON(q, r)
 		return err
 	})
 	return j, err
@@ -306,6 +305,11 @@ func (s *Server) apiStop(c *request) error {
 		return err
 	}
 	_, err := s.eng.Stop(c.Param("id"), c.who.Name, in.Note)
+	return s.answerRun(c, err)
+}
+
+func (s *Server) apiPrioritize(c *request) error {
+	_, err := s.eng.Prioritize(c.Param("id"), c.who.Name)
 	return s.answerRun(c, err)
 }
 

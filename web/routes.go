@@ -55,6 +55,7 @@ func (s *Server) pages() []route {
 		p(post, "/runs/:id/confirm", writer, s.postConfirm),
 		p(post, "/runs/:id/discard", writer, s.postDiscard),
 		p(post, "/runs/:id/stop", writer, s.postStop),
+		p(post, "/runs/:id/prioritize", writer, s.postPrioritize),
 		p(post, "/runs/:id/retry", writer, s.postRetry),
 		p(post, "/runs/:id/promote", writer, s.postPromote),
 
@@ -140,6 +141,7 @@ func (s *Server) api() []route {
 		r(post, "/runs/:id/confirm", writer, s.apiConfirm, operation{summary: "Yes to the plan shown", in: confirmInput{}, out: runJSON{}}),
 		r(post, "/runs/:id/discard", writer, s.apiDiscard, operation{summary: "No to a plan, or to a run that waits", in: noteInput{}, out: runJSON{}}),
 		r(post, "/runs/:id/stop", writer, s.apiStop, operation{summary: "End a run at work", in: noteInput{}, out: runJSON{}}),
+		r(post, "/runs/:id/prioritize", writer, s.apiPrioritize, operation{summary: "Take a waiting run before all that have not begun; blocking runs of a stack keep their order", out: runJSON{}}),
 		r(post, "/runs/:id/retry", writer, s.apiRetry, operation{summary: "The same run again", out: runJSON{}, status: 201}),
 		r(post, "/runs/:id/promote", writer, s.apiPromote, operation{summary: "Make a tracked run of a finished proposed one", out: runJSON{}, status: 201}),
 		r(get, "/runs/:id/changes", reader, s.apiChanges, operation{summary: "The plan made readable", out: runs.Changes{}}),

@@ -67,7 +67,11 @@ func (s *Server) runModel(c *request, r runs.Run) (view.RunModel, error) {
 			return err
 		}
 		linked = in.Linked
-		if m.Blocker, err = s.blocker(tx, m.Run); err != nil {
+		q, err := s.eng.Queue(tx)
+		if err != nil {
+			return err
+		}
+		if m.Waiting, m.Blocker, err = waiting(q, m.Run); err != nil {
 			return err
 		}
 		st, err = tx.Stack(r.Stack)
@@ -130,6 +134,9 @@ func fillActs(m *view.RunModel, who actor, st runs.Stack, linked bool) {
 	}
 	if r.State == runs.Unconfirmed || r.State == runs.Queued {
 		m.Discard = who.may(store.Writer, "discard a run")
+	}
+	if m.Waiting != "" && r.PrioritizedBy == "" {
+		m.Prioritize = who.may(store.Writer, "put a run first")
 	}
 	if r.State.Working() && r.StopAsked == "" {
 		m.Stop = who.may(store.Writer, "stop a run")
@@ -265,6 +272,11 @@ func (s *Server) postDiscard(c *request) error {
 func (s *Server) postStop(c *request) error {
 	_, err := s.eng.Stop(c.Param("id"), c.who.Name, c.FormValue("note"))
 	return s.after(c, err, runPath(c), "The run was asked to stop.")
+}
+
+func (s *Server) postPrioritize(c *request) error {
+	_, err := s.eng.Prioritize(c.Param("id"), c.who.Name)
+	return s.after(c, err, runPath(c), "The run is taken before all others that have not begun.")
 }
 
 func (s *Server) postRetry(c *request) error {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"groundcrew/runs"
+	"groundcrew/runs/engine"
 	"groundcrew/store"
 	"groundcrew/web/view"
 )
@@ -97,13 +98,17 @@ func stackNames(tx *store.Tx) (names map[string]string, first string, err error)
 
 // rows makes list rows of runs.
 func (s *Server) rows(tx *store.Tx, list []runs.Run, names map[string]string) ([]view.RunRow, error) {
+	q, err := s.eng.Queue(tx)
+	if err != nil {
+		return nil, err
+	}
 	var out []view.RunRow
 	for _, r := range list {
-		b, err := s.blocker(tx, r)
+		text, b, err := waiting(q, r)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, view.RunRow{Run: r, StackName: nameOf(names, r.Stack), Blocker: b, Progress: s.progress(r)})
+		out = append(out, view.RunRow{Run: r, StackName: nameOf(names, r.Stack), Blocker: b, Waiting: text, Progress: s.progress(r)})
 	}
 	return out, nil
 }
@@ -116,13 +121,13 @@ func nameOf(names map[string]string, slug string) string {
 	return slug
 }
 
-// blocker is the run that a queued one waits for, nil for none.
-func (s *Server) blocker(tx *store.Tx, r runs.Run) (*view.RunRef, error) {
-	b, ok, err := s.eng.Blocker(tx, r)
-	if err != nil || !ok {
-		return nil, err
+// waiting says what a run waits for; the blocker is set when that is a run.
+func waiting(q *engine.Queue, r runs.Run) (string, *view.RunRef, error) {
+	text, b, err := q.Waiting(r)
+	if err != nil || b == nil {
+		return text, nil, err
 	}
-	return &view.RunRef{ID: b.ID, Title: b.Commit.Title, State: b.State}, nil
+	return text, &view.RunRef{ID: b.ID, Title: b.Commit.Title, State: b.State}, nil
 }
 
 func day(tx *store.Tx, now time.Time) (view.Day, error) {

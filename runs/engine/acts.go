@@ -327,16 +327,3 @@ func (e *Engine) Release(ctx context.Context, project, iid int64, sha, by string
 	})
 	return out, err
 }
-
-// Blocker returns the blocking run that r waits for.
-func (e *Engine) Blocker(tx *store.Tx, r runs.Run) (runs.Run, bool, error) {
-	if r.State != runs.Queued || !r.Type.Blocking() {
-		return runs.Run{}, false, nil
-	}
-	active, err := tx.Active(r.Stack)
-	if err != nil {
-		return runs.Run{}, false, err
-	}
-	b, ok := runs.Blocker(r, active)
-	return b, ok, nil
-}

@@ -92,12 +92,11 @@ type Engine struct {
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 
-	mu        sync.Mutex               // guards what follows
-	stops     map[string]chan struct{} // by run: closed to interrupt its process
-	working   map[string]bool          // job keys that a worker of this process has
-	sending   map[string]bool          // project/sha lanes the outbox writes to at the moment
-	client    *gitlab.Client           // for clientOf; nil until asked for
-	clientKey string                   // the settings client was made from
+	mu        sync.Mutex      // guards what follows
+	desk      desk            // the jobs that a worker of this process has
+	sending   map[string]bool // project/sha lanes the outbox writes to at the moment
+	client    *gitlab.Client  // for clientOf; nil until asked for
+	clientKey string          // the settings client was made from
 }
 
 // New checks the options and returns an engine at rest.
@@ -117,7 +116,7 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, st: o.Store, log: o.Log, prober: &tofu.Prober{},
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
-		stops: map[string]chan struct{}{}, working: map[string]bool{}, sending: map[string]bool{},
+		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{},
 	}
 	o.Store.Listen(e.changed)
 	return e, nil

@@ -1,11 +1,9 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"time"
 
 	"groundcrew/runs"
@@ -13,54 +11,60 @@ import (
 )
 
 // jobs gives waiting jobs to free workers and passes on wishes to stop. A worker is a goroutine that lives
-// as long as its job; the number at work is bounded by Workers.
+// as long as its job; the number at work is bounded by Workers. While all are busy a pass looks only at what is at
+// work, however long the queue.
 func (e *Engine) jobs(ctx context.Context) (time.Duration, error) {
-	ready, err := e.ready()
+	if err := e.passOnStops(); err != nil {
+		return 0, err
+	}
+	if !e.mayBegin() {
+		return idle, nil
+	}
+	list, err := e.ready()
 	if err != nil {
 		return 0, err
 	}
-	for _, c := range ready {
-		if !e.reserve(c) {
+	for {
+		job, ok := e.reserve(list)
+		if !ok {
+			return idle, nil
+		}
+		err := e.claim(job)
+		if err == nil {
+			e.wg.Go(func() { e.worker(ctx, job) })
 			continue
 		}
-		job, err := e.claim(c)
-		if err != nil {
-			e.free(c.job)
-			if errors.Is(err, runs.ErrConflict) || errors.Is(err, runs.ErrNotFound) {
-				continue // the run moved on in the meantime
-			}
+		e.release(job)
+		if !errors.Is(err, runs.ErrConflict) && !errors.Is(err, runs.ErrNotFound) {
 			return 0, err
 		}
-		e.wg.Go(func() { e.worker(ctx, job) })
-	}
-	return idle, nil
-}
-
-// A candidate is a job that could be worked on now.
-type candidate struct {
-	job store.Job
-	run runs.Run
-}
-
-// class orders candidates: what was begun, then blocking runs, then proposed ones, then drift.
-func (c candidate) class() int {
-	switch {
-	case c.job.Claimed:
-		return 0
-	case c.run.Trigger == runs.ByDrift:
-		return 3
-	case c.run.Type.Blocking():
-		return 1
-	default:
-		return 2
+		list = without(list, job) // the run moved on in the meantime
 	}
 }
 
-// ready returns the jobs that could be worked on, in order: by class, then fair between stacks, then oldest first.
-// It also passes on wishes to stop to jobs at work.
-func (e *Engine) ready() ([]candidate, error) {
-	var out []candidate
-	atWork := map[string]int{}
+func without(list []store.Job, gone store.Job) []store.Job {
+	var out []store.Job
+	for _, j := range list {
+		if j.Run != gone.Run {
+			out = append(out, j)
+		}
+	}
+	return out
+}
+
+// mayBegin reports whether a pass over the queue could begin anything.
+func (e *Engine) mayBegin() bool {
+	workers := e.Workers()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	look := e.desk.again || e.desk.busy() < workers
+	e.desk.again = false
+	return look
+}
+
+// ready returns the jobs that could be worked on.
+func (e *Engine) ready() ([]store.Job, error) {
+	var out []store.Job
 	err := e.st.View(func(tx *store.Tx) error {
 		in, _, err := tx.Integration()
 		if err != nil {
@@ -70,123 +74,131 @@ func (e *Engine) ready() ([]candidate, error) {
 		if err != nil {
 			return err
 		}
-		active := map[string][]runs.Run{}
-		for _, j := range list {
-			r, err := tx.Run(j.Run)
-			if err != nil {
-				return err
+		active, err := tx.ActiveIDs()
+		if err != nil {
+			return err
+		}
+		for _, j := range runnable(list, active) {
+			if in.Linked || j.Claimed { // detached: nothing new runs
+				out = append(out, j)
 			}
-			if e.isWorking(j) {
-				atWork[j.Stack]++
-				if r.StopAsked != "" {
-					e.interrupt(r.ID)
-				}
-				continue
-			}
-			if !in.Linked && !j.Claimed {
-				continue // detached: nothing runs
-			}
-			if r.State == runs.Queued && r.Type.Blocking() {
-				if active[r.Stack] == nil {
-					if active[r.Stack], err = tx.Active(r.Stack); err != nil {
-						return err
-					}
-				}
-				if _, blocked := runs.Blocker(r, active[r.Stack]); blocked {
-					continue
-				}
-			}
-			out = append(out, candidate{j, r})
 		}
 		return nil
-	})
-	slices.SortStableFunc(out, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.class(), b.class()), cmp.Compare(atWork[a.job.Stack], atWork[b.job.Stack]), cmp.Compare(a.run.ID, b.run.ID))
 	})
 	return out, err
 }
 
-func workKey(j store.Job) string { return j.Run + "/" + string(j.Phase) }
-
-func (e *Engine) isWorking(j store.Job) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.working[workKey(j)]
-}
-
-// reserve takes a worker for a job, if one is free. Jobs that were begun always get one: their processes
+// reserve takes a worker for the job whose turn it is. Jobs that were begun always get one: their processes
 // are at work already.
-func (e *Engine) reserve(c candidate) bool {
-	limit := e.Workers()
+func (e *Engine) reserve(list []store.Job) (store.Job, bool) {
+	workers := e.Workers()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !c.job.Claimed && len(e.working) >= limit {
-		return false
+	j, ok := e.desk.next(list, workers)
+	if ok {
+		e.desk.take(j)
 	}
-	e.working[workKey(c.job)] = true
-	e.stops[c.run.ID] = make(chan struct{})
-	if c.run.StopAsked != "" {
-		close(e.stops[c.run.ID])
-	}
-	return true
+	return j, ok
 }
 
-func (e *Engine) free(j store.Job) {
+func (e *Engine) release(j store.Job) {
 	e.mu.Lock()
-	delete(e.working, workKey(j))
-	delete(e.stops, j.Run)
+	delete(e.desk.slots, j.Run)
 	e.mu.Unlock()
-	wake(e.jobsWake)
+}
+
+// passOnStops interrupts the jobs at work whose runs are to end.
+func (e *Engine) passOnStops() error {
+	e.mu.Lock()
+	var atWork []string
+	for run := range e.desk.slots {
+		atWork = append(atWork, run)
+	}
+	e.mu.Unlock()
+	return e.st.View(func(tx *store.Tx) error {
+		for _, id := range atWork {
+			r, err := tx.Run(id)
+			if errors.Is(err, runs.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if r.StopAsked != "" {
+				e.interrupt(id)
+			}
+		}
+		return nil
+	})
 }
 
 // interrupt asks the process at work for a run to end.
 func (e *Engine) interrupt(run string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	stop, ok := e.stops[run]
-	if !ok {
+	s := e.desk.slots[run]
+	if s == nil {
 		return
 	}
 	select {
-	case <-stop:
+	case <-s.stop:
 	default:
-		close(stop)
+		close(s.stop)
 	}
 }
 
 func (e *Engine) stopOf(run string) <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.stops[run]
+	if s := e.desk.slots[run]; s != nil {
+		return s.stop
+	}
+	return nil
 }
 
-// claim moves the run on and marks its job as taken, in one transaction.
-func (e *Engine) claim(c candidate) (store.Job, error) {
-	if c.job.Claimed {
-		return c.job, nil
+// claim moves the run on and marks its job as taken, in one transaction. A blocking run that another of its stack
+// got ahead of is an ErrConflict.
+func (e *Engine) claim(j store.Job) error {
+	if j.Claimed {
+		return e.passOnStops()
 	}
-	err := e.st.Update(func(tx *store.Tx) error {
-		if _, err := tx.Apply(c.run.ID, runs.Claimed{Meta: runs.Meta{At: tx.Now()}}); err != nil {
+	return e.st.Update(func(tx *store.Tx) error {
+		r, err := tx.Run(j.Run)
+		if err != nil {
 			return err
 		}
-		return tx.ClaimJob(c.job)
+		if r.Type.Blocking() && r.State == runs.Queued {
+			active, err := tx.Active(r.Stack)
+			if err != nil {
+				return err
+			}
+			if b, blocked := runs.Blocker(r, active); blocked {
+				return runs.Conflictf("Run %s is before it.", b.ID)
+			}
+		}
+		if _, err := tx.Apply(j.Run, runs.Claimed{Meta: runs.Meta{At: tx.Now()}}); err != nil {
+			return err
+		}
+		return tx.ClaimJob(j)
 	})
-	return c.job, err
 }
 
 // worker works on one job and then lets the next one have its place. What fails inside (a full disk, say)
 // leaves the job claimed; it is taken up again after a pause.
 func (e *Engine) worker(ctx context.Context, j store.Job) {
-	defer e.free(j)
 	err := e.work(ctx, j)
-	if err == nil || ctx.Err() != nil {
-		return
+	if err != nil && ctx.Err() == nil {
+		e.log.Error("job failed inside and is taken up again", "run", j.Run, "phase", j.Phase, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
 	}
-	e.log.Error("job failed inside and is taken up again", "run", j.Run, "phase", j.Phase, "error", err)
-	select {
-	case <-ctx.Done():
-	case <-time.After(5 * time.Second):
-	}
+	e.mu.Lock()
+	delete(e.desk.slots, j.Run)
+	e.desk.again = e.desk.again || err != nil
+	e.mu.Unlock()
+	wake(e.jobsWake)
 }
 
 // sweep removes what a run that has ended leaves behind: workspace and saved plan. Logs and changes stay.

@@ -168,14 +168,17 @@ func (t *task) checkout(ctx context.Context, log io.Writer) (runs.Basis, error) 
 	if err != nil {
 		return runs.Basis{}, err
 	}
-	basis := t.basis(ctx, c, log)
-	basis.Root = t.stack.ProjectRoot
+	var basis runs.Basis
 	refs := []string{"refs/heads/" + t.run.Branch}
 	if t.run.MR != nil {
 		refs = append(refs, fmt.Sprintf("refs/merge-requests/%d/head", t.run.MR.IID), fmt.Sprintf("refs/merge-requests/%d/merge", t.run.MR.IID))
 	}
-	err = t.patiently(ctx, log, func() error {
-		return t.e.o.Source.Fetch(ctx, c, t.stack.Project, t.stack.ProjectPath, basis.SHA, refs...)
+	err = t.lending(ctx, func() error {
+		basis = t.basis(ctx, c, log)
+		basis.Root = t.stack.ProjectRoot
+		return t.patiently(ctx, log, func() error {
+			return t.e.o.Source.Fetch(ctx, c, t.stack.Project, t.stack.ProjectPath, basis.SHA, refs...)
+		})
 	})
 	if err != nil {
 		return basis, refusef("The commit %s could not be fetched: %s", runs.ShortSHA(basis.SHA), sentence(err.Error()))

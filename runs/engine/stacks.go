@@ -234,14 +234,15 @@ func (e *Engine) Tools(ctx context.Context) ([]Tool, error) {
 // Workers is how many runs are at work at once.
 func (e *Engine) Workers() int {
 	n := e.o.Workers
-	_ = e.st.View(func(tx *store.Tx) error { // an unreadable setting leaves what the server was started with
-		s, err := tx.Settings()
-		if err == nil && s.Workers > 0 {
-			n = s.Workers
-		}
-		return err
-	})
+	_ = e.st.View(func(tx *store.Tx) error { n = e.workersIn(tx); return nil }) // a closed store runs nothing
 	return n
+}
+
+func (e *Engine) workersIn(tx *store.Tx) int {
+	if s, err := tx.Settings(); err == nil && s.Workers > 0 { // an unreadable setting leaves what the server was started with
+		return s.Workers
+	}
+	return e.o.Workers
 }
 
 // SetWorkers changes how many runs are at work at once, without a restart.

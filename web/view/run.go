@@ -18,6 +18,7 @@ type RunModel struct {
 	StackGone  bool   // the stack was deleted since
 	ProjectURL string // of the project in GitLab, to link commit and branch; "" when not known
 	Blocker    *RunRef
+	Waiting    string // what the run waits for before it goes on by itself
 	Progress   string // of an apply, "4 of 9"
 
 	// Changes is the plan made readable, nil until planned or after it was cleaned up. All resources may be
@@ -28,8 +29,10 @@ type RunModel struct {
 	Confirm Act // its WhyNot stands beside the plan
 	Discard Act
 	Stop    Act
-	Retry   Act
-	Promote Act
+	// Prioritize puts a waiting run before the others.
+	Prioritize Act
+	Retry      Act
+	Promote    Act
 
 	// Newer is set when the stack's tracked commit moved on since the plan; confirming then plans again.
 	Newer *runs.Commit

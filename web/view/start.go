@@ -42,6 +42,7 @@ type RunRow struct {
 	Run       runs.Run
 	StackName string
 	Blocker   *RunRef // what a queued run waits for, when that is a run
+	Waiting   string  // what the run waits for before it goes on by itself
 	Progress  string  // of an apply, "4 of 9"; "" when not known
 }
 
