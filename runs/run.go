@@ -157,13 +157,13 @@ type Run struct {
 	TrackedAt    string   `json:"tracked_at,omitempty"`    // the stack's tracked commit when it was planned
 	NewVersion   int      `json:"new_version,omitempty"`   // managed state version an apply made
 
-	PrioritizedBy string `json:"prioritized_by,omitempty"` // who put it before the others in the queue
-	Attempt     int          `json:"attempt,omitempty"` // times its first job was started; names the job's folder
-	Losses      int          `json:"losses,omitempty"`  // of those, how many were lost since the last plan
-	StopAsked   string       `json:"stop_asked,omitempty"`
-	CreatedAt   time.Time    `json:"created_at"`
-	EndedAt     time.Time    `json:"ended_at,omitzero"`
-	Transitions []Transition `json:"transitions"`
+	PrioritizedBy string       `json:"prioritized_by,omitempty"` // who put it before the others in the queue
+	Attempt       int          `json:"attempt,omitempty"`        // times its first job was started; names the job's folder
+	Losses        int          `json:"losses,omitempty"`         // of those, how many were lost since the last plan
+	StopAsked     string       `json:"stop_asked,omitempty"`
+	CreatedAt     time.Time    `json:"created_at"`
+	EndedAt       time.Time    `json:"ended_at,omitzero"`
+	Transitions   []Transition `json:"transitions"`
 }
 
 // FirstPhase is the job a run of this type starts with.

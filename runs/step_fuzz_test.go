@@ -16,11 +16,11 @@ var seeds = []struct {
 	typ  byte
 	data []byte
 }{
-	{1, []byte{0, 0, 1, 0, 2, 2, 3, 4, 4, 1, 6, 0, 1, 0, 11, 0}},            // plan, yes, apply
-	{1, []byte{0, 0, 1, 0, 2, 2, 3, 4, 5, 9, 1, 0, 13, 0}},                  // autodeploy, cut off
-	{1, []byte{0, 0, 1, 0, 2, 2, 3, 4, 4, 1, 7, 0, 1, 0, 2, 2, 3, 4, 4, 0}}, // confirmed too late
-	{0, []byte{0, 0, 1, 0, 13, 0, 1, 0, 13, 0, 1, 0, 13, 0}},                // lost three times
-	{2, []byte{0, 0, 1, 0, 2, 2, 3, 8, 10, 0, 10, 1, 12, 0, 14, 0}},         // a task is stopped
+	{1, []byte{0, 0, 1, 0, 2, 2, 3, 4, 4, 1, 6, 0, 1, 0, 11, 0}},                 // plan, yes, apply
+	{1, []byte{0, 0, 1, 0, 2, 2, 3, 4, 5, 9, 1, 0, 13, 0}},                       // autodeploy, cut off
+	{1, []byte{0, 0, 1, 0, 2, 2, 3, 4, 4, 1, 7, 0, 1, 0, 2, 2, 3, 4, 4, 0}},      // confirmed too late
+	{0, []byte{0, 0, 1, 0, 13, 0, 1, 0, 13, 0, 1, 0, 13, 0}},                     // lost three times
+	{2, []byte{0, 0, 1, 0, 2, 2, 3, 8, 10, 0, 10, 1, 12, 0, 14, 0}},              // a task is stopped
 	{3, []byte{0, 0, 15, 0, 1, 0, 2, 2, 3, 9, 12, 0, 0, 0, 8, 0, 9, 0, 16, 255}}, // a destroy halts unasked
 }
 

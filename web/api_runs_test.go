@@ -56,7 +56,7 @@ func TestRunAPI(t *testing.T) {
 	fresh := s.apiOK(200, get, "/runs/"+first.ID, "")
 	for name, want := range map[string]any{
 		"id": first.ID, "stack": "a", "type": "tracked", "state": "queued", "commit": "c1", "commit_title": "Open port 443", "branch": "main",
-		"merge_request": nil, "delta": nil, "blocked_by": nil, "reason": "waits for a worker", "trigger": "person", "ended_at": nil, "url": s.srv.URL + "/runs/" + first.ID,
+		"merge_request": nil, "delta": nil, "blocked_by": nil, "reason": "waits for a worker (0 of 2 busy)", "prioritized_by": nil, "trigger": "person", "ended_at": nil, "url": s.srv.URL + "/runs/" + first.ID,
 	} {
 		if v, ok := fresh[name]; !ok || !cmp.Equal(v, want) {
 			t.Errorf("%s = %v (there: %v), want %v", name, v, ok, want)

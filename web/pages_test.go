@@ -345,6 +345,10 @@ func TestRunPageActs(t *testing.T) {
 	again := s.post(b, "/runs/"+next.ID+"/retry")
 	s.flashed(b, again, "/runs/", "the new run")
 	id := strings.TrimPrefix(again.header.Get("Location"), "/runs/")
+	s.flashed(b, s.post(b, "/runs/"+id+"/prioritize"), "/runs/"+id, "before all others")
+	if page := s.get(b, "/runs/"+id).body; !strings.Contains(page, "put first by") || strings.Contains(page, "Put first") {
+		t.Error("the page does not show who put the run first, or offers it twice")
+	}
 	s.flashed(b, s.post(b, "/runs/"+id+"/stop"), "/runs/"+id, "asked to stop")
 }
 

@@ -41,16 +41,6 @@ func (d *desk) busy() int {
 	return n
 }
 
-// slow reports whether GitLab keeps a job of the project waiting: another one would only wait beside it.
-func (d *desk) slow(project int64) bool {
-	for _, s := range d.slots {
-		if s.lent && s.job.Project == project {
-			return true
-		}
-	}
-	return false
-}
-
 func projectKey(j store.Job) string { return "project/" + strconv.FormatInt(j.Project, 10) }
 func stackKey(j store.Job) string   { return "stack/" + j.Stack }
 
@@ -250,10 +240,8 @@ func (q *Queue) Waiting(r runs.Run) (text string, blocker *runs.Run, err error) 
 		text = fmt.Sprintf("blocked by run %s (%s)", b.ID, b.State)
 	case q.slow[r.Project] && r.State == runs.Queued:
 		text = "waits for GitLab, which is slow to hand over the code of this project"
-	case q.busy >= q.workers:
-		text = fmt.Sprintf("waits for a worker (%d of %d busy)", q.busy, q.workers)
 	default:
-		text = fmt.Sprintf("a worker takes it next (%d of %d busy)", q.busy, q.workers)
+		text = fmt.Sprintf("waits for a worker (%d of %d busy)", q.busy, q.workers)
 	}
 	if r.PrioritizedBy != "" {
 		text += ", put first by " + r.PrioritizedBy

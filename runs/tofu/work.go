@@ -65,6 +65,9 @@ func (w Work) ErroredState() string { return filepath.Join(w.Root, "errored.tfst
 // there to lead the server astray or hold it up: links out of the file's folder, pipes, devices, folders. A file that is not there is
 // [fs.ErrNotExist].
 func (w Work) Open(path string) (*os.File, error) {
+	if _, err := os.Lstat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
+		return nil, err // the run ended before there was a checkout
+	}
 	if err := inside(filepath.Dir(path), filepath.Dir(w.Aux)); err != nil {
 		return nil, err
 	}
