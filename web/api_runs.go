@@ -3,9 +3,9 @@ package web
 import (
 	"cmp"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -354,7 +354,7 @@ func (s *Server) getLog(c *request) error {
 	if !slices.Contains(logPhases, phase) {
 		return absent
 	}
-	f, err := os.Open(s.eng.LogFile(r.ID, phase))
+	f, err := s.eng.OpenLog(r.ID, phase)
 	if errors.Is(err, fs.ErrNotExist) {
 		return absent
 	}
@@ -366,6 +366,6 @@ func (s *Server) getLog(c *request) error {
 	if c.QueryParam("download") != "" {
 		c.Response().Header().Set("Content-Disposition", `attachment; filename="`+r.ID+"-"+string(phase)+`.log"`)
 	}
-	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, f)
+	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, io.NewSectionReader(f, 0, f.Size()))
 	return nil
 }

@@ -8,13 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"groundcrew/runs"
+	"groundcrew/runs/logs"
 )
 
 // The rhythm of a stream. Log files are looked at only while somebody watches.
@@ -182,8 +182,8 @@ func (s *Server) apiEvents(c *request) error {
 		if err != nil {
 			return false, err
 		}
-		err = s.readLogs(r, &p, func(phase runs.State, offset int64, text []byte, _ int) error {
-			return st.send("log", p.String(), logEvent{phase, offset, string(text)})
+		err = s.readLogs(r, &p, 0, func(l piece) error {
+			return st.send("log", p.String(), logEvent{l.phase, l.offset, string(l.text)})
 		})
 		for _, t := range r.Transitions[min(p.transitions, len(r.Transitions)):] {
 			if err != nil {
@@ -203,39 +203,75 @@ func (s *Server) apiEvents(c *request) error {
 	})
 }
 
+// A piece is a stretch of a phase's log.
+type piece struct {
+	phase   runs.State
+	skipped int64 // bytes before it that are not handed on
+	offset  int64
+	text    []byte
+	line    int // number of its first line, from 1
+}
+
 // readLogs hands on what the run's logs have beyond the place, piece by piece, and moves the place along.
-// A run that has ended hands on everything; one at work only whole lines, unless a line is very long.
-func (s *Server) readLogs(r runs.Run, p *place, piece func(phase runs.State, offset int64, text []byte, line int) error) error {
+// A run that has ended hands on everything; one at work only whole lines, unless a line is very long. A reader who
+// is more than atMost bytes behind is taken to the end, 0: never.
+func (s *Server) readLogs(r runs.Run, p *place, atMost int64, to func(piece) error) error {
 	for _, phase := range logPhases {
-		for {
-			text, err := readPiece(s.eng.LogFile(r.ID, phase), p.offsets[phase], r.State.Terminal())
-			if err != nil {
-				return err
-			}
-			if len(text) == 0 {
-				break
-			}
-			offset, line := p.offsets[phase], p.lines[phase]
-			p.offsets[phase] += int64(len(text))
-			p.lines[phase] += bytes.Count(text, []byte("\n"))
-			if err := piece(phase, offset, text, line+1); err != nil {
-				return err
-			}
+		if err := s.readLog(r, phase, p, atMost, to); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// readPiece reads the next piece of a log; nothing when there is none yet.
-func readPiece(path string, offset int64, ended bool) ([]byte, error) {
-	f, err := os.Open(path)
+func (s *Server) readLog(r runs.Run, phase runs.State, p *place, atMost int64, to func(piece) error) error {
+	f, err := s.eng.OpenLog(r.ID, phase)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
+	skipped := int64(0)
+	if behind := f.Size() - p.offsets[phase]; atMost > 0 && behind > atMost {
+		if skipped, err = skip(f, phase, p); err != nil {
+			return err
+		}
+	}
+	for {
+		text, err := readPiece(f, p.offsets[phase], r.State.Terminal())
+		if err != nil || len(text) == 0 {
+			return err
+		}
+		next := piece{phase, skipped, p.offsets[phase], text, p.lines[phase] + 1}
+		skipped = 0
+		p.offsets[phase] += int64(len(text))
+		p.lines[phase] += bytes.Count(text, []byte("\n"))
+		if err := to(next); err != nil {
+			return err
+		}
+	}
+}
+
+// skip moves the place to the last tailBytes of the log and says how much it left out.
+func skip(f *logs.Reader, phase runs.State, p *place) (int64, error) {
+	from := p.offsets[phase]
+	text, err := io.ReadAll(io.NewSectionReader(f, f.Size()-tailBytes, tailBytes))
+	if err != nil {
+		return 0, err
+	}
+	to := f.Size() - tailBytes + int64(bytes.IndexByte(text, '\n')+1)
+	lines, err := f.Lines(to, from, p.lines[phase])
+	if err != nil {
+		return 0, err
+	}
+	p.offsets[phase], p.lines[phase] = to, lines
+	return to - from, nil
+}
+
+// readPiece reads the next piece of a log; nothing when there is none yet.
+func readPiece(f *logs.Reader, offset int64, ended bool) ([]byte, error) {
 	buf := make([]byte, pieceBytes)
 	n, err := f.ReadAt(buf, offset)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -6,12 +6,13 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"groundcrew/runs"
+	"groundcrew/runs/logs"
 	"groundcrew/store"
 	"groundcrew/web/view"
 )
@@ -159,10 +160,11 @@ const tailBytes = 64 << 10
 func (s *Server) logTails(r runs.Run, at *place) ([]view.PhaseLog, error) {
 	var out []view.PhaseLog
 	for _, phase := range logPhases {
-		text, lines, size, err := readTail(s.eng.LogFile(r.ID, phase))
+		t, err := s.readTail(r.ID, phase)
 		if err != nil {
 			return nil, err
 		}
+		text, lines, size := t.text, t.before, t.size
 		if size == 0 {
 			continue
 		}
@@ -178,47 +180,71 @@ func (s *Server) logTails(r runs.Run, at *place) ([]view.PhaseLog, error) {
 	return out, nil
 }
 
-// readTail reads the last whole lines of a log, up to tailBytes, and counts the lines before them.
-func readTail(path string) (text []byte, before int, size int64, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, 0, nil
-	}
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	size = info.Size()
-	cutAt := max(0, size-tailBytes)
-	if before, err = countLines(io.NewSectionReader(f, 0, cutAt)); err != nil {
-		return nil, 0, 0, err
-	}
-	if text, err = io.ReadAll(io.NewSectionReader(f, cutAt, size-cutAt)); err != nil {
-		return nil, 0, 0, err
-	}
-	if i := bytes.IndexByte(text, '\n'); cutAt > 0 && i >= 0 {
-		text = text[i+1:]
-		before++
-	}
-	return text, before, size, nil
+// A tail is the end of a log.
+type tail struct {
+	text   []byte // the last whole lines, up to tailBytes
+	before int    // lines before them
+	size   int64  // of the whole log; 0: there is none
 }
 
-func countLines(r io.Reader) (int, error) {
-	n, buf := 0, make([]byte, 64<<10)
-	for {
-		k, err := r.Read(buf)
-		n += bytes.Count(buf[:k], []byte("\n"))
-		if errors.Is(err, io.EOF) {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
+// readTail reads the end of a phase's log. Lines are counted once: from where the last count of this log ended.
+func (s *Server) readTail(run string, phase runs.State) (t tail, err error) {
+	f, err := s.eng.OpenLog(run, phase)
+	if errors.Is(err, fs.ErrNotExist) {
+		return t, nil
 	}
+	if err != nil {
+		return t, err
+	}
+	defer f.Close()
+	t.size = f.Size()
+	cutAt := max(0, t.size-tailBytes)
+	if t.before, err = s.countedTo.lines(f, run+"/"+string(phase), cutAt); err != nil {
+		return t, err
+	}
+	if t.text, err = io.ReadAll(io.NewSectionReader(f, cutAt, t.size-cutAt)); err != nil {
+		return t, err
+	}
+	if i := bytes.IndexByte(t.text, '\n'); cutAt > 0 && i >= 0 {
+		t.text = t.text[i+1:]
+		t.before++
+	}
+	return t, nil
+}
+
+// A lineCounter remembers how many lines logs have up to a place, so that a page of a huge log that still grows costs
+// what is new in it and not its length.
+type lineCounter struct {
+	mu    sync.Mutex
+	known map[string]countedTo // by run/phase
+}
+
+type countedTo struct {
+	offset int64
+	lines  int
+}
+
+// mostCounted bounds what a lineCounter remembers; it is forgotten at once and counted again.
+const mostCounted = 200
+
+func (c *lineCounter) lines(f *logs.Reader, log string, off int64) (int, error) {
+	c.mu.Lock()
+	from := c.known[log]
+	c.mu.Unlock()
+	if from.offset > off {
+		from = countedTo{}
+	}
+	n, err := f.Lines(off, from.offset, from.lines)
+	if err != nil || off == 0 {
+		return n, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil || len(c.known) > mostCounted {
+		c.known = map[string]countedTo{}
+	}
+	c.known[log] = countedTo{off, n}
+	return n, nil
 }
 
 var (
@@ -250,11 +276,11 @@ func (s *Server) progress(r runs.Run) string {
 	if r.State != runs.Applying || r.Delta == nil || r.Delta.Resources() == 0 {
 		return ""
 	}
-	text, _, size, err := readTail(s.eng.LogFile(r.ID, runs.Applying))
-	if err != nil || size == 0 || size > tailBytes {
+	t, err := s.readTail(r.ID, runs.Applying)
+	if err != nil || t.size == 0 || t.size > tailBytes {
 		return "" // a long log is not counted, a broken one is reported where it is shown
 	}
-	n := len(completed.FindAllIndex(ansiCode.ReplaceAll(text, nil), -1))
+	n := len(completed.FindAllIndex(ansiCode.ReplaceAll(t.text, nil), -1))
 	return strconv.Itoa(n) + " of " + strconv.Itoa(r.Delta.Resources())
 }
 

@@ -57,6 +57,9 @@ func (s *Server) getLive(c *request) error {
 // modelEvery is how often a page is compared though no run changed: for the progress of an apply, a lock, a newer commit.
 const modelEvery = 2 * time.Second
 
+// pageBehind is how far a page may be behind a log that grows faster than anybody reads before it is taken to the end.
+const pageBehind = 1 << 20
+
 // A liveRun is one watched run page. It belongs to the goroutine of its request.
 type liveRun struct {
 	s    *Server
@@ -76,10 +79,13 @@ func (l *liveRun) look(changed bool) (end bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	err = l.s.readLogs(r, &l.at, func(phase runs.State, _ int64, text []byte, first int) error {
-		html, pen := view.LogLines(string(phase), text, first, l.pens[phase])
-		l.pens[phase] = pen
-		return l.st.send("log", l.at.String(), lines{phase, html, l.at.offsets[phase]})
+	err = l.s.readLogs(r, &l.at, pageBehind, func(g piece) error {
+		html, pen := view.LogLines(string(g.phase), g.text, g.line, l.pens[g.phase])
+		l.pens[g.phase] = pen
+		if g.skipped > 0 {
+			html = view.LogGap(g.skipped, g.line) + html
+		}
+		return l.st.send("log", l.at.String(), lines{g.phase, html, l.at.offsets[g.phase]})
 	})
 	if err != nil {
 		return false, err

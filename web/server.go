@@ -62,6 +62,7 @@ type Server struct {
 	hashing   chan struct{} // bounds the memory of password checks
 	hub       *hub
 	needed    needsCache
+	countedTo lineCounter
 
 	closeOnce sync.Once
 	done      chan struct{} // closed by Close: event streams end

@@ -201,13 +201,15 @@ func (e *Engine) worker(ctx context.Context, j store.Job) {
 	wake(e.jobsWake)
 }
 
-// sweep removes what a run that has ended leaves behind: workspace and saved plan. Logs and changes stay.
+// sweep removes what a run that has ended leaves behind: workspace and saved plan. Changes stay, and
+// logs, compressed.
 func (e *Engine) sweep(r runs.Run) {
 	if !r.State.Terminal() {
 		return
 	}
-	if err := errors.Join(e.st.Remove("work", r.ID), e.st.Remove("plans", r.ID+".sealed")); err != nil {
-		e.log.Error("workspace could not be removed", "run", r.ID, "error", err)
+	// The workspace goes last: as long as it is there, the next start tidies up again.
+	if err := errors.Join(e.packLogs(r.ID), e.st.Remove("work", r.ID), e.st.Remove("plans", r.ID+".sealed")); err != nil {
+		e.log.Error("what an ended run left behind could not be tidied up", "run", r.ID, "error", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"groundcrew/runs"
+	"groundcrew/runs/logs"
 	"groundcrew/runs/tofu"
 	"groundcrew/store"
 )
@@ -166,7 +167,19 @@ func (e *Engine) scrub(s space) {
 	}
 }
 
-// LogFile is the log of a run's phase. It is absent until the phase began.
+// OpenLog opens the log of a run's phase, compressed by now or not. Until the phase began it is [fs.ErrNotExist].
+func (e *Engine) OpenLog(run string, phase runs.State) (*logs.Reader, error) { return logs.Open(e.LogFile(run, phase)) }
+
+// packLogs compresses the logs of a run that has ended.
+func (e *Engine) packLogs(run string) error {
+	files, err := filepath.Glob(e.st.Path("logs", filepath.Base(run), "*.log"))
+	for _, f := range files {
+		err = errors.Join(err, logs.Compress(f))
+	}
+	return err
+}
+
+// LogFile is where the log of a run's phase is written. When the run has ended it is compressed: read it with OpenLog.
 func (e *Engine) LogFile(run string, phase runs.State) string {
 	return e.st.Path("logs", filepath.Base(run), string(phase)+".log")
 }

@@ -25,11 +25,33 @@ func LogLines(phase string, text []byte, first int, pen Pen) (string, Pen) {
 	}
 	for line := range strings.SplitSeq(rest, "\n") {
 		b.WriteString(`<li id="` + escape(phase) + `-L` + strconv.Itoa(first) + `">`)
-		pen = writeLine(&b, overwritten(line), pen)
+		shown, missing := shortened(overwritten(line))
+		pen = writeLine(&b, shown, pen)
+		b.WriteString(missing)
 		b.WriteString("</li>\n")
 		first++
 	}
 	return b.String(), pen
+}
+
+// LogGap is the list item that stands for a part of a log that a page leaves out; next is the number of the line after it.
+func LogGap(bytes int64, next int) string {
+	return `<li class="gap soft" value="` + strconv.Itoa(max(0, next-1)) + `">… ` + escape(Size(bytes)) + " are not shown here. They are in the raw log.</li>\n"
+}
+
+// longest is how many bytes of a line a page shows: some tools print a whole document in one.
+const longest = 16 << 10
+
+// shortened cuts a line that is too long for a page and says what is missing.
+func shortened(line string) (string, string) {
+	if len(line) <= longest {
+		return line, ""
+	}
+	cut := longest
+	for cut > 0 && !utf8.RuneStart(line[cut]) {
+		cut--
+	}
+	return line[:cut], `<span class="soft"> … ` + escape(Size(int64(len(line)-cut))) + " more of this line in the raw log</span>"
 }
 
 // overwritten is what a terminal would still show of a line that goes back to its beginning, as progress
