@@ -168,7 +168,9 @@ func (e *Engine) scrub(s space) {
 }
 
 // OpenLog opens the log of a run's phase, compressed by now or not. Until the phase began it is [fs.ErrNotExist].
-func (e *Engine) OpenLog(run string, phase runs.State) (*logs.Reader, error) { return logs.Open(e.LogFile(run, phase)) }
+func (e *Engine) OpenLog(run string, phase runs.State) (*logs.Reader, error) {
+	return logs.Open(e.LogFile(run, phase))
+}
 
 // packLogs compresses the logs of a run that has ended.
 func (e *Engine) packLogs(run string) error {

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"groundcrew/gitlab/sim"
+)
+
+// stormTime is how long the storm lasts: GROUNDCREW_STORM=1m is the long one.
+func stormTime(t *testing.T) time.Duration {
+	d, err := time.ParseDuration(cmp.Or(os.Getenv("GROUNDCREW_STORM"), "12s"))
+	if err != nil {
+		t.Fatalf("GROUNDCREW_STORM: %v", err)
+	}
+	return d
+}
+
+// TestStorm kills the server with SIGKILL every two seconds under a stream of pushes from several branches, with
+// merge requests that open and close in between. Nothing that was accepted may be lost or happen twice, and every commit
+// that was ever the head of a branch ends with a final status.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.spawn()
+	r.link().stack("network", "infra", nil)
+	r.stack("edge", "edge", nil)
+	r.quiet()
+
+	branches := []string{"feature/a", "feature/b", "feature/c", "feature/d"}
+	heads := map[string][]string{}
+	mrs := map[string]int64{}
+	kills := 0
+	end := time.Now().Add(stormTime(t))
+	lastKill := time.Now()
+	for i := 0; time.Now().Before(end); i++ {
+		b := branches[i%len(branches)]
+		dir := []string{"infra", "edge"}[i/2%2]
+		heads[b] = append(heads[b], r.push(b, fmt.Sprint("Push ", i), map[string]string{dir + "/main.tf": resource("x", strconv.Itoa(i))}))
+		if i == 5 || i == 6 {
+			mrs[b] = r.openMR(b, "Merge "+b)
+		}
+		time.Sleep(300 * time.Millisecond) // the pace of the pushes: part of what is tested
+		if time.Since(lastKill) > 2*time.Second {
+			r.kill()
+			kills++
+			r.spawn()
+			lastKill = time.Now()
+		}
+	}
+	t.Logf("%d kills, %d pushes", kills, len(slices.Concat(heads["feature/a"], heads["feature/b"], heads["feature/c"], heads["feature/d"])))
+	closed := ""
+	for b, iid := range mrs {
+		if closed == "" {
+			closed = b
+			if err := r.sim.CloseMergeRequest(r.project.ID, iid, r.author.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.sim.WaitHooks()
+	// A delivery that found nobody listening is GitLab's to send again: here a person presses "Resend".
+	for _, d := range r.unanswered() {
+		if err := r.sim.Redeliver(d.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.sim.WaitHooks()
+	until(t, "all verdicts", func() bool { return len(r.items("/deliveries?state=waiting")) == 0 })
+	until(t, "the end of all runs", func() bool {
+		return len(r.items("/runs?limit=200&state=queued,preparing,initializing,planning")) == 0
+	})
+	r.quiet()
+	r.checkStorm(heads, closed)
+}
+
+// unanswered are the deliveries that got no answer, in whatever repetition.
+func (r *rig) unanswered() []sim.HookDelivery {
+	answered := map[string]bool{}
+	last := map[string]sim.HookDelivery{}
+	for _, d := range r.sim.HookDeliveries(r.project.ID) {
+		answered[d.IdempotencyKey] = answered[d.IdempotencyKey] || d.Status == 200
+		last[d.IdempotencyKey] = d
+	}
+	var out []sim.HookDelivery
+	for key, d := range last {
+		if !answered[key] {
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, func(a, b sim.HookDelivery) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+func (r *rig) checkStorm(heads map[string][]string, closed string) {
+	t := r.t
+	t.Helper()
+	for _, d := range r.items("/deliveries?limit=200") {
+		if d["state"] != "done" {
+			t.Errorf("a delivery is %v: %v", d["state"], d["verdict"])
+		}
+	}
+	seen := map[string]string{}
+	var all []map[string]any
+	for path := "/runs?limit=200"; path != ""; {
+		page := r.must("GET", path, nil, 200)
+		for _, it := range page["items"].([]any) {
+			all = append(all, it.(map[string]any))
+		}
+		path = ""
+		if next, _ := page["next_cursor"].(string); next != "" {
+			path = "/runs?limit=200&cursor=" + next
+		}
+	}
+	for _, run := range all {
+		key := fmt.Sprint(run["stack"], " ", run["commit"])
+		if id, twice := seen[key]; twice {
+			t.Errorf("%s has the runs %s and %v", key, id, run["id"])
+		}
+		seen[key] = run["id"].(string)
+		if s := run["state"]; s != "finished" && s != "canceled" && s != "stopped" {
+			t.Errorf("run %v is %v: %v\n%s", run["id"], s, run["reason"], r.logs(run["id"].(string)))
+		}
+	}
+	for branch, shas := range heads {
+		for i, sha := range shas {
+			statuses := r.sim.Statuses(r.project.ID, sha)
+			if len(statuses) == 0 {
+				t.Errorf("%s: commit %d of %d has no status", branch, i+1, len(shas))
+			}
+			for _, s := range statuses {
+				if s.Retried {
+					continue
+				}
+				if s.State != "success" && s.State != "canceled" {
+					t.Errorf("%s: commit %d of %d shows %s %q", branch, i+1, len(shas), s.State, s.Description)
+				}
+				if last := i == len(shas)-1; last && s.State != "success" && branch != closed {
+					t.Errorf("%s: its head shows %s %q", branch, s.State, s.Description)
+				}
+			}
+		}
+	}
+	until(t, "the end of the last process", func() bool { return len(processesOf(t, r.dir)) == 0 })
+}
+
+// processesOf lists the processes of runs whose workspaces are below dir: those whose command line, working folder or
+// environment names it. The server itself, which does too, is left out.
+func processesOf(t testing.TB, dir string) []string {
+	t.Helper()
+	list, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, p := range list {
+		cmdline, err := os.ReadFile(filepath.Join(p, "cmdline"))
+		if err != nil || len(cmdline) == 0 || filepath.Base(p) == strconv.Itoa(os.Getpid()) || bytes.Contains(cmdline, []byte("\x00serve\x00")) {
+			continue // it ended, or it is a zombie that only waits to be reaped
+		}
+		cwd, _ := os.Readlink(filepath.Join(p, "cwd"))
+		env, _ := os.ReadFile(filepath.Join(p, "environ"))
+		work := filepath.Join(dir, "work")
+		if strings.HasPrefix(cwd, work) || bytes.Contains(cmdline, []byte(work)) || bytes.Contains(env, []byte(work)) {
+			out = append(out, filepath.Base(p)+" "+string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))
+		}
+	}
+	return out
+}
+
+// A crowdFigures is what sixty merge requests at once took.
+type crowdFigures struct {
+	took         map[string][]time.Duration // from the push to the final status, by stack
+	median, last time.Duration
+	peakMB       float64 // proportional memory of server, shims and tools together
+}
+
+// sixty pushes sixty branches to six stacks and opens a merge request for each, all at once, and waits for the end.
+func (r *rig) sixty() crowdFigures {
+	t := r.t
+	t.Helper()
+	for i := range 6 {
+		r.stack(fmt.Sprint("stack-", i), fmt.Sprint("s", i), nil)
+	}
+	r.quiet()
+	peak := make(chan float64, 1)
+	halt := make(chan struct{})
+	go func() { peak <- treePeakMB(r.proc.Process.Pid, halt) }()
+	type mr struct {
+		stack, sha string
+		at         time.Time
+	}
+	var list []mr
+	for i := range 60 {
+		b := fmt.Sprint("change-", i)
+		dir := fmt.Sprint("s", i%6)
+		at := time.Now()
+		list = append(list, mr{fmt.Sprint("stack-", i%6), r.push(b, b, map[string]string{dir + "/main.tf": resource("x", b)}), at})
+		r.openMR(b, b)
+	}
+	f := crowdFigures{took: map[string][]time.Duration{}}
+	var all []time.Duration
+	for _, m := range list {
+		st := r.status(m.sha, "groundcrew/"+m.stack, "success")
+		took := st.History[len(st.History)-1].At.Sub(m.at)
+		f.took[m.stack] = append(f.took[m.stack], took)
+		all = append(all, took)
+	}
+	close(halt)
+	f.peakMB = <-peak
+	slices.Sort(all)
+	f.median, f.last = all[len(all)/2], all[len(all)-1]
+	return f
+}
+
+// treePeakMB watches the proportional memory of a process and all below it until halt is closed.
+func treePeakMB(root int, halt <-chan struct{}) (peak float64) {
+	tick := time.NewTicker(40 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		peak = max(peak, treeMB(root))
+		select {
+		case <-halt:
+			return peak
+		case <-tick.C:
+		}
+	}
+}
+
+var pssLine = regexp.MustCompile(`(?m)^Pss:\s+(\d+) kB`)
+
+func treeMB(root int) (mb float64) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	children := map[string][]string{}
+	for _, f := range stats {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+		children[fields[1]] = append(children[fields[1]], filepath.Base(filepath.Dir(f)))
+	}
+	for todo := []string{strconv.Itoa(root)}; len(todo) > 0; todo = todo[1:] {
+		todo = append(todo, children[todo[0]]...)
+		raw, err := os.ReadFile(filepath.Join("/proc", todo[0], "smaps_rollup"))
+		if m := pssLine.FindSubmatch(raw); err == nil && m != nil {
+			kb, _ := strconv.ParseFloat(string(m[1]), 64)
+			mb += kb / 1000
+		}
+	}
+	return mb
+}
+
+func TestSixtyMergeRequestsAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.spawn()
+	r.link()
+	f := r.sixty()
+	t.Logf("median %v, slowest %v, memory %.0f MB", f.median.Round(time.Millisecond), f.last.Round(time.Millisecond), f.peakMB)
+	if f.peakMB > 300 {
+		t.Errorf("server, shims and tools took %.0f MB together", f.peakMB)
+	}
+	for stack, took := range f.took { // ten each, and each stack has its share all the time
+		slices.Sort(took)
+		if took[0] > f.last*3/4 {
+			t.Errorf("%s had its first turn after %v of %v", stack, took[0], f.last)
+		}
+	}
+	r.quiet()
+	r.unrefused()
+	until(t, "the end of the last process", func() bool { return len(processesOf(t, r.dir)) == 0 })
+}
+
+// BenchmarkSixtyMergeRequests gives the figures on the built program.
+func BenchmarkSixtyMergeRequests(b *testing.B) {
+	for range b.N {
+		r := newRig(b)
+		r.exe = built(b)
+		r.spawn()
+		r.link()
+		idle := treeMB(r.proc.Process.Pid)
+		f := r.sixty()
+		b.ReportMetric(f.median.Seconds(), "median-s")
+		b.ReportMetric(f.last.Seconds(), "slowest-s")
+		b.ReportMetric(f.peakMB, "peak-MB")
+		b.ReportMetric(idle, "idle-MB")
+		b.ReportMetric(0, "ns/op")
+		r.kill()
+	}
+}
