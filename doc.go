@@ -1,0 +1,60 @@
+// Groundcrew runs Terraform and OpenTofu for teams with their own GitLab: one program, one data folder.
+//
+// # What to read, in order
+//
+//  1. runs/run.go, runs/event.go, runs/step.go: the nouns, what can happen, and the whole state machine.
+//  2. store/doc.go (every bucket, drawn) and store/apply.go: the one door through which a run changes.
+//  3. runs/engine/engine.go: the pumps that make come true what the rows say is owed.
+//  4. web/routes.go: every address on one screen.
+//  5. main.go and serve.go: how the parts are opened and closed.
+//
+// An afternoon is enough. What each test is for stands on the test; whole_test.go tells the story from outside.
+//
+// # The packages, and what each promises
+//
+//   - runs: says what may happen to a run and what must follow, and does nothing.
+//   - store: after Apply returns nil and the transaction commits, the new state and all its consequences are on
+//     disk; otherwise none are.
+//   - runs/engine: whatever the store says is owed will be done, at least once, or visibly fail.
+//   - runs/proc: runs commands bounded in time and output, leaving no child behind; it knows no run.
+//   - runs/tofu: knows how OpenTofu, Terraform and custom tools are called and what they answer.
+//   - runs/redact: removes known secret values from text, in whatever form they were written.
+//   - runs/logs: keeps the log of an ended phase compressed, and still readable at any place.
+//   - gitlab: speaks GitLab's language and none of ours; it translates, it never decides.
+//   - gitlab/sim: a GitLab in memory that refuses what GitLab refuses, for tests and the demo.
+//   - web: shows what the store says and turns a person's click into one event.
+//   - web/view: the pages; the same arguments give the same bytes.
+//   - static: style sheet, script and icons; a URL names a content for ever.
+//
+// Who may import whom is a table in imports_test.go, and so is the one package each outside library lives in.
+//
+// # The way of a webhook
+//
+// GitLab posts to /webhooks/gitlab. web/webhook.go checks the secret, caps the body and hands the raw request to
+// [store.Store.AddDelivery]; when that returns, the delivery is on disk, and only then the answer is given. The commit
+// wakes the inbox pump (runs/engine/inbox.go): gitlab.ReadHook understands the body, events.go asks which stacks the
+// changed files concern, and [store.Tx.Apply] brings a run into being. In that one transaction are the run, its job, a
+// mark for each thing GitLab must be told, the entry in the audit log, and the delivery's verdict.
+//
+// The same commit wakes two more pumps. The outbox (outbox.go) renders each marked report from the run as it is at that
+// moment, sends it, and clears the mark only if nothing was marked meanwhile. The jobs pump (jobs.go) claims the job,
+// lays out a workspace (prepare.go) and has runs/proc start a shim: this program again, in a session of its own, which
+// runs init, plan and show and needs no living server. What comes of it is kept (keep.go) and applied as an event,
+// Planned. A person's yes is the event Confirm; then a second job applies exactly the plan that was stored.
+//
+// # When the power fails
+//
+// Between any two of these steps it may; the next start does nothing special, because the rows say what is owed:
+//
+//   - before the delivery's commit: GitLab got no answer, and nothing is known of it. Afterwards: it is in the inbox.
+//   - while a delivery is processed: its verdict and its runs are one commit, so it is processed once, then or later.
+//   - while a report is sent: its mark stands. What was about to be made in GitLab was announced in its row first, and
+//     is looked up before it is sent again.
+//   - the server died and the shim lives: the job is claimed, its folder names the shim, and the server watches again.
+//   - the machine died while planning: the run is queued again, [runs.MaxLosses] times at most.
+//   - the machine died while applying: an apply is never repeated by guess. The state left in the workspace is kept as
+//     a version, the run fails saying so, the stack is flagged, and a fresh plan waits for a person.
+//
+// States, plans and large bodies are files, written aside, synced and renamed before the row that names them, so a row
+// never names half a file. kill_test.go and store/kill_test.go kill the process at these places and look.
+package main
