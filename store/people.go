@@ -142,6 +142,23 @@ func (tx *Tx) EndSession(token string) error {
 	return err
 }
 
+// EndSessionsOf signs a user out everywhere, as when the password was changed.
+func (tx *Tx) EndSessionsOf(user string) error {
+	var drop []string
+	err := each(tx, "sessions", "", func(k string, _ []byte) (bool, error) {
+		var s Session
+		_, err := get(tx, "sessions", k, &s)
+		if s.User == user {
+			drop = append(drop, k)
+		}
+		return true, err
+	})
+	for _, k := range drop {
+		err = errors.Join(err, unmark(tx, "sessions", k))
+	}
+	return err
+}
+
 // An APIKey lets a script act with a role. Only its hash is stored.
 type APIKey struct {
 	ID        string     `json:"id"`

@@ -235,7 +235,7 @@ func (s *Server) EnsureAdmin(password string) error {
 		if u, err = tx.PutUser(u); err != nil {
 			return err
 		}
-		if err := tx.UseSetupToken(); err != nil {
+		if err := errors.Join(tx.EndSessionsOf(u.ID), tx.UseSetupToken()); err != nil {
 			return err
 		}
 		return tx.Audit(store.AuditEntry{Action: "user.password", Target: u.Name, Note: "set from the server's configuration"})

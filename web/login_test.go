@@ -177,7 +177,15 @@ func TestEnsureAdmin(t *testing.T) {
 	}
 	must(t, s.web.EnsureAdmin("correct horse"))
 	must(t, s.web.EnsureAdmin("correct horse"))
+	b := s.browser()
+	s.post(b, "/login", "username", "admin", "password", "correct horse")
+	if got := s.get(b, "/stacks"); got.status != 200 {
+		t.Errorf("signed in: status %d", got.status)
+	}
 	must(t, s.web.EnsureAdmin("battery staple"))
+	if got := s.get(b, "/stacks"); got.status != 303 {
+		t.Errorf("a session of the old password: status %d", got.status)
+	}
 	if got := s.post(s.browser(), "/login", "username", "admin", "password", "battery staple"); got.status != 303 {
 		t.Errorf("the new password: status %d", got.status)
 	}
