@@ -25,17 +25,18 @@ const (
 	maxHaves     = 32       // newest fetched commits that are named to the server, so that it sends only what is new
 	bigObject    = 8 << 20  // bytes from which a file is streamed rather than held
 	objectCache  = 32 << 20 // bytes of objects kept while one mirror is read
-	fetchedDir   = "fetched"
 	packDir      = "objects/pack"
 	setAsideName = ".old"
 )
 
 // A mirror is the bare repository of one project. Commits are fetched without their history; for each one that is
-// wholly there the folder "fetched" holds a file of its name, written after its pack is on disk. A crash in between
-// leaves an unmarked pack, which does no harm.
+// wholly there a folder holds a file of its name, written after its pack. A crash of the server in between leaves an
+// unmarked pack, which does no harm. Nothing is forced to disk, since all of it can be fetched again: the folder is
+// named by this boot of the machine, and a mirror from before a power cut is begun anew.
 type mirror struct {
-	dir  string
-	turn chan struct{} // holds one element while somebody fetches
+	dir        string
+	fetchedDir string
+	turn       chan struct{} // holds one element while somebody fetches
 	// speaks is what the server said it can do when it was last asked, nil before; for whoever has the turn.
 	speaks *capability.List
 	files  sync.RWMutex // held for reading by whoever reads objects, for writing by whoever moves or removes the folder
@@ -65,7 +66,7 @@ func (m *mirror) read(hash plumbing.Hash, f func(store, *object.Tree) error) err
 	defer m.files.RUnlock()
 	err := fmt.Errorf("commit %s was not fetched: %w", hash, fs.ErrNotExist)
 	for _, dir := range m.dirs() {
-		if _, statErr := os.Stat(filepath.Join(dir, fetchedDir, hash.String())); statErr != nil {
+		if _, statErr := os.Stat(filepath.Join(dir, m.fetchedDir, hash.String())); statErr != nil {
 			continue
 		}
 		st := open(dir)
@@ -134,9 +135,9 @@ func (m *mirror) fetchInto(ctx context.Context, r *repository, hash plumbing.Has
 	if err := st.HasEncodedObject(plumbing.ZeroHash); !errors.Is(err, plumbing.ErrObjectNotFound) {
 		return damagedError{fmt.Errorf("its index can't be read: %w", err)}
 	}
-	written, ok, err := r.quickly(ctx, st, hash, known, m.speaks)
+	ok, err := r.quickly(ctx, st, hash, known, m.speaks)
 	if err == nil && !ok {
-		written, m.speaks, err = r.fetch(ctx, st, hash, refs, known)
+		m.speaks, err = r.fetch(ctx, st, hash, refs, known)
 	}
 	if err != nil {
 		return err
@@ -144,12 +145,15 @@ func (m *mirror) fetchInto(ctx context.Context, r *repository, hash plumbing.Has
 	if err := st.whole(hash); err != nil {
 		return damagedError{err}
 	}
-	return st.mark(hash, written)
+	return m.mark(hash)
 }
 
 // prepare clears what a crash left behind, sets a mirror aside that has grown many commits, and names the newest that
 // are whole in it.
 func (m *mirror) prepare() ([]plumbing.Hash, error) {
+	if _, err := os.Stat(filepath.Join(m.dir, m.fetchedDir)); errors.Is(err, fs.ErrNotExist) {
+		return nil, m.discard()
+	}
 	leftovers, err := filepath.Glob(filepath.Join(m.dir, packDir, "tmp_*"))
 	if err != nil {
 		return nil, err
@@ -178,7 +182,7 @@ func (m *mirror) setAside() error {
 
 // fetched names the commits that are whole in the mirror, newest first.
 func (m *mirror) fetched() []plumbing.Hash {
-	entries, err := os.ReadDir(filepath.Join(m.dir, fetchedDir))
+	entries, err := os.ReadDir(filepath.Join(m.dir, m.fetchedDir))
 	if err != nil {
 		return nil // nothing fetched yet; without names the server just sends everything
 	}
@@ -230,32 +234,11 @@ func (st store) wholeTree(tree *object.Tree, seen map[plumbing.Hash]bool) error 
 	return nil
 }
 
-// mark notes that a commit is whole, after everything that was written for it is really on disk.
-func (st store) mark(hash plumbing.Hash, written []string) error {
-	dir := filepath.Join(st.dir, fetchedDir)
+// mark notes that a commit is whole.
+func (m *mirror) mark(hash plumbing.Hash) error {
+	dir := filepath.Join(m.dir, m.fetchedDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	folders := []string{dir, st.dir, filepath.Dir(st.dir)}
-	for _, f := range written {
-		folders = append(folders, filepath.Dir(f), filepath.Dir(filepath.Dir(f)))
-	}
-	slices.Sort(folders)
-	for _, f := range slices.Concat(written, slices.Compact(folders)) {
-		if err := syncPath(f); err != nil {
-			return err
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, hash.String()), nil, 0o600); err != nil {
-		return err
-	}
-	return syncPath(dir)
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return os.WriteFile(filepath.Join(dir, hash.String()), nil, 0o600)
 }

@@ -67,67 +67,66 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // quickly is fetch without asking first what the server can do and which refs it has: speaks is what it said another time.
 // It is half the requests. ok is false when the server wants to be asked after all.
-func (r *repository) quickly(ctx context.Context, st store, hash plumbing.Hash, known []plumbing.Hash, speaks *capability.List) (written []string, ok bool, err error) {
+func (r *repository) quickly(ctx context.Context, st store, hash plumbing.Hash, known []plumbing.Hash, speaks *capability.List) (ok bool, err error) {
 	if speaks == nil {
-		return nil, false, nil
+		return false, nil
 	}
 	session, err := r.session()
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
 	defer session.Close()
 	only, err := request(speaks, hash, known)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	written, err = r.receive(ctx, session, st, only)
+	err = r.receive(ctx, session, st, only)
 	_, damaged := errors.AsType[damagedError](err)
 	_, local := errors.AsType[localError](err)
 	if err == nil || damaged || local || isTransport(err) || ctx.Err() != nil {
-		return written, true, r.failed(err)
+		return true, r.failed(err)
 	}
-	return nil, false, nil
+	return false, nil
 }
 
-// fetch brings hash into st and returns the files it wrote, and what the server can do. known are commits that st holds
+// fetch brings hash into st and returns what the server can do. known are commits that st holds
 // whole. When the server doesn't give out the commit by its id, the tips of refs are fetched with their history.
-func (r *repository) fetch(ctx context.Context, st store, hash plumbing.Hash, refs []string, known []plumbing.Hash) ([]string, *capability.List, error) {
+func (r *repository) fetch(ctx context.Context, st store, hash plumbing.Hash, refs []string, known []plumbing.Hash) (*capability.List, error) {
 	session, err := r.session()
 	if err != nil {
-		return nil, nil, r.failed(err)
+		return nil, r.failed(err)
 	}
 	defer session.Close()
 	there, err := session.AdvertisedReferencesContext(ctx)
 	if err != nil {
-		return nil, nil, r.failed(err)
+		return nil, r.failed(err)
 	}
-	written, err := r.fetchFrom(ctx, session, there, st, hash, refs, known)
-	return written, there.Capabilities, err
+	return there.Capabilities, r.fetchFrom(ctx, session, there, st, hash, refs, known)
 }
 
-func (r *repository) fetchFrom(ctx context.Context, session transport.UploadPackSession, there *packp.AdvRefs, st store, hash plumbing.Hash, refs []string, known []plumbing.Hash) ([]string, error) {
+func (r *repository) fetchFrom(ctx context.Context, session transport.UploadPackSession, there *packp.AdvRefs, st store, hash plumbing.Hash, refs []string, known []plumbing.Hash) error {
 	first, err := request(there.Capabilities, hash, known)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	written, err := r.receive(ctx, session, st, first)
+	err = r.receive(ctx, session, st, first)
 	if _, refused := errors.AsType[refusedError](err); !refused {
-		return written, r.failed(err)
+		return r.failed(err)
 	}
 	tips := tipsOf(there, refs)
 	if len(tips) == 0 {
-		return nil, notThere(hash)
+		return notThere(hash)
 	}
 	again := packp.NewUploadPackRequestFromCapabilities(there.Capabilities)
 	again.Wants = tips
-	written, err = r.receive(ctx, session, st, again)
+	err = r.receive(ctx, session, st, again)
 	if err != nil {
-		return nil, r.failed(err)
+		return r.failed(err)
 	}
 	if st.HasEncodedObject(hash) != nil {
-		return nil, notThere(hash)
+		return notThere(hash)
 	}
-	return written, nil
+	return nil
 }
 
 func notThere(hash plumbing.Hash) error {
@@ -176,13 +175,13 @@ func (e refusedError) Unwrap() error { return e.error }
 
 // receive makes the request and stores what comes: a first pack as it is, a thin one object by object, since it counts on
 // objects that are there.
-func (r *repository) receive(ctx context.Context, session transport.UploadPackSession, st store, req *packp.UploadPackRequest) ([]string, error) {
+func (r *repository) receive(ctx context.Context, session transport.UploadPackSession, st store, req *packp.UploadPackRequest) error {
 	answer, err := session.UploadPack(ctx, req)
 	if err != nil && r.recorder.refused == nil && ctx.Err() == nil && !isTransport(err) {
-		return nil, refusedError{err}
+		return refusedError{err}
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer answer.Close()
 	var pack io.Reader = answer
@@ -190,17 +189,17 @@ func (r *repository) receive(ctx context.Context, session transport.UploadPackSe
 		pack = sideband.NewDemuxer(sideband.Sideband64k, answer)
 	}
 	thin := req.Capabilities.Supports(capability.ThinPack)
-	written, err := st.write(pack, thin)
+	err = st.write(pack, thin)
 	if err == nil || isTransport(err) || ctx.Err() != nil {
-		return written, err
+		return err
 	}
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return nil, localError{fmt.Errorf("the mirror can't be written: %w", path)}
+		return localError{fmt.Errorf("the mirror can't be written: %w", path)}
 	}
 	if thin { // what it counts on is not there
-		return nil, damagedError{err}
+		return damagedError{err}
 	}
-	return nil, err
+	return err
 }
 
 // A localError is trouble with our own disk, which is not GitLab's fault.

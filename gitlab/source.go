@@ -32,6 +32,7 @@ type Source struct {
 	MaxFiles int   // most files and folders of one checkout; 200,000 unless set before use
 
 	dir     string
+	boot    string     // names this boot of the machine
 	mu      sync.Mutex // guards mirrors
 	mirrors map[int64]*mirror
 }
@@ -41,7 +42,15 @@ func NewSource(dir string) (*Source, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the folder for sources can't be made: %w", err)
 	}
-	return &Source{MaxBytes: defaultMaxBytes, MaxFiles: defaultMaxFiles, dir: dir, mirrors: map[int64]*mirror{}}, nil
+	return &Source{MaxBytes: defaultMaxBytes, MaxFiles: defaultMaxFiles, dir: dir, boot: bootID(), mirrors: map[int64]*mirror{}}, nil
+}
+
+// bootID names this boot of the machine. Where that can't be known, each start of the server counts as one.
+func bootID() string {
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil && len(id) >= 36 {
+		return string(id[:36])
+	}
+	return strconv.FormatInt(time.Now().UnixNano(), 10)
 }
 
 func (s *Source) mirror(project int64) *mirror {
@@ -49,7 +58,7 @@ func (s *Source) mirror(project int64) *mirror {
 	defer s.mu.Unlock()
 	m := s.mirrors[project]
 	if m == nil {
-		m = &mirror{dir: filepath.Join(s.dir, strconv.FormatInt(project, 10)+".git"), turn: make(chan struct{}, 1)}
+		m = &mirror{dir: filepath.Join(s.dir, strconv.FormatInt(project, 10)+".git"), fetchedDir: "fetched-" + s.boot, turn: make(chan struct{}, 1)}
 		s.mirrors[project] = m
 	}
 	return m

@@ -278,7 +278,7 @@ func TestSourceIsBegunAnewAfterManyFetches(t *testing.T) {
 	first := g.commit("main", map[string]string{"main.tf": "one"})
 	mustFetch(t, s, g.client(), first)
 	for i := range maxCommits {
-		write(t, filepath.Join(s.mirror(42).dir, fetchedDir, fmt.Sprintf("%040d", i)), "")
+		write(t, filepath.Join(s.mirror(42).dir, "fetched-"+bootID(), fmt.Sprintf("%040d", i)), "")
 	}
 	second := g.commit("main", map[string]string{"main.tf": "two"})
 	mustFetch(t, s, g.client(), second)
@@ -334,5 +334,35 @@ func TestSourceWithTenThousandFiles(t *testing.T) {
 	maps.DeleteFunc(got, func(_, v string) bool { return v == "/" })
 	if len(got) != 10_000 || got["stacks/7/7.tf"] != "# 7\n" {
 		t.Errorf("%d files", len(got))
+	}
+}
+
+// What lay in the mirror when the power failed may be half of what was written, so nothing of it is built on.
+func TestSourceBeginsAnewAfterABoot(t *testing.T) {
+	g := newGitServer(t)
+	dir := t.TempDir()
+	s, err := NewSource(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sha := g.commit("main", map[string]string{"main.tf": "one"})
+	mustFetch(t, s, g.client(), sha)
+	objects, err := filepath.Glob(filepath.Join(dir, "42.git", "objects", "pack", "*"))
+	if err != nil || len(objects) == 0 {
+		t.Fatal("no pack was kept", err)
+	}
+	for _, o := range objects {
+		if err := os.Truncate(o, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := NewSource(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.boot = "another"
+	mustFetch(t, again, g.client(), sha)
+	if files, _ := checkedOut(t, again, sha); files["main.tf"] != "one" {
+		t.Error(files)
 	}
 }

@@ -70,6 +70,34 @@ func (s *shim) start(c Command) (*child, error) {
 	return ch, nil
 }
 
+// spare is the id of the sandbox that waits for the next command, 0 for none.
+func (s *shim) spare() int {
+	if s.ready == nil {
+		return 0
+	}
+	return s.ready.cmd.Process.Pid
+}
+
+// prepareNext starts the sandbox of the next command while one is at work. Without it that starts its own.
+func (s *shim) prepareNext() {
+	if ch, err := launch(); err == nil {
+		s.ready = ch
+	}
+}
+
+// leaveNothing ends the sandbox that was not needed and makes sure that really nothing is left of the job.
+func (s *shim) leaveNothing() {
+	if s.ready != nil {
+		s.ready.ends.closeOurs()
+		_ = s.ready.cmd.Process.Kill()
+		_ = s.ready.cmd.Wait()
+		s.ready = nil
+	}
+	if err := killDescendants(0); err != nil {
+		s.say("What it started is still there: " + err.Error() + ".")
+	}
+}
+
 // launch starts a sandbox process, which does nothing until it is told what to become. It is called by the
 // goroutine that is bound to the shim's thread: with that thread the sandbox dies.
 func launch() (*child, error) {
@@ -121,7 +149,7 @@ func (c *child) copyOutput(s *shim) {
 // one that the exit code does not tell of, in the form of Result.Cause.
 func (s *shim) await(c *child) (exit int, problem string) {
 	s.attend(c)
-	err := killDescendants()
+	err := killDescendants(s.spare())
 	_ = c.out.SetReadDeadline(time.Now().Add(lingering))
 	<-c.copied
 	words, _ := io.ReadAll(c.failed)
@@ -172,7 +200,7 @@ func (s *shim) attend(c *child) {
 				end(CauseSilence)
 			}
 		case <-usage.due:
-			cause, far := usage.now()
+			cause, far := usage.now(s.spare())
 			if cause != "" && s.cause == "" {
 				end(cause)
 			}
@@ -192,7 +220,7 @@ func (c *child) signal(sig syscall.Signal) { _ = unix.Kill(-c.cmd.Process.Pid, s
 
 // killAll kills the command and all it started. What turns up meanwhile is killed when the leader has ended.
 func (c *child) killAll() {
-	_ = killBelow(os.Getpid()) // without /proc at least the group
+	_ = killBelow(os.Getpid(), 0) // without /proc at least the group
 	c.signal(unix.SIGKILL)
 }
 

@@ -122,14 +122,14 @@ func allProcesses() ([]stat, error) {
 // killPatience is how long killed processes may take to disappear; only one stuck in the kernel takes longer.
 const killPatience = 30 * time.Second
 
-// killDescendants kills whatever is left below this process and reaps it. The caller must be a subreaper, so
-// that daemons too are below it, and must not wait for children elsewhere meanwhile.
-func killDescendants() error {
+// killDescendants kills whatever is left below this process but for one child (0 = none), and reaps it. The caller
+// must be a subreaper, so that daemons too are below it, and must not wait for other children elsewhere meanwhile.
+func killDescendants(spare int) error {
 	for until := time.Now().Add(killPatience); ; time.Sleep(time.Millisecond) {
-		if noChildren() {
+		if noChildren(spare) {
 			return nil
 		}
-		if err := killBelow(os.Getpid()); err != nil {
+		if err := killBelow(os.Getpid(), spare); err != nil {
 			return err
 		}
 		if time.Now().After(until) {
@@ -138,9 +138,9 @@ func killDescendants() error {
 	}
 }
 
-// killBelow kills the descendants of a process. It stops them first, until no more turn up: what is stopped
+// killBelow kills the descendants of a process but for one. It stops them first, until no more turn up: what is stopped
 // does not fork, while every kill would make room for the next child of a fork bomb.
-func killBelow(pid int) error {
+func killBelow(pid, spare int) error {
 	held := map[int]bool{}
 	for fresh := true; fresh; {
 		all, err := allProcesses()
@@ -149,7 +149,7 @@ func killBelow(pid int) error {
 		}
 		fresh = false
 		for _, p := range below(pid, all) {
-			if !held[p] {
+			if !held[p] && p != spare {
 				held[p], fresh = true, true
 				_ = unix.Kill(p, unix.SIGSTOP) // it may be gone
 			}
@@ -161,8 +161,12 @@ func killBelow(pid int) error {
 	return nil
 }
 
-// noChildren reaps what has ended and reports whether nothing is left.
-func noChildren() bool {
+// noChildren reaps what has ended and reports whether nothing is left but for one child. With one, the kernel
+// cannot say so by itself; then what hides from a look at all processes is found when the job ends.
+func noChildren(spare int) bool {
+	if spare != 0 {
+		return noChildrenBut(spare)
+	}
 	for {
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
 		if errors.Is(err, syscall.ECHILD) {
@@ -172,6 +176,21 @@ func noChildren() bool {
 			return false
 		}
 	}
+}
+
+func noChildrenBut(spare int) bool {
+	all, err := allProcesses()
+	if err != nil {
+		return false // the caller looks too, and says why
+	}
+	left := false
+	for _, s := range all {
+		if s.parent == os.Getpid() && s.pid != spare {
+			pid, err := syscall.Wait4(s.pid, nil, syscall.WNOHANG, nil)
+			left = left || pid == 0 || errors.Is(err, syscall.EINTR)
+		}
+	}
+	return !left
 }
 
 // below lists the living descendants of a process.

@@ -137,16 +137,17 @@ func (s *shim) run() {
 		s.fail(s.spec.Commands[0], "start: "+err.Error())
 		return
 	}
-	for _, c := range s.spec.Commands {
+	for i, c := range s.spec.Commands {
 		s.notice()
 		if s.cause != "" {
 			s.fail(c, s.cause)
 			break
 		}
-		if !s.one(c) {
+		if !s.one(c, i+1 < len(s.spec.Commands)) {
 			break
 		}
 	}
+	s.leaveNothing()
 	s.closeLog()
 	s.result.OK = s.result.Command == ""
 	s.result.Message = s.secrets.String(s.result.Message)
@@ -171,8 +172,8 @@ func (s *shim) notice() {
 	}
 }
 
-// one runs one command and reports whether the next may follow.
-func (s *shim) one(c Command) bool {
+// one runs one command and reports whether the next may follow. more says that there is a next one.
+func (s *shim) one(c Command, more bool) bool {
 	if err := s.switchLog(c.Phase); err != nil {
 		s.fail(c, "start: the log cannot be written: "+err.Error())
 		return false
@@ -183,6 +184,9 @@ func (s *shim) one(c Command) bool {
 	if err != nil {
 		s.fail(c, "start: "+err.Error())
 		return false
+	}
+	if more {
+		s.prepareNext()
 	}
 	exit, problem := s.await(ch)
 	s.result.Exit = exit

@@ -20,8 +20,8 @@ type usage struct {
 	processes uint64 // threads counted, as RLIMIT_NPROC counts
 }
 
-// usageBelow adds up the descendants of a process.
-func usageBelow(pid int) (usage, error) {
+// usageBelow adds up the descendants of a process but for one, which is none of the command's.
+func usageBelow(pid, spare int) (usage, error) {
 	all, err := allProcesses()
 	if err != nil {
 		return usage{}, err
@@ -33,6 +33,9 @@ func usageBelow(pid int) (usage, error) {
 	var u usage
 	page := uint64(os.Getpagesize())
 	for _, p := range below(pid, all) {
+		if p == spare {
+			continue
+		}
 		s := byPID[p]
 		u.bytes += s.resident * page
 		u.processes += s.threads
@@ -68,9 +71,9 @@ func newLook(l Limits) *look {
 }
 
 // now looks, and says what is over its limit. What cannot be seen is not over.
-func (k *look) now() (cause string, far bool) {
+func (k *look) now(spare int) (cause string, far bool) {
 	begin := time.Now()
-	u, err := usageBelow(os.Getpid())
+	u, err := usageBelow(os.Getpid(), spare)
 	k.timer.Reset(max(watchEvery, 50*time.Since(begin)))
 	if err != nil {
 		return "", false
