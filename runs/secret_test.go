@@ -31,7 +31,7 @@ func held() holder {
 
 func TestSecretIsHiddenFromFmt(t *testing.T) {
 	s := Secret(hush)
-	for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X % x %d %t %c %T %20v %-20s %.3s %e") {
+	for verb := range strings.FieldsSeq("%v %+v %#v %s %q %x %X %d %t %c %T %20v %-20s %.3s %e") {
 		for _, v := range []any{s, &s, held(), []any{s}, fmt.Errorf("no entry with %v", s), struct{ Secret }{s}} {
 			hiddenIn(t, fmt.Sprintf(verb, v), verb)
 		}

@@ -221,6 +221,9 @@ func (w *world) check(tx *Tx) {
 			want["jobs"][r.ID+"/"+string(r.FirstPhase())] = ""
 		}
 	}
+	if ids, err := tx.ActiveIDs(); err != nil || !maps.Equal(ids, want["active"]) {
+		w.t.Fatalf("active ids %v, %v", ids, err)
+	}
 	reports, err := all[Report](tx, "reports", "")
 	if err != nil {
 		w.t.Fatal(err)
@@ -322,6 +325,48 @@ func TestClaimJob(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestJobsOfOlderRows: a job row says what the queue orders by; one that was written before it did is completed.
+func TestJobsOfOlderRows(t *testing.T) {
+	s := open(t, quick)
+	addStack(t, s, "Network")
+	r := request(t, s, "network", runs.Tracked, "abc")
+	var want []Job
+	view(t, s, func(tx *Tx) (err error) { want, err = tx.Jobs(); return err })
+	if len(want) != 1 || want[0].Type != runs.Tracked || want[0].Project != 7 || want[0].Trigger != runs.ByWebhook || want[0].First {
+		t.Fatalf("jobs %+v", want)
+	}
+	want[0].Claimed = true
+	update(t, s, func(tx *Tx) error {
+		return put(tx, "jobs", r.ID+"/plan", Job{Run: r.ID, Stack: "network", Phase: runs.PhasePlan, Claimed: true})
+	})
+	view(t, s, func(tx *Tx) error {
+		got, err := tx.Jobs()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		return err
+	})
+}
+
+func TestFirstInTheQueue(t *testing.T) {
+	s := open(t, quick)
+	addStack(t, s, "Network")
+	r := request(t, s, "network", runs.Tracked, "abc")
+	apply(t, s, r.ID, runs.Prioritize{Meta: runs.Meta{By: "alice"}})
+	first := func() bool {
+		var j Job
+		view(t, s, func(tx *Tx) (err error) { j, _, err = tx.Job(r.ID); return err })
+		return j.First
+	}
+	if !first() {
+		t.Error("the job does not know that it goes first")
+	}
+	apply(t, s, r.ID, runs.Claimed{}, runs.Lost{})
+	if !first() {
+		t.Error("queued again it lost its place")
+	}
 }
 
 func TestDeleteStack(t *testing.T) {

@@ -194,3 +194,54 @@ func TestRetryAndResume(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestDueInTurn(t *testing.T) {
+	s := open(t, quick)
+	view(t, s, func(tx *Tx) error {
+		if r, ok, err := tx.DueAfter(""); ok || err != nil {
+			t.Errorf("nothing is due: %+v, %v", r, err)
+		}
+		return nil
+	})
+	update(t, s, func(tx *Tx) error {
+		for target, state := range map[string]string{
+			"note/a": ReportWaiting, "status/a": ReportWaiting, "status/ab": ReportWaiting, "status/b": ReportDelivered, "statuses/c": ReportParked,
+		} {
+			if err := tx.PutReport(Report{Target: target, State: state, NextAttempt: tx.Now().Add(time.Hour)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	view(t, s, func(tx *Tx) error {
+		var turns []string
+		for at := ""; len(turns) < 5; at = turns[len(turns)-1] {
+			r, ok, err := tx.DueAfter(at)
+			if err != nil || !ok {
+				return errors.Join(err, errors.New("nothing is due"))
+			}
+			turns = append(turns, r.Target)
+		}
+		if diff := cmp.Diff([]string{"note/a", "status/a", "status/ab", "note/a", "status/a"}, turns); diff != "" {
+			t.Errorf("each in turn:\n%s", diff)
+		}
+		for kind, want := range map[string]int{"status": 2, "note": 1, "stat": 0, "statuses": 0} {
+			n := 0
+			if err := tx.EachDue(kind, func(Report) bool { n++; return true }); n != want || err != nil {
+				t.Errorf("%d of kind %s, want %d: %v", n, kind, want, err)
+			}
+		}
+		n := 0
+		err := tx.EachDue("status", func(Report) bool { n++; return false })
+		if n != 1 {
+			t.Errorf("%d were visited after the first was enough", n)
+		}
+		return err
+	})
+	update(t, s, func(tx *Tx) error { return tx.ReleaseReports(func(r Report) bool { return r.Target == "status/a" }) })
+	for target, soon := range map[string]bool{"status/a": true, "status/ab": false, "note/a": false, "statuses/c": false} {
+		if r := report(t, s, target); r.NextAttempt.IsZero() != soon {
+			t.Errorf("%s waits until %v", target, r.NextAttempt)
+		}
+	}
+}

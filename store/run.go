@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,18 +183,9 @@ func (f RunFilter) match(r runs.Run) bool {
 	return (f.Stack == "" || r.Stack == f.Stack) &&
 		(f.MergeRequest == 0 || r.MR != nil && r.MR.IID == f.MergeRequest) &&
 		(f.Project == 0 || r.Project == f.Project) &&
-		(len(f.Types) == 0 || contains(f.Types, r.Type)) &&
-		(len(f.States) == 0 || contains(f.States, r.State)) &&
+		(len(f.Types) == 0 || slices.Contains(f.Types, r.Type)) &&
+		(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
 		(f.Since.IsZero() || !r.CreatedAt.Before(f.Since))
-}
-
-func contains[T comparable](s []T, v T) bool {
-	for _, x := range s {
-		if x == v {
-			return true
-		}
-	}
-	return false
 }
 
 // Runs lists runs newest first, at most limit of them, beginning below the cursor (the id of the last run
