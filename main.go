@@ -34,9 +34,15 @@ func dispatch(args []string) int {
 			return proc.Sandbox(args[1:])
 		}
 	}
-	ctx, stop := signals()
-	defer stop()
-	err := run(ctx, args, os.Getenv, os.Stdout, os.Stderr)
+	getenv, err := secretEnv()
+	if err == nil {
+		err = proc.Hide()
+	}
+	if err == nil {
+		ctx, stop := signals()
+		defer stop()
+		err = run(ctx, args, getenv, os.Stdout, os.Stderr)
+	}
 	var usage usageError
 	switch {
 	case err == nil:

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab/sim"
+	"groundcrew/runs/logs"
 )
 
 // TestMain lets the test binary be the program: as the shim and sandbox of runs, and, when asked, as a server
@@ -50,9 +51,10 @@ type rig struct {
 	author  sim.User
 	bot     sim.User
 	token   string
-	dir     string // data folder
-	url     string // of the server, once there is one
-	exe     string // the program; the test binary unless set
+	dir     string        // data folder
+	url     string        // of the server, once there is one
+	exe     string        // the program; the test binary unless set
+	set     func(*config) // settings of a server in this process; nil = as they are
 
 	inside *server   // a server in this process
 	proc   *exec.Cmd // or one that can be killed
@@ -108,7 +110,11 @@ func (r *rig) config() config {
 // serve starts a server in this process.
 func (r *rig) serve() *rig {
 	r.t.Helper()
-	s, err := open(r.config(), slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	c := r.config()
+	if r.set != nil {
+		r.set(&c)
+	}
+	s, err := open(c, slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -306,10 +312,21 @@ func (r *rig) run(typ string, states ...string) map[string]any {
 // logs are all logs of a run, for a test that fails.
 func (r *rig) logs(id string) string {
 	var b strings.Builder
-	files, _ := filepath.Glob(filepath.Join(r.dir, "logs", id, "*.log"))
+	files, _ := filepath.Glob(filepath.Join(r.dir, "logs", id, "*.log*"))
+	seen := "" // a log that is being compressed is there twice
 	for _, f := range files {
-		raw, _ := os.ReadFile(f)
-		fmt.Fprintf(&b, "--- %s\n%s\n", filepath.Base(f), raw)
+		path, _, _ := strings.Cut(f, ".log")
+		if path == seen {
+			continue
+		}
+		seen = path
+		log, err := logs.Open(path + ".log")
+		if err != nil {
+			continue
+		}
+		raw, _ := io.ReadAll(io.NewSectionReader(log, 0, log.Size()))
+		log.Close()
+		fmt.Fprintf(&b, "--- %s.log\n%s\n", filepath.Base(path), raw)
 	}
 	return b.String()
 }

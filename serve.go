@@ -29,6 +29,7 @@ type server struct {
 	engine   *engine.Engine
 	web      *web.Server
 	http     *http.Server
+	guard    *guard
 	served   chan error
 }
 
@@ -88,6 +89,7 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	if err != nil {
 		return s, err
 	}
+	s.guard = &guard{account: account, logs: s.store.Path("logs"), log: log}
 	toolDirs := []string{s.store.Path("bin")}
 	s.engine, err = engine.New(engine.Options{
 		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}, s.store.Path(), c.limits, account}, Log: log, Workers: c.workers,
@@ -132,7 +134,8 @@ func (s *server) account(c config) (account, error) {
 // start answers requests. There is no write time-out: event streams last as long as somebody watches.
 func (s *server) start() {
 	s.http = &http.Server{
-		Handler:           s.web.Handler(),
+		Handler:           s.guard.wrap(s.web.Handler()),
+		ConnContext:       s.guard.connContext,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		IdleTimeout:       2 * time.Minute,

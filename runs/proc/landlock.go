@@ -88,6 +88,9 @@ func fileRules(program string, c sandboxed) ([]landlock.Rule, error) {
 }
 
 func pathRule(path string, dir, file func(...string) landlock.FSRule) (landlock.FSRule, error) {
+	if !filepath.IsAbs(path) {
+		return landlock.FSRule{}, fmt.Errorf("a path the command was to be given is not absolute: %q", path)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return landlock.FSRule{}, fmt.Errorf("a path the command was to be given: %w", err)

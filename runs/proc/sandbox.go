@@ -21,6 +21,9 @@ const (
 	failedFD = 4 // takes its last words if the command cannot be started
 )
 
+// niceness is how far a command gives way to the server; see nice(2).
+const niceness = 5
+
 // exitNotStarted is what shells exit with when a command is not found.
 const exitNotStarted = 127
 
@@ -102,6 +105,10 @@ func become(in *os.File) error {
 		return err
 	}
 	syscall.Umask(0o022)
+	// A run that takes all the processor must not take the server's share. The limits of time are not for that.
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {
+		return fmt.Errorf("giving way to the server: %w", err)
+	}
 	// What this process catches is normal again for the command; what it inherited as ignored would stay
 	// ignored. Go catches all signals but these from the start.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)

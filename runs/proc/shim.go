@@ -88,6 +88,10 @@ func runShim(dir string, stdin io.Reader, stderr io.Writer) error {
 		return err
 	}
 	defer lock.Close()
+	// It holds the secrets of the job in memory.
+	if err := Hide(); err != nil {
+		return err
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("becoming the parent of orphans: %w", err)
 	}

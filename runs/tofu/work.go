@@ -96,9 +96,10 @@ func (w Work) Open(path string) (*os.File, error) {
 func (w Work) Access() (readOnly, readWrite []string) {
 	if w.Binary.Path != "" {
 		readOnly = append(readOnly, w.Binary.Path)
-	}
-	if real, err := filepath.EvalSymlinks(w.Binary.Path); err == nil && real != w.Binary.Path {
-		readOnly = append(readOnly, real)
+		// Not for an empty path, which is said to be the folder “.”.
+		if real, err := filepath.EvalSymlinks(w.Binary.Path); err == nil && real != w.Binary.Path {
+			readOnly = append(readOnly, real)
+		}
 	}
 	if w.Mirror != "" {
 		readOnly = append(readOnly, w.Mirror)
@@ -150,6 +151,10 @@ func Prepare(w Work, state []byte) error {
 	}
 	if err := refuseOverrides(root); err != nil {
 		return err
+	}
+	if _, err := root.Lstat(stateName); err == nil {
+		// The tool would want to move it to its new place, or refuse to go on.
+		return runs.Invalidf("state", "The code contains a %s, but this stack's state is managed by Groundcrew. Remove the file from the repository, or set the stack's state to “own backend”.", stateName)
 	}
 	text := fmt.Sprintf("# Written by Groundcrew: this stack's state is managed.\nterraform {\n  backend \"local\" {\n    path = %s\n  }\n}\n", quote(w.StateFile()))
 	if err := replaceFile(root, overrideName, []byte(text)); err != nil {

@@ -22,6 +22,9 @@ func TestAccess(t *testing.T) {
 	if err := os.Symlink("tofu-1.2.3", link); err != nil {
 		t.Fatal(err)
 	}
+	if ro, _ := (Work{Root: "/run/source", Aux: "/run/aux"}).Access(); len(ro) > 0 {
+		t.Errorf("a custom tool may read %q", ro)
+	}
 	ro, rw := Work{Binary: Binary{Path: link}, Mirror: "/m", Root: "/run/source/infra/net", Aux: "/run/aux"}.Access()
 	if diff := cmp.Diff([][]string{{link, filepath.Join(dir, "tofu-1.2.3"), "/m"}, {"/run/source", "/run/aux"}}, [][]string{ro, rw}); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
