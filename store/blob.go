@@ -41,7 +41,7 @@ func syncDir(dir string) error {
 // reach what is not meant.
 func inside(parts []string) error {
 	for _, p := range parts {
-		if p == "" || !filepath.IsLocal(p) {
+		if !filepath.IsLocal(p) || filepath.Clean(p) == "." {
 			return fmt.Errorf("%q does not name a file in the data folder", filepath.Join(parts...))
 		}
 	}

@@ -307,7 +307,7 @@ func TestFilesStayInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.Remove(outside)
-	for _, parts := range [][]string{{"deliveries", ""}, {""}, {"states", ".."}, {"..", "x"}, {"states", "../../x"}, {"/etc/passwd"}, {"plans", "../../" + outside}} {
+	for _, parts := range [][]string{{"deliveries", ""}, {"deliveries", "."}, {"states", "a/.."}, {""}, {"states", ".."}, {"..", "x"}, {"states", "../../x"}, {"/etc/passwd"}, {"plans", "../../" + outside}} {
 		_, read := s.Unseal(parts...)
 		for what, err := range map[string]error{"write": s.WriteFile(nil, parts...), "seal": s.Seal(nil, parts...), "read": read, "remove": s.Remove(parts...)} {
 			if err == nil || !strings.Contains(err.Error(), "does not name a file in the data folder") {

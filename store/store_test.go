@@ -161,6 +161,9 @@ func TestOpenFreshAndAgain(t *testing.T) {
 		return tx.PutVariable("network", runs.Variable{Name: "A", Value: "hush", Secret: true})
 	})
 	want := dump(t, s)
+	if s.db.NoSync || s.db.NoGrowSync { // a kill cannot show this: only a power cut would
+		t.Error("commits are not forced to the disk")
+	}
 	if s.Size() == 0 || s.Dir() != dir || s.Path("logs", "x") != filepath.Join(dir, "logs", "x") {
 		t.Errorf("size %d, dir %s", s.Size(), s.Dir())
 	}
