@@ -146,7 +146,7 @@ func TestCalls(t *testing.T) {
 			"merge_request", func(c *Client) result { return all(c.MergeRequest(t.Context(), 42, 12)) }, "GET projects/42/merge_requests/12?include_diverged_commits_count=true",
 			result{MergeRequest{
 				IID: 12, Title: "NAT gateways", State: "opened", SourceBranch: "feature/nat", TargetBranch: "main", HeadSHA: sha, SourceProject: 42, TargetProject: 42,
-				WebURL: "https://gitlab.example.com/acme/platform/infra-stack/-/merge_requests/12", HeadPipelineID: 3301, HeadPipelineSHA: sha,
+				WebURL: "https://gitlab.example.com/acme/platform/infra-stack/-/merge_requests/12", HeadPipelineID: 3301, HeadPipelineSHA: sha, HeadPipelineRef: "feature/nat",
 			}, nil},
 		},
 		{

@@ -19,6 +19,7 @@ type mergeRequestJSON struct {
 	HeadPipeline    struct {
 		ID  int64
 		SHA string
+		Ref string
 	} `json:"head_pipeline"`
 	DivergedCommitsCount int `json:"diverged_commits_count"`
 }
@@ -27,7 +28,7 @@ func (j mergeRequestJSON) mergeRequest() MergeRequest {
 	return MergeRequest{
 		IID: j.IID, Title: j.Title, State: j.State, SourceBranch: j.SourceBranch, TargetBranch: j.TargetBranch,
 		HeadSHA: j.SHA, WebURL: j.WebURL, SourceProject: j.SourceProjectID, TargetProject: j.TargetProjectID,
-		Draft: j.Draft, HeadPipelineID: j.HeadPipeline.ID, HeadPipelineSHA: j.HeadPipeline.SHA,
+		Draft: j.Draft, HeadPipelineID: j.HeadPipeline.ID, HeadPipelineSHA: j.HeadPipeline.SHA, HeadPipelineRef: j.HeadPipeline.Ref,
 		DivergedCommits: j.DivergedCommitsCount,
 	}
 }

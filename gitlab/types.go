@@ -79,6 +79,7 @@ type MergeRequest struct {
 	Draft           bool
 	HeadPipelineID  int64
 	HeadPipelineSHA string // may be an older commit than HeadSHA: compare before using HeadPipelineID
+	HeadPipelineRef string // a branch, or refs/merge-requests/<iid>/head or /merge for a pipeline of the merge request itself
 	DivergedCommits int    // commits the target branch is ahead
 }
 

@@ -85,7 +85,7 @@ type (
 	}
 	// Prioritize: a person wants the run's waiting job taken before all others that have not begun.
 	Prioritize struct{ Meta }
-	// LearnedMR: the run's commit turned out to be the head of a merge request. Changes no state.
+	// LearnedMR: the run's commit turned out to be the head of a merge request, the first or one more. Changes no state.
 	LearnedMR struct {
 		Meta
 		MR MergeRequest

@@ -132,21 +132,22 @@ const MaxLosses = 2
 
 // A Run is one job of a stack. It is also the stored form: fields may be added, never renamed.
 type Run struct {
-	ID          string        `json:"id"` // ULID: sorts by the time of the request
-	Stack       string        `json:"stack"`
-	Project     int64         `json:"project"`
-	Type        Type          `json:"type"`
-	State       State         `json:"state"`
-	Trigger     Trigger       `json:"trigger"`
-	TriggeredBy string        `json:"triggered_by,omitempty"`
-	Reason      string        `json:"reason,omitempty"` // why it ended as it did, or what it waits for
-	Commit      Commit        `json:"commit"`
-	Branch      string        `json:"branch,omitempty"`
-	MR          *MergeRequest `json:"merge_request,omitempty"`
-	Basis       *Basis        `json:"basis,omitempty"`
-	Command     string        `json:"command,omitempty"` // of a task
-	RetryOf     string        `json:"retry_of,omitempty"`
-	PromotedOf  string        `json:"promoted_of,omitempty"`
+	ID          string         `json:"id"` // ULID: sorts by the time of the request
+	Stack       string         `json:"stack"`
+	Project     int64          `json:"project"`
+	Type        Type           `json:"type"`
+	State       State          `json:"state"`
+	Trigger     Trigger        `json:"trigger"`
+	TriggeredBy string         `json:"triggered_by,omitempty"`
+	Reason      string         `json:"reason,omitempty"` // why it ended as it did, or what it waits for
+	Commit      Commit         `json:"commit"`
+	Branch      string         `json:"branch,omitempty"`
+	MR          *MergeRequest  `json:"merge_request,omitempty"`
+	Also        []MergeRequest `json:"also,omitempty"` // further merge requests of the very same commit
+	Basis       *Basis         `json:"basis,omitempty"`
+	Command     string         `json:"command,omitempty"` // of a task
+	RetryOf     string         `json:"retry_of,omitempty"`
+	PromotedOf  string         `json:"promoted_of,omitempty"`
 
 	Delta        *Delta   `json:"delta,omitempty"` // nil until planned
 	Warnings     []string `json:"warnings,omitempty"`
@@ -176,6 +177,19 @@ func (r Run) FirstPhase() Phase {
 	default:
 		return PhasePlan
 	}
+}
+
+// In returns the merge request with the number when the run speaks to it, else nil.
+func (r Run) In(iid int64) *MergeRequest {
+	if r.MR != nil && r.MR.IID == iid {
+		return r.MR
+	}
+	for _, mr := range r.Also {
+		if mr.IID == iid {
+			return &mr
+		}
+	}
+	return nil
 }
 
 // Entered returns when the run last entered its present state.

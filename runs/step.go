@@ -272,11 +272,15 @@ func lostApply(r Run, m Meta, version int) (Run, []Effect, error) {
 }
 
 func learn(r Run, e LearnedMR) (Run, []Effect, error) {
-	if r.MR != nil {
-		return r, nil, nil
-	}
 	mr := e.MR
-	r.MR = &mr
+	switch {
+	case r.MR == nil:
+		r.MR = &mr
+	case r.In(mr.IID) != nil:
+		return r, nil, nil
+	default:
+		r.Also = append(slices.Clip(r.Also), mr)
+	}
 	return r, []Effect{Report{}}, nil
 }
 

@@ -170,7 +170,7 @@ func (w *walk) lifeGoesOn(before Run, ev Event, effects []Effect) {
 		if _, ok := ev.(LearnedMR); !ok {
 			w.t.Fatalf("%T moved a %s run", ev, before.State)
 		}
-		before.MR = r.MR
+		before.MR, before.Also = r.MR, r.Also
 		if !reflect.DeepEqual(before, r) {
 			w.t.Fatalf("%T changed more than the merge request of an ended run:\n%s", ev, cmp.Diff(before, r))
 		}

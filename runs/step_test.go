@@ -208,7 +208,8 @@ var table = []row{
 	},
 
 	{name: "learned of a merge request", event: LearnedMR{Meta: system, MR: MergeRequest{IID: 4}}, moves: staying("report")},
-	{name: "learned of a second merge request", event: LearnedMR{Meta: system, MR: MergeRequest{IID: 4}}, given: hasMR, moves: staying("")},
+	{name: "learned of a second merge request", event: LearnedMR{Meta: system, MR: MergeRequest{IID: 4}}, given: hasMR, moves: staying("report")},
+	{name: "learned of its merge request again", event: LearnedMR{Meta: system, MR: MergeRequest{IID: 3}}, given: hasMR, moves: staying("")},
 }
 
 // staying says that the run stays in its state, whichever that is.

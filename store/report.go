@@ -22,6 +22,9 @@ const (
 	ReportParked    = "parked" // GitLab refused for good; a person must mend something and try again
 )
 
+// SumUntouched marks the status that says that a merge request concerns no stack.
+const SumUntouched = "untouched"
+
 // A Report is one thing that GitLab must show: a level, not a message. What it shows is rendered from the
 // present run or stack when it is sent. Its target is its key and its idempotency.
 type Report struct {
@@ -34,6 +37,7 @@ type Report struct {
 	Name    string `json:"name,omitempty"` // of a commit status or environment
 	MR      int64  `json:"mr,omitempty"`
 	Gone    bool   `json:"gone,omitempty"` // environment: the stack was deleted, so stop it
+	Sum     string `json:"sum,omitempty"`  // status: the group of runs it sums up, or SumUntouched; "" for one stack's
 
 	Seq         uint64    `json:"seq"` // grows with each mark: a send clears only the mark it rendered
 	State       string    `json:"state"`
@@ -50,9 +54,12 @@ type Report struct {
 	RemoteID    int64  `json:"remote_id,omitempty"` // note, deployment or environment
 	PipelineID  int64  `json:"pipeline_id,omitempty"`
 	RemoteState string `json:"remote_state,omitempty"`
-	RemoteText  string `json:"remote_text,omitempty"` // status description, or digest of a note
-	RemoteRun   string `json:"remote_run,omitempty"`  // run the status last linked to
-	Unsure      bool   `json:"unsure,omitempty"`      // a send went out whose answer never came
+	RemoteText  string `json:"remote_text,omitempty"`  // status description, or digest of a note
+	RemoteRun   string `json:"remote_run,omitempty"`   // run the status last linked to
+	RemoteSHA   string `json:"remote_sha,omitempty"`   // of a merged result's pipeline, when the status stands there
+	PipelineMR  int64  `json:"pipeline_mr,omitempty"`  // merge request whose pipeline was looked for
+	OwnPipeline bool   `json:"own_pipeline,omitempty"` // and it stands there
+	Unsure      bool   `json:"unsure,omitempty"`       // a send went out whose answer never came
 }
 
 // StatusTarget is the target of a commit status.
@@ -67,24 +74,105 @@ func NoteTarget(project, mr int64, stack string) string {
 
 // reportRun marks everything GitLab shows of a run.
 func (tx *Tx) reportRun(r runs.Run) error {
-	name, err := tx.statusName(r.Stack)
-	if err != nil {
-		return err
+	in, _, err := tx.Integration()
+	if err == nil {
+		err = tx.reportStatus(in, r)
 	}
-	err = tx.mark(Report{
-		Kind: ReportStatus, Target: StatusTarget(r.Project, r.Commit.SHA, name),
-		Project: r.Project, Stack: r.Stack, Run: r.ID, SHA: r.Commit.SHA, Name: name,
-	})
 	if err == nil && r.MR != nil && r.Type == runs.Proposed {
 		err = tx.reportNote(r, r.MR.IID)
+		for _, mr := range r.Also {
+			if err == nil {
+				err = tx.reportNote(r, mr.IID)
+			}
+		}
 	}
 	if _, ok := runs.Deployment(r); err == nil && ok {
 		err = tx.mark(Report{
-			Kind: ReportDeployment, Target: "deployment/" + r.ID,
-			Project: r.Project, Stack: r.Stack, Run: r.ID, SHA: r.Commit.SHA, Name: name,
+			Kind: ReportDeployment, Target: "deployment/" + r.ID, Project: r.Project, Stack: r.Stack, Run: r.ID, SHA: r.Commit.SHA,
+			Name: runs.EnvironmentName(in.Prefix(), r.Stack),
 		})
 	}
 	return err
+}
+
+// reportStatus marks the status of a run, once more for each further merge request of the commit, whose pipeline is
+// another one (GOTCHAS 10). What an earlier prefix or mode left unfinished is brought to its end as well.
+func (tx *Tx) reportStatus(in Integration, r runs.Run) error {
+	s := Report{Kind: ReportStatus, Project: r.Project, Stack: r.Stack, Run: r.ID, SHA: r.Commit.SHA, Name: in.Prefix() + "/" + r.Stack}
+	if in.Aggregate {
+		s.Stack, s.Sum = "", r.Type.Group()
+		s.Name = in.Prefix() + "/" + s.Sum
+	}
+	s.Target = StatusTarget(r.Project, r.Commit.SHA, s.Name)
+	if err := tx.mark(s); err != nil {
+		return err
+	}
+	for _, mr := range r.Also {
+		also := s
+		also.MR, also.Target = mr.IID, fmt.Sprintf("%s!%d", s.Target, mr.IID)
+		if err := tx.mark(also); err != nil {
+			return err
+		}
+	}
+	rows, err := all[Report](tx, "reports", StatusTarget(r.Project, r.Commit.SHA, ""))
+	for _, old := range rows {
+		ours := old.Sum == "" && old.Stack == r.Stack || old.Sum == r.Type.Group()
+		if err == nil && ours && old.Name != s.Name && old.hangs() {
+			old.Run = max(old.Run, r.ID)
+			err = tx.mark(old)
+		}
+	}
+	return err
+}
+
+// hangs reports whether GitLab is known to show a status that has to be brought to an end, or may do so.
+func (r Report) hangs() bool {
+	return r.Unsure || r.RemoteState == string(runs.StatusPending) || r.RemoteState == string(runs.StatusRunning)
+}
+
+// ReportActive marks everything GitLab shows of the runs that have not ended: the way it is shown has changed.
+func (tx *Tx) ReportActive() error {
+	list, err := tx.Active("")
+	for _, r := range list {
+		if err == nil {
+			err = tx.reportRun(r)
+		}
+	}
+	return err
+}
+
+// ReportUntouched marks the passing status of a merge request that concerns no stack.
+func (tx *Tx) ReportUntouched(mr MergeRequest) error {
+	in, _, err := tx.Integration()
+	if err != nil || !in.PassUntouched {
+		return err
+	}
+	return tx.mark(Report{
+		Kind: ReportStatus, Target: StatusTarget(mr.Project, mr.Head, in.Prefix()), Project: mr.Project, SHA: mr.Head,
+		Name: in.Prefix(), MR: mr.IID, Sum: SumUntouched,
+	})
+}
+
+// RunsOf returns the newest run of a group of each stack for a commit.
+func (tx *Tx) RunsOf(project int64, sha, group string) ([]runs.Run, error) {
+	stacks, err := tx.StacksOf(project)
+	var out []runs.Run
+	for _, st := range stacks {
+		var newest runs.Run
+		for _, t := range runs.Types {
+			if t.Group() != group || err != nil {
+				continue
+			}
+			var r runs.Run
+			if r, _, err = tx.NewestRunOf(st.Slug, t, sha); r.ID > newest.ID {
+				newest = r
+			}
+		}
+		if newest.ID != "" {
+			out = append(out, newest)
+		}
+	}
+	return out, err
 }
 
 // reportNote marks the comment on a merge request. It speaks of the newest run that has something to say; while a
@@ -106,11 +194,13 @@ func (tx *Tx) reportNote(r runs.Run, mr int64) error {
 
 // reportStack marks the stack's environment.
 func (tx *Tx) reportStack(st runs.Stack) error {
-	name, err := tx.statusName(st.Slug)
+	in, _, err := tx.Integration()
 	if err != nil {
 		return err
 	}
-	return tx.mark(Report{Kind: ReportEnvironment, Target: "environment/" + st.Slug, Project: st.Project, Stack: st.Slug, Name: name})
+	return tx.mark(Report{
+		Kind: ReportEnvironment, Target: "environment/" + st.Slug, Project: st.Project, Stack: st.Slug, Name: runs.EnvironmentName(in.Prefix(), st.Slug),
+	})
 }
 
 // retireStack marks the environment of a stack that is being deleted: it is to be stopped.
@@ -123,11 +213,6 @@ func (tx *Tx) retireStack(st runs.Stack) error {
 	return tx.mark(r)
 }
 
-func (tx *Tx) statusName(stack string) (string, error) {
-	in, _, err := tx.Integration()
-	return in.Prefix() + "/" + stack, err
-}
-
 // mark says that GitLab must show something new at the target. What GitLab is known to show is kept. A
 // status target that an older run owned goes to the newer one, never back.
 func (tx *Tx) mark(r Report) error {
@@ -136,9 +221,10 @@ func (tx *Tx) mark(r Report) error {
 		return err
 	}
 	if ok {
-		if r.Run < old.Run {
+		if r.Run < old.Run && r.Sum == "" {
 			return nil
 		}
+		r.Run = max(r.Run, old.Run)
 		if old.Project != r.Project || r.Kind == ReportEnvironment && old.Name != r.Name { // the id is another thing's
 			old.RemoteID, old.RemoteState = 0, ""
 		}

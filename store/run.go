@@ -135,6 +135,11 @@ func (tx *Tx) putRun(old, r runs.Run) error {
 			return err
 		}
 	}
+	for _, mr := range r.Also[min(len(old.Also), len(r.Also)):] {
+		if err := mark(tx, "mr_runs", mrKey(r.Project, mr.IID)+"/"+r.ID); err != nil {
+			return err
+		}
+	}
 	if r.State.Terminal() {
 		return unmark(tx, "active", r.ID)
 	}
@@ -181,7 +186,7 @@ type RunFilter struct {
 
 func (f RunFilter) match(r runs.Run) bool {
 	return (f.Stack == "" || r.Stack == f.Stack) &&
-		(f.MergeRequest == 0 || r.MR != nil && r.MR.IID == f.MergeRequest) &&
+		(f.MergeRequest == 0 || r.In(f.MergeRequest) != nil) &&
 		(f.Project == 0 || r.Project == f.Project) &&
 		(len(f.Types) == 0 || slices.Contains(f.Types, r.Type)) &&
 		(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&

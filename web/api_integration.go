@@ -12,14 +12,16 @@ import (
 // An integrationJSON is the integration as the API answers it. The token is never part of it, the webhook secret
 // only for admins.
 type integrationJSON struct {
-	APIURL       string      `json:"api_url"`
-	ExternalURL  string      `json:"external_url"`
-	CAPEM        string      `json:"ca_pem"`
-	StatusPrefix string      `json:"status_prefix"`
-	Aggregate    bool        `json:"aggregate"`
-	Linked       bool        `json:"linked"`
-	Webhook      webhookJSON `json:"webhook"`
-	Token        tokenJSON   `json:"token"`
+	APIURL       string `json:"api_url"`
+	ExternalURL  string `json:"external_url"`
+	CAPEM        string `json:"ca_pem"`
+	StatusPrefix string `json:"status_prefix"`
+	Aggregate    bool   `json:"aggregate"`
+	// PassUntouched gives merge requests that concern no stack a passing status.
+	PassUntouched bool        `json:"pass_untouched"`
+	Linked        bool        `json:"linked"`
+	Webhook       webhookJSON `json:"webhook"`
+	Token         tokenJSON   `json:"token"`
 }
 
 type webhookJSON struct {
@@ -41,7 +43,7 @@ type tokenJSON struct {
 
 func (s *Server) integrationJSON(in store.Integration, who actor) integrationJSON {
 	j := integrationJSON{
-		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Linked: in.Linked,
+		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, Linked: in.Linked,
 		Webhook: webhookJSON{Endpoint: s.eng.WebhookURL()},
 		Token: tokenJSON{
 			Name: in.Health.Name, Username: in.Health.Username, Scopes: orEmpty(in.Health.Scopes),
@@ -77,34 +79,32 @@ func (s *Server) answerIntegration(c *request) error {
 
 // An integrationInput sets up or changes the integration. Fields that are not given keep what they are.
 type integrationInput struct {
-	APIURL       *string      `json:"api_url"`
-	ExternalURL  *string      `json:"external_url"`
-	Token        *runs.Secret `json:"token"`
-	CAPEM        *string      `json:"ca_pem"`
-	StatusPrefix *string      `json:"status_prefix"`
-	Aggregate    bool         `json:"aggregate"`
+	APIURL        *string      `json:"api_url"`
+	ExternalURL   *string      `json:"external_url"`
+	Token         *runs.Secret `json:"token"`
+	CAPEM         *string      `json:"ca_pem"`
+	StatusPrefix  *string      `json:"status_prefix"`
+	Aggregate     *bool        `json:"aggregate"`
+	PassUntouched *bool        `json:"pass_untouched"`
 }
-
-var errAggregate = runs.Invalidf("aggregate", "Aggregated statuses are not available in this version. Leave aggregate off.")
 
 func (s *Server) apiPutIntegration(c *request) error {
 	var body integrationInput
 	if err := decode(c, &body); err != nil {
 		return err
 	}
-	if body.Aggregate {
-		return errAggregate
-	}
 	in, _, err := s.integration()
 	if err != nil {
 		return err
 	}
-	l := engine.Link{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CA: in.CA, StatusPrefix: in.StatusPrefix}
+	l := engine.Link{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CA: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched}
 	give(&l.APIURL, body.APIURL)
 	give(&l.ExternalURL, body.ExternalURL)
 	give(&l.CA, body.CAPEM)
 	give(&l.StatusPrefix, body.StatusPrefix)
 	give(&l.Token, body.Token)
+	give(&l.Aggregate, body.Aggregate)
+	give(&l.PassUntouched, body.PassUntouched)
 	if _, err := s.eng.SaveIntegration(c.Request().Context(), l, c.who.Name); err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func TestStrictBodies(t *testing.T) {
 	s := newSite(t)
 	for body, field := range map[string]string{
 		`{"api_urll":"x"}`:             "api_urll",
-		`{"aggregate":true}`:           "aggregate",
+		`{"aggregate":"yes"}`:          "aggregate",
 		`{"api_url":5}`:                "api_url",
 		`{`:                            "",
 		`{} {}`:                        "",

@@ -30,7 +30,7 @@ func integrationView(in store.Integration) view.Integration {
 	h := in.Health
 	v := view.Integration{
 		APIURL: in.APIURL, ExternalURL: in.ExternalURL, Version: h.Version, State: view.Connected, Detail: h.Trouble,
-		StatusPrefix: in.Prefix(), HasCA: in.CA != "",
+		StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, HasCA: in.CA != "",
 		Token: view.Token{
 			Name: h.Name, Username: h.Username, Scopes: h.Scopes, CheckedAt: h.CheckedAt, Active: h.Active,
 			Human: h.Username != "" && !machine.MatchString(h.Username),
@@ -102,7 +102,7 @@ func (s *Server) getIntegration(c *request) error {
 		return c.Redirect(http.StatusSeeOther, "/settings/vcs") // it says that there is none
 	}
 	if !linked {
-		return s.integrationForm(c, http.StatusOK, view.IntegrationFormModel{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix})
+		return s.integrationForm(c, http.StatusOK, view.IntegrationFormModel{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched})
 	}
 	return s.integrationPage(c, http.StatusOK, view.IntegrationModel{})
 }
@@ -221,7 +221,7 @@ func (s *Server) getIntegrationEdit(c *request) error {
 		return c.Redirect(http.StatusSeeOther, "/settings/vcs/gitlab")
 	}
 	return s.integrationForm(c, http.StatusOK, view.IntegrationFormModel{
-		Edit: true, APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix,
+		Edit: true, APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched,
 	})
 }
 
@@ -231,15 +231,13 @@ func (s *Server) postIntegration(c *request) error {
 		Edit:   strings.HasSuffix(c.Path(), "/edit"),
 		APIURL: c.FormValue("api_url"), ExternalURL: c.FormValue("external_url"), CAPEM: c.FormValue("ca_pem"),
 		StatusPrefix: c.FormValue("status_prefix"), Aggregate: c.FormValue("aggregate") != "",
+		PassUntouched: c.FormValue("pass_untouched") != "",
 	}
 	var checks []engine.Check
-	err := errAggregate
-	if !m.Aggregate {
-		checks, err = s.eng.SaveIntegration(c.Request().Context(), engine.Link{
-			APIURL: m.APIURL, ExternalURL: m.ExternalURL, CA: m.CAPEM, StatusPrefix: m.StatusPrefix,
-			Token: runs.Secret(c.FormValue("token")),
-		}, c.who.Name)
-	}
+	checks, err := s.eng.SaveIntegration(c.Request().Context(), engine.Link{
+		APIURL: m.APIURL, ExternalURL: m.ExternalURL, CA: m.CAPEM, StatusPrefix: m.StatusPrefix,
+		Aggregate: m.Aggregate, PassUntouched: m.PassUntouched, Token: runs.Secret(c.FormValue("token")),
+	}, c.who.Name)
 	m.Checks = checksView(checks)
 	if fields, text, ok := formErrors(err); ok {
 		m.Errors, m.Error = fields, text

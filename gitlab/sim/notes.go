@@ -250,6 +250,14 @@ func (c *call) deleteNote() error {
 	return c.answer(http.StatusNoContent, nil)
 }
 
+// DeleteNote lets somebody who may delete a note.
+func (s *Server) DeleteNote(project, iid, id int64) error {
+	return s.withMergeRequest(project, iid, 0, func(mr *mergeRequest, _ *User) error {
+		mr.notes = slices.DeleteFunc(mr.notes, func(n *note) bool { return n.id == id })
+		return nil
+	})
+}
+
 // Notes lists the notes of a merge request, system notes included, oldest first.
 func (s *Server) Notes(project, iid int64) []Note {
 	s.mu.Lock()

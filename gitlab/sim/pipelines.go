@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -68,11 +69,18 @@ func (s *Server) newPipeline(p *project, u *User, sha, ref, source string) *pipe
 func (s *Server) attachPipeline(p *project, pl *pipeline) {
 	for _, target := range s.projects {
 		for _, mr := range target.mergeRequests {
-			if mr.state == "opened" && mr.source == p && mr.sourceBranch == pl.ref && mr.sha == pl.sha {
+			branch := mr.source == p && mr.sourceBranch == pl.ref && mr.sha == pl.sha
+			own := target == p && mr.source == p && strings.HasPrefix(pl.ref, fmt.Sprintf("refs/merge-requests/%d/", mr.iid))
+			if mr.state == "opened" && (own || branch && !ownPipeline(mr, pl.sha)) {
 				mr.headPipeline = pl
 			}
 		}
 	}
+}
+
+// ownPipeline says that the merge request has a pipeline of its own for its head, which a branch's does not replace.
+func ownPipeline(mr *mergeRequest, sha string) bool {
+	return mr.headPipeline != nil && mr.sha == sha && strings.HasPrefix(mr.headPipeline.ref, "refs/merge-requests/")
 }
 
 // newestPipeline is the newest one of a commit, of one ref when given; nil when there is none.

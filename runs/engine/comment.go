@@ -27,6 +27,9 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 	if err != nil {
 		return err
 	}
+	if mr := run.In(r.MR); mr != nil {
+		run.MR = mr
+	}
 	newer, err := e.newerRun(run, r.MR)
 	if err != nil {
 		return err

@@ -317,8 +317,24 @@ func (e *Engine) reactMergeRequest(ctx context.Context, v *verdict, h gitlab.Hoo
 		if err := e.propose(tx, v, mr, files); err != nil {
 			return err
 		}
+		if err := untouched(tx, v, mr, files); err != nil {
+			return err
+		}
 		return v.store(tx, store.DeliveryDone)
 	})
+}
+
+// untouched passes a merge request that concerns no stack, where that is asked for: under "Pipelines must succeed" no
+// status at all would mean that nobody can merge (GOTCHAS 13).
+func untouched(tx *store.Tx, v *verdict, mr store.MergeRequest, files []string) error {
+	if len(v.runs) > 0 || mr.Fork || files == nil {
+		return nil
+	}
+	runsOf, err := tx.RunsOf(mr.Project, mr.Head, runs.GroupProposed)
+	if err != nil || len(runsOf) > 0 {
+		return err
+	}
+	return tx.ReportUntouched(mr)
 }
 
 // seenMergeRequest joins what the event says with what was known of the merge request.
@@ -363,7 +379,7 @@ func (e *Engine) closed(v *verdict, mr store.MergeRequest) error {
 		}
 		for _, st := range stacks {
 			err := endProposed(tx, st.Slug, "the merge request was closed", func(r runs.Run) bool {
-				return r.MR != nil && r.MR.IID == mr.IID
+				return r.MR != nil && r.MR.IID == mr.IID && len(r.Also) == 0
 			})
 			if err != nil {
 				return err

@@ -17,11 +17,13 @@ import (
 
 // A Link is what an admin enters to connect GitLab.
 type Link struct {
-	APIURL       string
-	ExternalURL  string      // "" = the same as APIURL
-	CA           string      // PEM
-	StatusPrefix string      // "" = groundcrew
-	Token        runs.Secret // "" keeps the present one
+	APIURL        string
+	ExternalURL   string      // "" = the same as APIURL
+	CA            string      // PEM
+	StatusPrefix  string      // "" = groundcrew
+	Aggregate     bool        // one status for each kind of run and commit
+	PassUntouched bool        // a passing status for merge requests that concern no stack
+	Token         runs.Secret // "" keeps the present one
 }
 
 // A Check is one thing that was looked at, and what was found in words.
@@ -136,6 +138,7 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 	in.APIURL = strings.TrimSuffix(strings.TrimRight(strings.TrimSpace(l.APIURL), "/"), "/api/v4")
 	in.ExternalURL = strings.TrimRight(strings.TrimSpace(l.ExternalURL), "/")
 	in.CA, in.StatusPrefix = strings.TrimSpace(l.CA), strings.TrimSpace(l.StatusPrefix)
+	in.Aggregate, in.PassUntouched = l.Aggregate, l.PassUntouched
 	if l.Token != "" {
 		in.Token = runs.Secret(strings.TrimSpace(l.Token.Reveal()))
 	}
@@ -155,6 +158,9 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 			return err
 		}
 		if err := tx.ResumeReports(); err != nil {
+			return err
+		}
+		if err := tx.ReportActive(); err != nil {
 			return err
 		}
 		return tx.Audit(store.AuditEntry{By: by, Action: "integration.save", Target: in.APIURL})

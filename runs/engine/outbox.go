@@ -199,6 +199,7 @@ func (e *Engine) senderOf(kind string) sender {
 func remote(to *store.Report, from store.Report) {
 	to.RemoteID, to.PipelineID, to.RemoteState, to.RemoteText = from.RemoteID, from.PipelineID, from.RemoteState, from.RemoteText
 	to.RemoteRun, to.Unsure = from.RemoteRun, from.Unsure
+	to.RemoteSHA, to.PipelineMR, to.OwnPipeline = from.RemoteSHA, from.PipelineMR, from.OwnPipeline
 }
 
 // settle decides what becomes of a report after a send of the mark seq.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"groundcrew/gitlab"
 	"groundcrew/runs"
@@ -43,9 +45,62 @@ func posts(remoteState, remoteText string, want post, between string, must bool)
 // or says that production is being changed.
 func mustShow(r runs.Run) bool { return r.State == runs.Unconfirmed || r.State == runs.Applying }
 
-// sendStatus writes the commit status of a run.
+// A subject is what a status report has to show now.
+type subject struct {
+	run     runs.Run // whose commit, branch and merge request it is about, and to which it links
+	want    post
+	between string // ends a record whose text has to change
+	must    bool
+	url     string
+}
+
+// subjectOf renders a status report from the present: of one run, of all runs of a group, or of a merge request
+// that concerns no stack.
+func (e *Engine) subjectOf(r *store.Report) (s subject, err error) {
+	err = e.st.View(func(tx *store.Tx) error {
+		switch r.Sum {
+		case "":
+			s.run, err = tx.Run(r.Run)
+			state, text := runs.CommitStatus(s.run)
+			s.want, s.between, s.must = post{state, text}, text, mustShow(s.run)
+			if s.run.Delta != nil {
+				s.between = s.run.Delta.String()
+			}
+		case store.SumUntouched:
+			var mr store.MergeRequest
+			mr, _, err = tx.MergeRequest(r.Project, r.MR)
+			s.run = runs.Run{Project: r.Project, Commit: runs.Commit{SHA: r.SHA}, Branch: mr.SourceBranch, MR: &mr.MergeRequest}
+			s.want = post{runs.StatusSuccess, "No stack is concerned"}
+		default:
+			var list []runs.Run
+			if list, err = tx.RunsOf(r.Project, r.SHA, r.Sum); err != nil {
+				return err
+			}
+			if len(list) == 0 { // the stacks were deleted since
+				var last runs.Run
+				last, err = tx.Run(r.Run)
+				list = []runs.Run{last}
+			}
+			if err == nil {
+				sum := runs.Summarize(list)
+				s.run, s.want, s.between, s.must = sum.Lead, post{sum.State, sum.Text}, sum.Text, sum.Must
+			}
+		}
+		return err
+	})
+	s.url = e.o.ExternalURL
+	if s.run.ID != "" {
+		s.url = e.runURL(s.run.ID)
+	}
+	if mr := s.run.In(r.MR); err == nil && r.MR != 0 && mr != nil {
+		s.run.MR, s.run.Branch = mr, mr.SourceBranch
+	}
+	return s, err
+}
+
+// sendStatus writes a commit status.
 func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Report) error {
-	run, _, err := e.reported(r)
+	s, err := e.subjectOf(r)
 	if err != nil {
 		return err
 	}
@@ -54,12 +109,12 @@ func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 			return err
 		}
 	}
-	if r.PipelineID == 0 && r.RemoteState == "" && run.MR != nil && !run.MR.Fork {
-		r.PipelineID = mergePipeline(ctx, c, run)
+	if err := e.choosePipeline(ctx, c, r, s); err != nil {
+		return err
 	}
 	for range 2 { // the second time from what GitLab really shows
-		err = e.postStatus(ctx, c, r, run)
-		if gitlab.KindOf(err) != "transition" {
+		err = e.postStatus(ctx, c, r, s)
+		if gitlab.KindOf(err) != gitlab.KindTransition {
 			return err
 		}
 		if err := e.readStatus(ctx, c, r); err != nil {
@@ -69,13 +124,8 @@ func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 	return err
 }
 
-func (e *Engine) postStatus(ctx context.Context, c *gitlab.Client, r *store.Report, run runs.Run) error {
-	state, text := runs.CommitStatus(run)
-	between := text
-	if run.Delta != nil {
-		between = run.Delta.String()
-	}
-	list := posts(r.RemoteState, r.RemoteText, post{state, text}, between, mustShow(run))
+func (e *Engine) postStatus(ctx context.Context, c *gitlab.Client, r *store.Report, s subject) error {
+	list := posts(r.RemoteState, r.RemoteText, s.want, s.between, s.must)
 	if len(list) == 0 {
 		return nil
 	}
@@ -83,23 +133,31 @@ func (e *Engine) postStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 		return err
 	}
 	for _, p := range list {
-		answer, err := c.SetStatus(ctx, run.Project, run.Commit.SHA, gitlab.Status{
-			State: string(p.state), Name: r.Name, Ref: statusRef(r, run), TargetURL: e.runURL(run.ID), Description: p.text, PipelineID: r.PipelineID,
-		})
-		if gitlab.KindOf(err) == "not_found" && r.PipelineID != 0 {
-			r.PipelineID = 0 // the pipeline was deleted or archived: let GitLab choose another
-			answer, err = c.SetStatus(ctx, run.Project, run.Commit.SHA, gitlab.Status{
-				State: string(p.state), Name: r.Name, Ref: statusRef(r, run), TargetURL: e.runURL(run.ID), Description: p.text,
-			})
-		}
-		if err != nil {
+		if err := e.post(ctx, c, r, s, p); err != nil {
 			return unanswered(r, err)
 		}
-		r.RemoteState, r.RemoteText, r.RemoteRun = string(p.state), p.text, run.ID
-		r.PipelineID = cmp.Or(answer.PipelineID, r.PipelineID)
 	}
 	r.Unsure = false
 	return nil
+}
+
+// post writes one status, into the pipeline it stood in before.
+func (e *Engine) post(ctx context.Context, c *gitlab.Client, r *store.Report, s subject, p post) error {
+	set := func() (gitlab.StatusAnswer, error) {
+		return c.SetStatus(ctx, r.Project, cmp.Or(r.RemoteSHA, r.SHA), gitlab.Status{
+			State: string(p.state), Name: r.Name, Ref: statusRef(r, s.run), TargetURL: s.url, Description: p.text, PipelineID: r.PipelineID,
+		})
+	}
+	answer, err := set()
+	if gitlab.KindOf(err) == gitlab.KindNotFound && r.PipelineID != 0 {
+		r.PipelineID, r.RemoteSHA = 0, "" // the pipeline was deleted or archived: let GitLab choose another
+		answer, err = set()
+	}
+	if err == nil {
+		r.RemoteState, r.RemoteText, r.RemoteRun = string(p.state), p.text, s.run.ID
+		r.PipelineID = cmp.Or(answer.PipelineID, r.PipelineID)
+	}
+	return err
 }
 
 // statusRef names the ref GitLab looks for a pipeline on. With a pipeline's id none is needed; a fork's commit is
@@ -115,19 +173,75 @@ func statusRef(r *store.Report, run runs.Run) string {
 	}
 }
 
-// mergePipeline finds the pipeline of the merge request, so that the status stands where the merge is
-// decided; 0 when there is none of this commit (GOTCHAS 7, 9).
-func mergePipeline(ctx context.Context, c *gitlab.Client, run runs.Run) int64 {
-	mr, err := c.MergeRequest(ctx, run.Project, run.MR.IID)
-	if err != nil || mr.HeadPipelineSHA != run.Commit.SHA {
-		return 0
+// A place is the pipeline a status stands in.
+type place struct {
+	pipeline int64
+	sha      string // of a merged result, "" for the commit's own
+	own      bool   // the merge request's own pipeline, which decides the merge; none better will come
+}
+
+// choosePipeline looks for the merge request's pipeline, so that the status stands where the merge is decided (GOTCHAS
+// 7, 9): before the first status, when the merge request becomes known, and once more before the end, because GitLab
+// makes such a pipeline in the background. Otherwise the pipeline of the first answer is kept to (GOTCHAS 11).
+func (e *Engine) choosePipeline(ctx context.Context, c *gitlab.Client, r *store.Report, s subject) error {
+	first := r.PipelineID == 0 && r.RemoteState == ""
+	known := s.run.MR != nil && r.PipelineMR == s.run.MR.IID
+	last := final(string(s.want.state)) && !final(r.RemoteState)
+	if s.run.MR == nil || s.run.MR.Fork || known && (r.OwnPipeline || !last) {
+		return nil
 	}
-	return mr.HeadPipelineID
+	to := mergePipeline(ctx, c, r.Project, r.SHA, s.run.MR.IID)
+	r.PipelineMR, r.OwnPipeline = s.run.MR.IID, to.own
+	switch {
+	case to.pipeline == 0 || to.pipeline == r.PipelineID:
+		return nil
+	case first:
+		r.PipelineID, r.RemoteSHA = to.pipeline, to.sha
+		return nil
+	case !to.own:
+		return nil
+	}
+	return e.movePipeline(ctx, c, r, s, to)
+}
+
+// movePipeline ends the record where it stood, so that nothing hangs there, and begins anew in another pipeline.
+func (e *Engine) movePipeline(ctx context.Context, c *gitlab.Client, r *store.Report, s subject, to place) error {
+	if r.PipelineID != 0 && r.RemoteState != "" && !final(r.RemoteState) {
+		if err := e.announce(r); err != nil {
+			return err
+		}
+		err := e.post(ctx, c, r, s, post{runs.StatusCanceled, "Goes on in the merge request's pipeline"})
+		if err != nil && gitlab.KindOf(err) != gitlab.KindTransition {
+			return unanswered(r, err)
+		}
+	}
+	r.PipelineID, r.RemoteSHA, r.RemoteState, r.RemoteText = to.pipeline, to.sha, "", ""
+	return nil
+}
+
+// mergePipeline finds the pipeline of a merge request for a commit; none when GitLab shows none, or that of another
+// commit. A merged result's pipeline has a commit of its own, whose second parent is ours (GOTCHAS 8).
+func mergePipeline(ctx context.Context, c *gitlab.Client, project int64, sha string, iid int64) place {
+	mr, err := c.MergeRequest(ctx, project, iid)
+	own := strings.HasPrefix(mr.HeadPipelineRef, "refs/merge-requests/")
+	switch {
+	case err != nil || mr.HeadPipelineID == 0:
+		return place{}
+	case mr.HeadPipelineSHA == sha:
+		return place{pipeline: mr.HeadPipelineID, own: own}
+	case !own || !strings.HasSuffix(mr.HeadPipelineRef, "/merge") || mr.HeadSHA != sha:
+		return place{}
+	}
+	merge, err := c.Commit(ctx, project, mr.HeadPipelineSHA)
+	if err != nil || !slices.Contains(merge.ParentIDs, sha) {
+		return place{}
+	}
+	return place{pipeline: mr.HeadPipelineID, sha: mr.HeadPipelineSHA, own: true}
 }
 
 // readStatus asks GitLab what it shows, after an answer that never came.
 func (e *Engine) readStatus(ctx context.Context, c *gitlab.Client, r *store.Report) error {
-	list, err := c.Statuses(ctx, r.Project, r.SHA, r.Name)
+	list, err := c.Statuses(ctx, r.Project, cmp.Or(r.RemoteSHA, r.SHA), r.Name)
 	if err != nil {
 		return err
 	}
