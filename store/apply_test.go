@@ -208,6 +208,9 @@ func (w *world) check(tx *Tx) {
 		want["run_keys"][r.Stack+"/"+string(r.Type)+"/"+r.Commit.SHA] = r.ID
 		if r.MR != nil {
 			want["mr_runs"][mrKey(r.Project, r.MR.IID)+"/"+r.ID] = ""
+			for _, mr := range r.Also {
+				want["mr_runs"][mrKey(r.Project, mr.IID)+"/"+r.ID] = ""
+			}
 		}
 		if r.State.Terminal() {
 			continue

@@ -107,9 +107,13 @@ func (tx *Tx) reportStatus(in Integration, r runs.Run) error {
 	if err := tx.mark(s); err != nil {
 		return err
 	}
+	now, _, err := tx.Report(s.Target)
+	if err != nil {
+		return err
+	}
 	for _, mr := range r.Also {
 		also := s
-		also.MR, also.Target = mr.IID, fmt.Sprintf("%s!%d", s.Target, mr.IID)
+		also.Run, also.MR, also.Target = now.Run, mr.IID, fmt.Sprintf("%s!%d", s.Target, mr.IID)
 		if err := tx.mark(also); err != nil {
 			return err
 		}
@@ -117,7 +121,8 @@ func (tx *Tx) reportStatus(in Integration, r runs.Run) error {
 	rows, err := all[Report](tx, "reports", StatusTarget(r.Project, r.Commit.SHA, ""))
 	for _, old := range rows {
 		ours := old.Sum == "" && old.Stack == r.Stack || old.Sum == r.Type.Group()
-		if err == nil && ours && old.Name != s.Name && old.hangs() {
+		also := old.Name == s.Name && old.MR != 0 && old.Run < now.Run // that an older run of the commit made
+		if err == nil && ours && (also || old.Name != s.Name && old.hangs()) {
 			old.Run = max(old.Run, r.ID)
 			err = tx.mark(old)
 		}

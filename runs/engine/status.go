@@ -92,10 +92,29 @@ func (e *Engine) subjectOf(r *store.Report) (s subject, err error) {
 	if s.run.ID != "" {
 		s.url = e.runURL(s.run.ID)
 	}
-	if mr := s.run.In(r.MR); err == nil && r.MR != 0 && mr != nil {
-		s.run.MR, s.run.Branch = mr, mr.SourceBranch
+	if err == nil && r.MR != 0 {
+		err = e.forMergeRequest(&s.run, r.MR)
 	}
 	return s, err
+}
+
+// forMergeRequest makes a run speak to one of the further merge requests of its commit.
+func (e *Engine) forMergeRequest(run *runs.Run, iid int64) error {
+	mr := run.In(iid)
+	if mr == nil {
+		err := e.st.View(func(tx *store.Tx) error {
+			row, ok, err := tx.MergeRequest(run.Project, iid)
+			if ok {
+				mr = &row.MergeRequest
+			}
+			return err
+		})
+		if err != nil || mr == nil {
+			return err
+		}
+	}
+	run.MR, run.Branch = mr, mr.SourceBranch
+	return nil
 }
 
 // sendStatus writes a commit status.
