@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -150,6 +151,16 @@ func quotePath(path string) string {
 func (r repo) ancestor(old, sha string) bool {
 	_, err := r.git("merge-base", "--is-ancestor", old, sha)
 	return err == nil
+}
+
+// behind counts the commits of a branch that are not in a commit's history.
+func (r repo) behind(sha, branch string) int {
+	out, err := r.git("rev-list", "--count", sha+"..refs/heads/"+branch)
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(out) // git prints a number
+	return n
 }
 
 func (r repo) mergeBase(a, b string) string {

@@ -170,7 +170,11 @@ func (c *call) getMergeRequest() error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, c.mergeRequestEntity(mr))
+	e := c.mergeRequestEntity(mr)
+	if c.in.flag("include_diverged_commits_count") {
+		e["diverged_commits_count"] = mr.target.repo.behind(mr.sha, mr.targetBranch)
+	}
+	return c.answer(http.StatusOK, e)
 }
 
 // createMergeRequest opens one as the caller, from the same project.

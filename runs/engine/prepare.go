@@ -62,22 +62,15 @@ func (t *task) layOut(ctx context.Context) (Spec, error) {
 		return Spec{}, err
 	}
 	defer log.Close()
-	type choice struct {
-		bin tofu.Binary
-		err error
-	}
-	chosen := make(chan choice, 1)
-	go func() { // looking for tools takes as long as writing the files
-		bin, err := t.e.binary(ctx, t.stack)
-		chosen <- choice{bin, err}
+	go func() { // looking for tools takes as long as writing the files; what is found is remembered
+		_, _ = t.e.prober.Probe(ctx, t.e.o.ToolDirs, t.e.o.ToolPath)
 	}()
 	basis, err := t.checkout(ctx, log)
 	if err != nil {
 		fmt.Fprintln(log, t.hide.String(err.Error()))
 		return Spec{}, err
 	}
-	c := <-chosen
-	bin, err := c.bin, c.err
+	bin, err := t.e.binary(ctx, t.stack, t.requirements())
 	if err != nil {
 		fmt.Fprintln(log, err)
 		return Spec{}, refusal{message(err)}
@@ -90,6 +83,9 @@ func (t *task) layOut(ctx context.Context) (Spec, error) {
 	if err := tofu.Prepare(w, state); err != nil {
 		fmt.Fprintln(log, err)
 		return Spec{}, refusal{err.Error()}
+	}
+	if w.Mirror != "" {
+		fmt.Fprintln(log, "Providers come from the mirror in the data folder and from nowhere else")
 	}
 	fmt.Fprintf(log, "%s %s, state version %d\n", toolName(bin, t.stack), bin.Version, newest.Version)
 	ev := runs.PhaseStarted{
@@ -115,12 +111,25 @@ func (t *task) toolWork(bin tofu.Binary) tofu.Work {
 	return tofu.Work{
 		Stack: t.stack, Binary: bin, Root: filepath.Join(t.space.src(), filepath.FromSlash(t.stack.ProjectRoot)), Aux: t.space.aux(),
 		Managed: t.stack.State == runs.StateManaged, Speculative: t.run.Type == runs.Proposed,
-		Command: t.run.Command, Mirror: t.e.mirror(), Path: t.e.o.ToolPath, Proxy: t.e.o.Proxy,
-		Run: t.run.ID, Commit: t.run.Commit.SHA, Branch: t.run.Branch,
+		Command: t.run.Command, Mirror: t.e.mirror(), Sealed: true, Path: t.e.o.ToolPath, Proxy: t.e.o.Proxy,
+		Run: t.run.ID, Commit: t.run.Commit.SHA, Branch: t.run.Branch, Tmp: t.space.tmp(),
 	}
 }
 
-// mirror is the folder of provider packages, "" when it holds none.
+// requirements are the versions of the tool that the checked-out code asks for.
+func (t *task) requirements() []tofu.Requirement {
+	if t.stack.Tool == runs.Custom {
+		return nil
+	}
+	root, err := os.OpenRoot(t.space.src())
+	if err != nil {
+		return nil // preparing the workspace says so
+	}
+	defer root.Close()
+	return tofu.Requirements(root, t.stack.ProjectRoot, t.stack.Tool)
+}
+
+// mirror is the folder of provider packages, "" when it holds none. When it holds some, providers come from nowhere else.
 func (e *Engine) mirror() string {
 	dir := e.st.Path("mirror")
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) == 0 {
@@ -138,6 +147,9 @@ func (t *task) spec(w tofu.Work) (Spec, error) {
 	if err := os.MkdirAll(t.e.st.Path("logs", t.run.ID), 0o700); err != nil {
 		return Spec{}, err
 	}
+	if err := t.space.makeTmp(); err != nil {
+		return Spec{}, err
+	}
 	readOnly, readWrite := w.Access()
 	return Spec{
 		WorkDir: w.Root, LogDir: t.e.st.Path("logs", t.run.ID), Env: tofu.Env(w, t.vars), Commands: commands,
@@ -146,8 +158,8 @@ func (t *task) spec(w tofu.Work) (Spec, error) {
 	}, nil
 }
 
-// binary chooses the tool for a stack. A custom stack brings its own.
-func (e *Engine) binary(ctx context.Context, st runs.Stack) (tofu.Binary, error) {
+// binary chooses the tool for a stack and what its code requires. A custom stack brings its own.
+func (e *Engine) binary(ctx context.Context, st runs.Stack, requires []tofu.Requirement) (tofu.Binary, error) {
 	if st.Tool == runs.Custom {
 		return tofu.Binary{}, nil
 	}
@@ -155,11 +167,7 @@ func (e *Engine) binary(ctx context.Context, st runs.Stack) (tofu.Binary, error)
 	if err != nil {
 		return tofu.Binary{}, err
 	}
-	b, err := tofu.Choose(bins, st.Tool, st.ToolVersion)
-	if err != nil {
-		return b, refusal{err.Error()}
-	}
-	return b, nil
+	return tofu.ChooseFor(bins, st.Tool, st.ToolVersion, requires)
 }
 
 // checkout brings the commit here and writes its files into a fresh workspace.
@@ -168,6 +176,7 @@ func (t *task) checkout(ctx context.Context, log io.Writer) (runs.Basis, error) 
 	if err != nil {
 		return runs.Basis{}, err
 	}
+	behind := t.behind(ctx, c)
 	var basis runs.Basis
 	refs := []string{"refs/heads/" + t.run.Branch}
 	if t.run.MR != nil {
@@ -193,6 +202,7 @@ func (t *task) checkout(ctx context.Context, log io.Writer) (runs.Basis, error) 
 	for _, w := range warnings {
 		fmt.Fprintln(log, "Warning:", w)
 	}
+	basis.Behind = <-behind
 	fmt.Fprintf(log, "Checked out %s (%s)\n", basis.SHA, basisWords(basis, t.run))
 	return basis, t.checkRoot()
 }
@@ -219,11 +229,38 @@ func (t *task) checkRoot() error {
 }
 
 func basisWords(b runs.Basis, r runs.Run) string {
+	words := "the head of " + r.Branch
 	if b.Kind == runs.PlanMergeResult && r.MR != nil {
-		return "the merge of " + r.MR.SourceBranch + " into " + r.MR.TargetBranch
+		words = "the merge of " + r.MR.SourceBranch + " into " + r.MR.TargetBranch
 	}
-	return "the head of " + r.Branch
+	if b.Behind > 0 && r.MR != nil {
+		words += fmt.Sprintf(", which is %d %s behind %s", b.Behind, plural(b.Behind, "commit"), r.MR.TargetBranch)
+	}
+	return words
 }
+
+// behind asks GitLab, while the commit is fetched, how many commits the merge request's branch lacks of its target.
+// It is nice to know and no reason to wait or fail: without an answer it is 0.
+func (t *task) behind(ctx context.Context, c *gitlab.Client) <-chan int {
+	answer := make(chan int, 1)
+	if t.run.MR == nil {
+		answer <- 0
+		return answer
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, behindTime)
+		defer cancel()
+		mr, err := c.MergeRequest(ctx, t.run.Project, t.run.MR.IID)
+		if err != nil || mr.HeadSHA != t.run.Commit.SHA {
+			mr.DivergedCommits = 0 // not known of this commit
+		}
+		answer <- mr.DivergedCommits
+	}()
+	return answer
+}
+
+// behindTime is how long an answer of GitLab that is only nice to have may take.
+const behindTime = 5 * time.Second
 
 // basis decides which commit is planned: the merge result when the stack wants it and GitLab can make one of
 // just this head, else the head.
@@ -299,7 +336,7 @@ func (t *task) layOutApply(ctx context.Context) (Spec, error) {
 	if err != nil {
 		return Spec{}, refusef("The saved plan is gone, so nothing was applied. Start the run again.")
 	}
-	bin, err := t.e.binary(ctx, t.stack)
+	bin, err := t.e.binary(ctx, t.stack, nil) // what the code requires was met when it was planned
 	if err != nil {
 		return Spec{}, refusal{message(err)}
 	}

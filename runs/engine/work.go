@@ -30,6 +30,40 @@ func (s space) job(p runs.Phase) string {
 	return filepath.Join(s.dir, string(p)+"-"+strconv.Itoa(s.run.Attempt))
 }
 
+// Plugins make sockets in their folder for temporary files, and the path of a socket has at most 107 bytes
+// (unix(7)). What they add to the folder's is less than socketName.
+const (
+	socketPath = 107
+	socketName = 24
+)
+
+// tmp is the run's folder for temporary files where the one in aux would be too long for plugins, else "".
+func (s space) tmp() string {
+	if len(s.aux())+len("/tmp")+socketName <= socketPath {
+		return ""
+	}
+	return filepath.Join("/tmp", "groundcrew-"+s.run.ID)
+}
+
+// makeTmp makes that folder anew. It refuses one that somebody else has put there.
+func (s space) makeTmp() error {
+	if s.tmp() == "" {
+		return nil
+	}
+	if err := os.RemoveAll(s.tmp()); err != nil {
+		return err
+	}
+	return os.Mkdir(s.tmp(), 0o700)
+}
+
+// removeTmp removes it.
+func (s space) removeTmp() error {
+	if s.tmp() == "" {
+		return nil
+	}
+	return os.RemoveAll(s.tmp())
+}
+
 // A task is a job at work: everything that its preparation and its end need.
 type task struct {
 	e     *Engine
@@ -155,13 +189,21 @@ func (t *task) reason(res Result) string {
 	phase := t.lastPhase()
 	if log, err := tail(t.e.LogFile(t.run.ID, phase), 1<<20); err == nil && !res.Limited && (res.Message == "" || !res.Stopped) {
 		if first := tofu.FirstError(log); first != "" {
-			return t.hide.String(strings.TrimSpace(first + " " + res.Hint))
+			return t.hide.String(strings.TrimSpace(t.explained(first) + " " + res.Hint))
 		}
 	}
 	if res.Message != "" {
 		return t.hide.String(res.Message)
 	}
 	return res.Command + " failed; the log says why"
+}
+
+// explained adds to an error of the tool what only we know of its cause.
+func (t *task) explained(first string) string {
+	if strings.Contains(first, "query available provider packages") && t.e.mirror() != "" {
+		return strings.TrimSuffix(first, ".") + ": the mirror in the data folder does not hold what the code requires, and with a mirror providers come from nowhere else. Add the package to it; the log names it."
+	}
+	return first
 }
 
 func (t *task) lastPhase() runs.State {

@@ -20,7 +20,7 @@ type Work struct {
 	Stack       runs.Stack
 	Binary      Binary   // as chosen; not used for a custom tool
 	Root        string   // absolute folder of the root module, inside the folder that Aux is in
-	Aux         string   // absolute folder of the run beside the checkout; below 80 bytes, because plugins make sockets in it
+	Aux         string   // absolute folder of the run beside the checkout; see Tmp when it is longer than 80 bytes
 	Managed     bool     // state is kept by Groundcrew, see StateFile
 	Speculative bool     // the plan is never applied, so it takes no lock on an own backend
 	Command     string   // of a task
@@ -28,6 +28,7 @@ type Work struct {
 	Sealed      bool     // providers come from Mirror and from nowhere else
 	Path        string   // PATH of the commands; "" = the system's usual one
 	Proxy       []string // NAME=value of the proxy variables to hand on
+	Tmp         string   // absolute folder for temporary files that Aux is too long for; "" = in Aux
 	Run         string   // facts the run may read in GROUNDCREW_ variables
 	Commit      string
 	Branch      string
@@ -104,7 +105,18 @@ func (w Work) Access() (readOnly, readWrite []string) {
 	if w.Mirror != "" {
 		readOnly = append(readOnly, w.Mirror)
 	}
-	return readOnly, []string{w.checkout(), w.Aux}
+	readWrite = []string{w.checkout(), w.Aux}
+	if w.Tmp != "" {
+		readWrite = append(readWrite, w.Tmp)
+	}
+	return readOnly, readWrite
+}
+
+func (w Work) tmp() string {
+	if w.Tmp != "" {
+		return w.Tmp
+	}
+	return filepath.Join(w.Aux, tmpName)
 }
 
 // checkout is the folder beside Aux that Root is in, or Root itself where that cannot be said.
@@ -309,7 +321,7 @@ func Env(w Work, vars []runs.Variable) []string {
 	env := []string{
 		"PATH=" + w.path(),
 		"HOME=" + filepath.Join(w.Aux, homeName),
-		"TMPDIR=" + filepath.Join(w.Aux, tmpName),
+		"TMPDIR=" + w.tmp(),
 		"LANG=C.UTF-8",
 		"TF_IN_AUTOMATION=1",
 		"TF_INPUT=0",

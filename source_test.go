@@ -1,0 +1,123 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// providerTime is the provider the mirror is tested with. It is built from the module proxy, once.
+const providerTime = "github.com/hashicorp/terraform-provider-time"
+
+// buildProvider puts the provider into a mirror folder, unpacked.
+func buildProvider(t *testing.T, mirror string) {
+	t.Helper()
+	cmd := exec.Command("go", "-C", "tools/provider-time", "list", "-m", "-f", "{{.Version}}", providerTime)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := strings.TrimPrefix(strings.TrimSpace(string(out)), "v")
+	platform := strings.TrimSpace(goEnv(t, "GOOS")) + "_" + strings.TrimSpace(goEnv(t, "GOARCH"))
+	to := filepath.Join(mirror, "registry.terraform.io", "hashicorp", "time", version, platform, "terraform-provider-time_v"+version)
+	cmd = exec.Command("go", "-C", "tools/provider-time", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, providerTime)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := filepath.Walk(mirror, func(p string, _ os.FileInfo, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chmod(p, 0o755)
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// A provider in the mirror is used without any network, down to a real apply through its plugin; one that is not there
+// is refused. The data folder is as deep as folders get, which sockets of plugins do not like.
+func TestProvidersComeFromTheMirrorAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.dir = filepath.Join(r.dir, strings.Repeat("deep-folder/", 8), "data")
+	buildProvider(t, filepath.Join(r.dir, "mirror"))
+	r.serve().link().stack("network", "infra", nil)
+	source := "terraform {\n  required_providers {\n    time = { source = \"registry.terraform.io/hashicorp/time\" }\n  }\n}\n"
+	r.push("main", "Wait", map[string]string{"infra/main.tf": source + "resource \"time_sleep\" \"a\" {\n  create_duration = \"50ms\"\n}\n"})
+	id := r.run("tracked", "unconfirmed", "failed")["id"].(string)
+	if state := r.state(id); state != "unconfirmed" {
+		t.Fatalf("%s\n%s", state, r.logs(id))
+	}
+	r.must("POST", "/runs/"+id+"/confirm", nil, 200)
+	until(t, "the apply", func() bool { s := r.state(id); return s == "finished" || s == "failed" })
+	if log := r.logs(id); r.state(id) != "finished" || !strings.Contains(log, "time_sleep.a: Creation complete") {
+		t.Fatalf("the run is %s: %s", r.state(id), log)
+	}
+	until(t, "nothing left behind", func() bool {
+		left, err := filepath.Glob("/tmp/groundcrew-" + id)
+		return left == nil && err == nil
+	})
+	sha := r.push("other", "Another provider", map[string]string{"infra/main.tf": "resource \"random_id\" \"a\" {\n  byte_length = 2\n}\n"})
+	r.status(sha, "groundcrew/network", "failed")
+	failed := r.run("proposed", "failed")
+	if reason, _ := failed["reason"].(string); !strings.Contains(reason, "the mirror in the data folder does not hold") {
+		t.Errorf("reason %q\n%s", reason, r.logs(failed["id"].(string)))
+	}
+}
+
+// The version that the code requires is respected beside the stack's own constraint, and what cannot be met says both.
+func TestRequiredVersionIsRespected(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve()
+	r.link().stack("network", "infra", map[string]any{"tool_version": ">= 0.12"})
+	sha := r.push("old", "Old", map[string]string{"infra/main.tf": "terraform {\n  required_version = \"< 0.13\"\n}\n" + resource("a", "1")})
+	st := r.status(sha, "groundcrew/network", "failed")
+	run := r.run("proposed", "failed")
+	reason, _ := run["reason"].(string)
+	for _, want := range []string{"“< 0.13” (infra/main.tf)", "“>= 0.12”", "Present: "} {
+		if !strings.Contains(reason, want) {
+			t.Errorf("%q does not say %s", reason, want)
+		}
+	}
+	if !strings.Contains(st.Description, "The code requires") {
+		t.Errorf("GitLab shows %q", st.Description)
+	}
+}
+
+// A branch that lacks commits of its target says so: on the run, in the log and in the comment.
+func TestBehindIsSaid(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve()
+	r.link().stack("network", "infra", nil)
+	r.push("topic", "Topic", map[string]string{"infra/main.tf": resource("a", "1")})
+	for _, n := range []string{"1", "2", "3"} {
+		r.push("main", "Aside "+n, map[string]string{"docs/" + n + ".md": n})
+	}
+	iid := r.openMR("topic", "Topic")
+	sha := r.push("topic", "More", map[string]string{"infra/more.tf": resource("b", "1")})
+	r.status(sha, "groundcrew/network", "success")
+	run := r.run("proposed", "finished")
+	if basis, _ := run["basis"].(map[string]any); basis["behind"] != 3.0 || basis["kind"] != "merge_result" {
+		t.Errorf("basis %v", basis)
+	}
+	if log := r.logs(run["id"].(string)); !strings.Contains(log, "which is 3 commits behind main") {
+		t.Error(log)
+	}
+	until(t, "the comment", func() bool {
+		n := r.notes(iid)
+		return len(n) == 1 && strings.Contains(n[0].Body, "3 commits")
+	})
+	r.unrefused()
+}
