@@ -177,7 +177,7 @@ func (t *task) end(res Result, err error) (runs.Run, error) {
 		return t.planned()
 	case res.OK:
 		return t.saved(func(m runs.Meta, v int) runs.Event { return runs.Done{Meta: m, NewVersion: v} }, "")
-	case res.Stopped && t.job.Phase != runs.PhaseApply:
+	case res.Stopped && t.job.Phase == runs.PhasePlan: // the others may have changed the world: what they left is kept
 		return t.close(func(m runs.Meta) runs.Event { return runs.Halted{Meta: m} }, "")
 	default:
 		return t.fail(t.reason(res))
