@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"groundcrew/runs"
@@ -280,6 +281,23 @@ func (tx *Tx) EachDue(kind string, fn func(Report) bool) error {
 		r, ok, err := tx.Report(target)
 		return !ok || err == nil && fn(r), err
 	})
+}
+
+// DoubtStatuses lets the statuses that were brought to their end since a moment be compared with what GitLab shows, the
+// newest first and at most limit: after a restored backup, or a crash between an answer and its row, it may show more.
+func (tx *Tx) DoubtStatuses(since time.Time, limit int) error {
+	list, err := all[Report](tx, "reports", ReportStatus+"/")
+	list = slices.DeleteFunc(list, func(r Report) bool {
+		return r.State != ReportDelivered || r.DeliveredAt.Before(since) || r.hangs()
+	})
+	slices.SortFunc(list, func(a, b Report) int { return b.DeliveredAt.Compare(a.DeliveredAt) })
+	for _, r := range list[:min(limit, len(list))] {
+		if err == nil {
+			r.Unsure, r.State = true, ReportWaiting
+			err = tx.PutReport(r)
+		}
+	}
+	return err
 }
 
 // DueAfter returns the report that GitLab has not been told yet whose target follows the given one, the first

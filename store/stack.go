@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"groundcrew/runs"
@@ -54,9 +55,11 @@ func (tx *Tx) AddStack(st runs.Stack) (runs.Stack, error) {
 // PutStack writes a stack's row. A stack that moves to another project takes its index along.
 func (tx *Tx) PutStack(st runs.Stack) error {
 	var old runs.Stack
-	if ok, err := get(tx, "stacks", st.Slug, &old); err != nil {
+	known, err := get(tx, "stacks", st.Slug, &old)
+	if err != nil {
 		return err
-	} else if ok && old.Project != st.Project {
+	}
+	if known && old.Project != st.Project {
 		if err := unmark(tx, "project_stacks", num(old.Project)+"/"+st.Slug); err != nil {
 			return err
 		}
@@ -66,6 +69,11 @@ func (tx *Tx) PutStack(st runs.Stack) error {
 	tx.changed.Jobs = true // what waits for the stack may go on
 	if err := mark(tx, "project_stacks", num(st.Project)+"/"+st.Slug); err != nil {
 		return err
+	}
+	if known && (old.Project != st.Project || !slices.Equal(old.Labels, st.Labels)) { // place or tier of the environment
+		if err := tx.reportStack(st); err != nil {
+			return err
+		}
 	}
 	return put(tx, "stacks", st.Slug, st)
 }

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"slices"
+	"strconv"
 	"strings"
 
 	"groundcrew/gitlab"
@@ -29,7 +31,7 @@ func (e *Engine) sendDeployment(ctx context.Context, c *gitlab.Client, r *store.
 		if err := e.announce(r); err != nil {
 			return err
 		}
-		id, err := c.CreateDeployment(ctx, run.Project, gitlab.Deployment{Environment: r.Name, SHA: run.Commit.SHA, Ref: st.Branch, Status: string(want)})
+		id, err := createDeployment(ctx, c, run.Project, gitlab.Deployment{Environment: r.Name, SHA: run.Commit.SHA, Ref: st.Branch, Status: string(want)})
 		if err != nil {
 			return unanswered(r, err)
 		}
@@ -42,11 +44,45 @@ func (e *Engine) sendDeployment(ctx context.Context, c *gitlab.Client, r *store.
 	if err := e.announce(r); err != nil {
 		return err
 	}
-	if err := c.UpdateDeployment(ctx, run.Project, r.RemoteID, string(want)); err != nil {
+	err = c.UpdateDeployment(ctx, run.Project, r.RemoteID, string(want))
+	switch gitlab.KindOf(err) {
+	case gitlab.KindTransition: // somebody moved it: what it shows is looked up, and is right or can't be mended
+		if lookErr := e.findDeployment(ctx, c, r, run); lookErr != nil {
+			return lookErr
+		}
+		if r.RemoteState == string(want) {
+			return nil
+		}
+	case gitlab.KindNotFound: // a person deleted it: it is made again
+		r.RemoteID, r.RemoteState = 0, ""
+		id, err := createDeployment(ctx, c, run.Project, gitlab.Deployment{Environment: r.Name, SHA: run.Commit.SHA, Ref: st.Branch, Status: string(want)})
+		r.RemoteID = id
+		if err != nil {
+			return unanswered(r, err)
+		}
+		r.RemoteState, r.Unsure = string(want), false
+		return nil
+	}
+	if err != nil {
 		return unanswered(r, err)
 	}
 	r.RemoteState, r.Unsure = string(want), false
 	return nil
+}
+
+// createDeployment takes the project's default branch when the stack's branch is gone: GitLab wants a ref that
+// exists (GOTCHAS 88).
+func createDeployment(ctx context.Context, c *gitlab.Client, project int64, d gitlab.Deployment) (int64, error) {
+	id, err := c.CreateDeployment(ctx, project, d)
+	if gitlab.KindOf(err) != gitlab.KindInvalid || !strings.Contains(err.Error(), "branch or tag") {
+		return id, err
+	}
+	p, readErr := c.Project(ctx, strconv.FormatInt(project, 10))
+	if readErr != nil || p.DefaultBranch == "" || p.DefaultBranch == d.Ref {
+		return 0, err
+	}
+	d.Ref = p.DefaultBranch
+	return c.CreateDeployment(ctx, project, d)
 }
 
 // findDeployment looks for the deployment of a run after an answer that never came: of this commit in this
@@ -115,10 +151,14 @@ func (e *Engine) sendEnvironment(ctx context.Context, c *gitlab.Client, r *store
 	return err
 }
 
-// tier is the environment's tier from a label like tier:production; "" lets GitLab guess it by the name.
+// tiers are the words GitLab knows.
+var tiers = []string{"production", "staging", "testing", "development", "other"}
+
+// tier is the environment's tier from a label like tier:production; "", also for a word GitLab does not know, lets
+// GitLab guess it by the name.
 func tier(st runs.Stack) string {
 	for _, l := range st.Labels {
-		if t, ok := strings.CutPrefix(l, "tier:"); ok {
+		if t, ok := strings.CutPrefix(l, "tier:"); ok && slices.Contains(tiers, t) {
 			return t
 		}
 	}

@@ -147,6 +147,7 @@ func (e *Engine) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
 	e.tidy()
+	e.audit()
 	e.wg.Go(func() { e.pump(ctx, "inbox", e.inboxWake, e.inbox) })
 	e.wg.Go(func() { e.pump(ctx, "jobs", e.jobsWake, e.jobs) })
 	e.wg.Go(func() { e.pump(ctx, "outbox", e.reportsWake, e.outbox) })

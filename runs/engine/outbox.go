@@ -20,6 +20,20 @@ const lanes = 8
 // kinds are sent in this order: a status may be what a merge waits for.
 var kinds = []string{store.ReportStatus, store.ReportDeployment, store.ReportNote, store.ReportEnvironment}
 
+// What is compared with GitLab at each start: the statuses of the last day's ends, one request each.
+const (
+	auditSpan = 24 * time.Hour
+	auditMost = 100
+)
+
+// audit doubts what was told last: nothing we posted may hang, also when a restored backup knows nothing of it.
+func (e *Engine) audit() {
+	err := e.st.Update(func(tx *store.Tx) error { return tx.DoubtStatuses(tx.Now().Add(-auditSpan), auditMost) })
+	if err != nil {
+		e.log.Error("the last statuses could not be compared with GitLab", "error", err)
+	}
+}
+
 // outbox sends the reports that are due, within the budget. It returns when the next one will be.
 func (e *Engine) outbox(ctx context.Context) (time.Duration, error) {
 	now := e.now()

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"groundcrew/gitlab"
 	"groundcrew/gitlab/sim"
 	"groundcrew/runs"
 	"groundcrew/store"
@@ -297,6 +298,123 @@ func TestTheCommentIsOneAndTellsWhatItSpeaksOf(t *testing.T) {
 		w.told(third.ID, planned(runs.Delta{Change: 1}, false)...)
 		if got := body(); strings.Contains(got, "not the newest") || !strings.Contains(got, "0 to add, 1 to change") {
 			t.Errorf("made again, the comment says %s", got)
+		}
+	})
+}
+
+// Every tracked run with changes is a deployment with an end, whatever the end is; the environment follows the stack.
+func TestDeploymentsAndEnvironments(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.stack("network")
+		only := func(id string) string {
+			t.Helper()
+			for _, d := range w.sim.Deployments(w.project.ID) {
+				if d.SHA == w.run(id).Commit.SHA {
+					return d.Status
+				}
+			}
+			return ""
+		}
+		yes := runs.Confirm{Meta: runs.Meta{By: "ada"}}
+		for _, end := range []struct {
+			events []runs.Event
+			want   string
+		}{
+			{[]runs.Event{yes, runs.Claimed{}, runs.Done{}}, "success"},
+			{[]runs.Event{runs.Discard{Meta: runs.Meta{By: "ada"}}}, "canceled"},
+			{[]runs.Event{yes, runs.Claimed{}, runs.Fail{Meta: runs.Meta{Note: "no"}}}, "failed"},
+			{[]runs.Event{runs.Confirm{Meta: runs.Meta{By: "ada"}, Moved: "moved"}, runs.Claimed{}, runs.PhaseStarted{State: runs.Initializing}, runs.PhaseStarted{State: runs.Planning}, runs.Planned{Fingerprint: "g"}}, "canceled"},
+		} {
+			r := w.track("network", w.push("main"))
+			w.told(r.ID, planned(runs.Delta{Add: 1}, false)...)
+			if got := only(r.ID); got != "running" {
+				t.Errorf("planned: the deployment is %q", got)
+			}
+			w.told(r.ID, end.events...)
+			if got := only(r.ID); got != end.want {
+				t.Errorf("%T: the deployment is %q, want %q", end.events[len(end.events)-1], got, end.want)
+			}
+		}
+		w.unrefused()
+
+		w.update(func(tx *store.Tx) error {
+			st, _ = tx.Stack("network")
+			st.Labels = []string{"tier:staging"}
+			return tx.PutStack(st)
+		})
+		w.quiet()
+		if got := w.sim.Environments(w.project.ID); len(got) != 1 || got[0].Tier != "staging" || got[0].Name != "groundcrew/network" {
+			t.Errorf("environments %+v", got)
+		}
+		w.update(func(tx *store.Tx) error { return tx.DeleteStack("network") })
+		w.quiet()
+		if got := w.sim.Environments(w.project.ID); len(got) != 1 || got[0].State != "stopped" {
+			t.Errorf("after the stack was deleted: %+v", got)
+		}
+	})
+}
+
+// GOTCHAS 88: a deployment of a branch that is gone names the project's default branch.
+func TestDeploymentOfABranchThatIsGone(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.stack("network")
+		sha := w.push("release")
+		w.update(func(tx *store.Tx) error { st.Branch = "release"; return tx.PutStack(st) })
+		r := w.track("network", sha)
+		w.quiet()
+		if err := w.sim.ForcePush(w.project.ID, "main", sha); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.sim.DeleteBranch(w.project.ID, "release"); err != nil {
+			t.Fatal(err)
+		}
+		w.told(r.ID, planned(runs.Delta{Add: 1}, true)...)
+		w.told(r.ID, runs.Done{})
+		if got := w.sim.Deployments(w.project.ID); len(got) != 1 || got[0].Status != "success" || got[0].Ref != "main" {
+			t.Errorf("deployments %+v", got)
+		}
+	})
+}
+
+// GOTCHAS 86: names of environments are legal whatever the prefix.
+func TestEnvironmentNames(t *testing.T) {
+	for prefix, want := range map[string]string{"groundcrew": "groundcrew/net", "/a:b@c#d/": "a-b-c-d/net", "grüße, du": "gr-e- du/net", "": "net", strings.Repeat("x", 300): strings.Repeat("x", 251) + "/net"} {
+		if got := runs.EnvironmentName(prefix, "net"); got != want {
+			t.Errorf("%q: %q, want %q", prefix, got, want)
+		}
+	}
+}
+
+// A status that hangs in GitLab although our row calls it delivered, as after a restored backup, is ended at the start.
+func TestAtStartWhatHangsIsClosed(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stack("network")
+		head := w.push("main")
+		r := w.track("network", head)
+		w.told(r.ID, planned(runs.Delta{}, false)...)
+		c, err := w.e.linkedClient()
+		if err != nil {
+			t.Fatal(err)
+		}
+		hung := gitlab.Status{State: "running", Name: "groundcrew/network", PipelineID: w.status(head, "groundcrew/network").Pipeline}
+		if _, err := c.SetStatus(w.t.Context(), w.project.ID, head, hung); err != nil {
+			t.Fatal(err)
+		}
+		w.halt()
+		w.calls()
+		w.e.audit()
+		w.start()
+		w.quiet()
+		if got := w.status(head, "groundcrew/network"); got.State != "success" || got.Description != "No changes" {
+			t.Errorf("GitLab shows %s %q", got.State, got.Description)
+		}
+		w.halt()
+		w.calls()
+		w.e.audit()
+		w.start()
+		w.quiet()
+		if calls := w.calls(); len(calls) != 1 || calls["GET statuses"] != 1 {
+			t.Errorf("where nothing hangs a start asks %v", calls)
 		}
 	})
 }

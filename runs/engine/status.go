@@ -261,6 +261,10 @@ func mergePipeline(ctx context.Context, c *gitlab.Client, project int64, sha str
 // readStatus asks GitLab what it shows, after an answer that never came.
 func (e *Engine) readStatus(ctx context.Context, c *gitlab.Client, r *store.Report) error {
 	list, err := c.Statuses(ctx, r.Project, cmp.Or(r.RemoteSHA, r.SHA), r.Name)
+	if gitlab.KindOf(err) == gitlab.KindNotFound { // the commit is gone: nothing hangs
+		r.Unsure = false
+		return nil
+	}
 	if err != nil {
 		return err
 	}
