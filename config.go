@@ -18,6 +18,7 @@ const usageText = `Groundcrew runs Terraform and OpenTofu for teams with their o
 
   groundcrew [serve]     the server
   groundcrew demo        the server with a simulated GitLab beside it, to look at
+  groundcrew doctor      look at everything a server with these flags needs, change nothing; exit 1 when a check fails
   groundcrew healthcheck exit 0 when the server at --listen answers
   groundcrew version
 

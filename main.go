@@ -88,10 +88,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 			return demo(ctx, c, stdout)
 		}
 		return serve(ctx, c, stdout)
-	case "healthcheck":
+	case "healthcheck", "doctor":
 		c, err := readConfig(command, args, getenv, stderr)
 		if err != nil {
 			return err
+		}
+		if command == "doctor" {
+			return examine(ctx, c, stdout)
 		}
 		return healthcheck(ctx, c)
 	case "version":
@@ -101,6 +104,6 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprint(stdout, usageText)
 		return nil
 	default:
-		return usageError{exitUsage, fmt.Sprintf("there is no command %q. Commands: serve, demo, healthcheck, version, help", command)}
+		return usageError{exitUsage, fmt.Sprintf("there is no command %q. Commands: serve, demo, doctor, healthcheck, version, help", command)}
 	}
 }

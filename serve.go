@@ -195,7 +195,10 @@ func (s *server) close() error {
 }
 
 // healthcheck asks a running server whether it answers.
-func healthcheck(ctx context.Context, c config) error {
+func healthcheck(ctx context.Context, c config) error { return ask(ctx, c, "/healthz") }
+
+// ask asks a running server on the address of the settings; nil means that it answered with 200.
+func ask(ctx context.Context, c config, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	client := &http.Client{}
@@ -203,7 +206,7 @@ func healthcheck(ctx context.Context, c config) error {
 		// The server is this machine's own: that it answers is the question, not who it is.
 		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme(c)+"://"+c.listen+"/healthz", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme(c)+"://"+c.listen+path, http.NoBody)
 	if err != nil {
 		return err
 	}
