@@ -38,8 +38,9 @@ type mirror struct {
 	fetchedDir string
 	turn       chan struct{} // holds one element while somebody fetches
 	// speaks is what the server said it can do when it was last asked, nil before; for whoever has the turn.
-	speaks *capability.List
-	files  sync.RWMutex // held for reading by whoever reads objects, for writing by whoever moves or removes the folder
+	speaks   *capability.List
+	archives []time.Time  // when the last archives were asked for; for whoever has the turn
+	files    sync.RWMutex // held for reading by whoever reads objects, for writing by whoever moves or removes the folder
 }
 
 // A store is an open repository folder.
@@ -66,18 +67,33 @@ func (m *mirror) read(hash plumbing.Hash, f func(store, *object.Tree) error) err
 	defer m.files.RUnlock()
 	err := fmt.Errorf("commit %s was not fetched: %w", hash, fs.ErrNotExist)
 	for _, dir := range m.dirs() {
-		if _, statErr := os.Stat(filepath.Join(dir, m.fetchedDir, hash.String())); statErr != nil {
+		mark, markErr := os.ReadFile(filepath.Join(dir, m.fetchedDir, hash.String()))
+		if markErr != nil {
 			continue
 		}
 		st := open(dir)
 		defer st.Close()
-		tree, treeErr := st.tree(hash)
+		tree, treeErr := st.markedTree(hash, string(mark))
 		if treeErr == nil {
 			return f(st, tree)
 		}
 		err = damagedError{treeErr}
 	}
 	return err
+}
+
+// markedTree is the tree of a commit, or what its mark names instead.
+func (st store) markedTree(hash plumbing.Hash, mark string) (*object.Tree, error) {
+	if mark == "" {
+		return st.tree(hash)
+	}
+	return object.GetTree(st, plumbing.NewHash(mark))
+}
+
+// isArchive reports whether a commit that was fetched came as an archive.
+func (m *mirror) isArchive(sha string) bool {
+	info, err := os.Stat(filepath.Join(m.dir, m.fetchedDir, sha))
+	return err == nil && info.Size() > 0
 }
 
 func (st store) tree(hash plumbing.Hash) (*object.Tree, error) {
@@ -145,7 +161,7 @@ func (m *mirror) fetchInto(ctx context.Context, r *repository, hash plumbing.Has
 	if err := st.whole(hash); err != nil {
 		return damagedError{err}
 	}
-	return m.mark(hash)
+	return m.mark(hash, "")
 }
 
 // prepare clears what a crash left behind, sets a mirror aside that has grown many commits, and names the newest that
@@ -189,6 +205,9 @@ func (m *mirror) fetched() []plumbing.Hash {
 	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int { return modified(b).Compare(modified(a)) })
 	var known []plumbing.Hash
 	for _, e := range entries {
+		if m.isArchive(e.Name()) {
+			continue // git has nothing to build on
+		}
 		known = append(known, plumbing.NewHash(e.Name()))
 	}
 	return known
@@ -234,11 +253,11 @@ func (st store) wholeTree(tree *object.Tree, seen map[plumbing.Hash]bool) error 
 	return nil
 }
 
-// mark notes that a commit is whole.
-func (m *mirror) mark(hash plumbing.Hash) error {
+// mark notes that a commit is whole. tree is where its files are, when they came without the commit itself.
+func (m *mirror) mark(hash plumbing.Hash, tree string) error {
 	dir := filepath.Join(m.dir, m.fetchedDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, hash.String()), nil, 0o600)
+	return os.WriteFile(filepath.Join(dir, hash.String()), []byte(tree), 0o600)
 }

@@ -66,7 +66,7 @@ func (s *Source) mirror(project int64) *mirror {
 
 // Fetch brings one commit into the project's mirror; when it returns nil every file of the commit is on disk. path is the
 // project's path_with_namespace. One fetch per project runs at a time: callers who want the same commit wait for the
-// first and find it there. refs (like refs/merge-requests/7/head) are where to look for the commit on a server that
+// first and find it there. Where GitLab refuses git over HTTP, its archive of the commit is taken instead. refs (like refs/merge-requests/7/head) are where to look for the commit on a server that
 // doesn't hand out commits by id; GitLab does. Errors of the network and of GitLab are [Error]s.
 func (s *Source) Fetch(ctx context.Context, c *Client, project int64, path, sha string, refs ...string) error {
 	hash, err := commitHash(sha)
@@ -95,7 +95,15 @@ func (s *Source) Fetch(ctx context.Context, c *Client, project int64, path, sha 
 		ctx, cancel = context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
 	}
-	return m.fetch(ctx, remote, hash, refs)
+	err = m.fetch(ctx, remote, hash, refs)
+	if !gitRefused(err) {
+		return err
+	}
+	instead := m.fetchArchive(ctx, c, project, hash, limits{s.MaxBytes, s.MaxFiles})
+	if KindOf(instead) == KindNotFound || gitRefused(instead) {
+		return err // neither way is open: the first refusal says more
+	}
+	return instead
 }
 
 // Checkout writes the tree of a fetched commit to dest, which must be empty or new; on an error it is left empty.
@@ -114,6 +122,9 @@ func (s *Source) Checkout(ctx context.Context, project int64, sha, dest string) 
 		warnings = w.warnings()
 		return nil
 	})
+	if err == nil && s.mirror(project).isArchive(sha) {
+		warnings = append(warnings, archiveWarning)
+	}
 	return warnings, err
 }
 
