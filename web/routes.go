@@ -45,6 +45,7 @@ func (s *Server) pages() []route {
 		p(get, "/stacks/:slug/state/:version/download", admin, s.getStateDownload),
 		p(get, "/stacks/:slug/settings", reader, s.getStackSettings),
 		p(post, "/stacks/:slug/settings", admin, s.postStackSettings),
+		p(post, "/stacks/:slug/destroy", writer, s.postDestroy),
 		p(post, "/stacks/:slug/delete", admin, s.postDeleteStack),
 
 		p(get, "/runs", reader, s.getRuns),

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"groundcrew/runs"
+	"groundcrew/runs/engine"
 	"groundcrew/store"
 	"groundcrew/web/view"
 )
@@ -157,6 +158,14 @@ func (s *Server) stackSettingsPage(c *request, status int, m view.StackSettingsM
 	if head.Stack.Protect && m.Delete.Can {
 		m.Delete = view.Act{WhyNot: "The stack is protected from deletion. Switch the protection off first."}
 	}
+	m.Destroy = c.who.may(store.Writer, "destroy what a stack manages")
+	switch {
+	case !m.Destroy.Can:
+	case head.Stack.Protect:
+		m.Destroy = view.Act{WhyNot: "The stack is protected from deletion, and so is what it manages. Switch the protection off first."}
+	case head.Detached:
+		m.Destroy = view.Act{WhyNot: "GitLab is not linked, so nothing can run."}
+	}
 	err = s.st.View(func(tx *store.Tx) error {
 		v, _, err := tx.NewestState(head.Stack.Slug)
 		m.StateKept = v.Version
@@ -193,6 +202,24 @@ func (s *Server) after(c *request, err error, to, text string) error {
 		return err
 	}
 	return s.flashTo(c, to, view.KindGood, text)
+}
+
+func (s *Server) postDestroy(c *request) error {
+	st, err := s.stack(c.Param("slug"))
+	if err != nil {
+		return err
+	}
+	m := view.StackSettingsModel{Values: formOf(st)}
+	if c.FormValue("confirm") != st.Slug {
+		m.DestroyError = "That is not the stack's address. Type " + st.Slug + " to destroy everything it manages."
+		return s.stackSettingsPage(c, http.StatusUnprocessableEntity, m)
+	}
+	r, err := s.eng.Trigger(c.Request().Context(), st.Slug, engine.Request{Type: runs.Destroy, By: c.who.Name, Trigger: c.who.trigger()})
+	if _, text, ok := formErrors(err); ok {
+		m.DestroyError = text
+		return s.stackSettingsPage(c, http.StatusConflict, m)
+	}
+	return s.after(c, err, "/runs/"+r.ID, "The run that destroys everything is queued. Stop it here if that was wrong.")
 }
 
 func (s *Server) postDeleteStack(c *request) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"groundcrew/runs"
 	"groundcrew/store"
@@ -30,6 +31,9 @@ func (e *Engine) Trigger(ctx context.Context, slug string, q Request) (runs.Run,
 	if (q.Type == runs.Task) != (strings.TrimSpace(q.Command) != "") {
 		return runs.Run{}, runs.Invalidf("command", "A task needs a command, and only a task has one.")
 	}
+	if err := validCommand(q.Command); err != nil {
+		return runs.Run{}, err
+	}
 	st, in, err := e.attached(slug)
 	if err != nil {
 		return runs.Run{}, err
@@ -44,6 +48,9 @@ func (e *Engine) Trigger(ctx context.Context, slug string, q Request) (runs.Run,
 	err = e.st.Update(func(tx *store.Tx) error {
 		st, err := tx.Stack(slug)
 		if err != nil {
+			return err
+		}
+		if err := mayStart(st, q); err != nil {
 			return err
 		}
 		if st.TrackedCommit.SHA == "" && q.Type.Blocking() {
@@ -78,6 +85,38 @@ func (e *Engine) lookUp(ctx context.Context, in store.Integration, st runs.Stack
 	}
 	return commitOf(found), nil
 }
+
+// maxCommand is the longest command of a task. A longer one belongs into a script in the project.
+const maxCommand = 8 << 10
+
+func validCommand(c string) error {
+	switch {
+	case len(c) > maxCommand:
+		return runs.Invalidf("command", "The command has %d bytes; %d is the most. Put it into a script in the project.", len(c), maxCommand)
+	case !utf8.ValidString(c) || strings.ContainsRune(c, 0):
+		return runs.Invalidf("command", "The command is not text.")
+	default:
+		return nil
+	}
+}
+
+// mayStart refuses what a lock or the stack's protection forbids.
+func mayStart(st runs.Stack, q Request) error {
+	switch {
+	case q.Type == runs.Destroy && st.Protect:
+		return runs.Conflictf("The stack is protected from deletion, and so is what it manages. Switch the protection off in its settings first.")
+	case changesAtOnce(q.Type) && lockedFor(st, q.By):
+		return runs.Conflictf("%s locked the stack%s. Tasks and destroy runs wait until it is unlocked.", st.LockedBy, because(st.LockNote))
+	default:
+		return nil
+	}
+}
+
+// changesAtOnce reports whether a run of this type changes the world without asking once more.
+func changesAtOnce(t runs.Type) bool { return t == runs.Task || t == runs.Destroy }
+
+// lockedFor reports whether somebody else has locked the stack.
+func lockedFor(st runs.Stack, who string) bool { return st.LockedBy != "" && st.LockedBy != who }
 
 // request brings a run into being inside a transaction.
 func request(tx *store.Tx, st runs.Stack, r runs.Run, note string) (runs.Run, error) {
@@ -226,6 +265,9 @@ func (e *Engine) again(id, by string, trigger runs.Trigger, from func(runs.Stack
 			return err
 		}
 		next.Trigger, next.TriggeredBy = trigger, by
+		if err := mayStart(st, Request{Type: next.Type, By: by}); err != nil {
+			return err
+		}
 		r, err = request(tx, st, next, "")
 		return err
 	})

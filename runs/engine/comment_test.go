@@ -62,8 +62,10 @@ func comments() map[string]aComment {
 		"destroy": usual(runs.Delta{Add: 1, Destroy: 5}, res(runs.ActAdd, "aws_s3_bucket.new"), res(runs.ActDestroy, "aws_s3_bucket.a"), res(runs.ActDestroy, "aws_s3_bucket.b"),
 			res(runs.ActDestroy, "aws_s3_bucket.c"), res(runs.ActDestroy, "aws_s3_bucket.d"), res(runs.ActDestroy, "aws_s3_bucket.e", attr("bucket", `"old"`, ""))),
 		"move": usual(runs.Delta{Move: 1}, runs.ResourceChange{Address: "module.net.aws_vpc.main", Type: "aws_vpc", Action: runs.ActMove, Previous: "aws_vpc.main"}),
-		"import": usual(runs.Delta{Import: 1, Change: 1}, runs.ResourceChange{Address: "aws_vpc.main", Type: "aws_vpc", Action: runs.ActImport, ImportID: "vpc-0a1b2c",
-			Attributes: []runs.AttributeChange{attr("tags.team", `"a"`, `"b"`)}}),
+		"import": usual(runs.Delta{Import: 1, Change: 1}, runs.ResourceChange{
+			Address: "aws_vpc.main", Type: "aws_vpc", Action: runs.ActImport, ImportID: "vpc-0a1b2c",
+			Attributes: []runs.AttributeChange{attr("tags.team", `"a"`, `"b"`)},
+		}),
 		"forget":    usual(runs.Delta{Forget: 1}, res(runs.ActForget, "aws_vpc.old")),
 		"nochange":  usual(runs.Delta{}),
 		"outputs":   usual(runs.Delta{Outputs: 4}),
@@ -81,8 +83,11 @@ func comments() map[string]aComment {
 	edit("outputs", func(c *aComment) {
 		c.stack.Autodeploy = true
 		c.changes.Outputs = []runs.OutputChange{
-			{Name: "new", Action: runs.ActAdd, After: `"10.0.0.0/8"`}, {Name: "changed", Action: runs.ActChange, Before: "1", After: "2"},
-			{Name: "token", Action: runs.ActChange, Sensitive: true}, {Name: "gone", Action: runs.ActDestroy, Before: `"x"`}, {Name: "later", Action: runs.ActAdd, Unknown: true},
+			{Name: "new", Action: runs.ActAdd, After: `"10.0.0.0/8"`},
+			{Name: "changed", Action: runs.ActChange, Before: "1", After: "2"},
+			{Name: "token", Action: runs.ActChange, Sensitive: true},
+			{Name: "gone", Action: runs.ActDestroy, Before: `"x"`},
+			{Name: "later", Action: runs.ActAdd, Unknown: true},
 		}
 	})
 	edit("failed", func(c *aComment) {
@@ -163,8 +168,10 @@ func TestTheLargestCommentFits(t *testing.T) {
 	}
 }
 
-var fenced = regexp.MustCompile("(?ms)^````*[a-z]*\n.*?\n````*$")
-var escapes = regexp.MustCompile(`\\.`)
+var (
+	fenced  = regexp.MustCompile("(?ms)^````*[a-z]*\n.*?\n````*$")
+	escapes = regexp.MustCompile(`\\.`)
+)
 
 // outside is a line without its code spans: a span ends at the next run of as many backticks as began it.
 func outside(line string) string {

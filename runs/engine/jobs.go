@@ -79,13 +79,39 @@ func (e *Engine) ready() ([]store.Job, error) {
 			return err
 		}
 		for _, j := range runnable(list, active) {
-			if in.Linked || j.Claimed { // detached: nothing new runs
+			if !in.Linked && !j.Claimed {
+				continue // detached: nothing new runs
+			}
+			if locked, err := lockedJob(tx, j); err != nil {
+				return err
+			} else if !locked {
 				out = append(out, j)
 			}
 		}
 		return nil
 	})
 	return out, err
+}
+
+// lockedJob reports whether a lock that came after the request keeps a task or destroy run from its begin.
+func lockedJob(tx *store.Tx, j store.Job) (bool, error) {
+	if j.Claimed || !changesAtOnce(j.Type) {
+		return false, nil
+	}
+	st, err := tx.Stack(j.Stack)
+	if err != nil || st.LockedBy == "" {
+		return false, notGone(err)
+	}
+	r, err := tx.Run(j.Run)
+	return lockedFor(st, r.TriggeredBy), err
+}
+
+// notGone forgives that a stack was deleted: its runs are ended where they begin.
+func notGone(err error) error {
+	if errors.Is(err, runs.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // reserve takes a worker for the job whose turn it is. Jobs that were begun always get one: their processes

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"groundcrew/runs"
 	"groundcrew/runs/logs"
@@ -18,9 +19,12 @@ import (
 // saved stores the state that an apply, task or destroy left as a new version, together with the closing
 // event. errored.tfstate is what the tool writes when it could not write the state itself.
 func (t *task) saved(ev func(runs.Meta, int) runs.Event, note string) (runs.Run, error) {
-	version, err := t.keepState()
+	version, trouble, err := t.keepState()
 	if err != nil {
 		return t.run, err
+	}
+	if trouble != "" {
+		note = strings.TrimSpace(note + " " + trouble)
 	}
 	var r runs.Run
 	err = t.e.st.Update(func(tx *store.Tx) error {
@@ -33,24 +37,45 @@ func (t *task) saved(ev func(runs.Meta, int) runs.Event, note string) (runs.Run,
 			n = v.Version
 		}
 		var err error
-		r, err = tx.Apply(t.run.ID, ev(runs.Meta{At: tx.Now(), Note: note}, n))
-		if err != nil || r.State != runs.Finished || t.stack.Flag == "" {
+		if r, err = tx.Apply(t.run.ID, ev(runs.Meta{At: tx.Now(), Note: note}, n)); err != nil {
 			return err
 		}
-		st, err := tx.Stack(t.stack.Slug)
-		if err != nil {
-			return err
+		if trouble != "" {
+			return flagStack(tx, r.Stack, trouble)
 		}
-		st.Flag = ""
-		return tx.PutStack(st)
+		return unflag(tx, r)
 	})
 	return r, err
 }
 
-// keepState seals the state in the workspace; nil when there is none to keep.
-func (t *task) keepState() (*store.StateVersion, error) {
+func flagStack(tx *store.Tx, slug, note string) error {
+	st, err := tx.Stack(slug)
+	if err != nil {
+		return notGone(err)
+	}
+	st.Flag = note
+	return tx.PutStack(st)
+}
+
+// unflag takes back that a stack's state of affairs is not known: a tracked run that finished has compared the world with
+// the code and made them one, and a destroy run that finished has left nothing to know.
+func unflag(tx *store.Tx, r runs.Run) error {
+	if r.State != runs.Finished || r.Type != runs.Tracked && r.Type != runs.Destroy {
+		return nil
+	}
+	st, err := tx.Stack(r.Stack)
+	if err != nil || st.Flag == "" {
+		return notGone(err)
+	}
+	st.Flag = ""
+	return tx.PutStack(st)
+}
+
+// keepState seals the state in the workspace; nil when there is none to keep. Trouble says in words that a state was left
+// which nobody can read: asking again would not help.
+func (t *task) keepState() (_ *store.StateVersion, trouble string, _ error) {
 	if t.stack.State != runs.StateManaged {
-		return nil, nil
+		return nil, "", nil
 	}
 	w := t.toolWork(tofu.Binary{})
 	for _, file := range []string{w.ErroredState(), w.StateFile()} {
@@ -58,19 +83,23 @@ func (t *task) keepState() (*store.StateVersion, error) {
 		if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
 			continue // never written, or cut off before the first byte
 		}
-		if err != nil {
-			return nil, err
+		if err != nil && !errors.Is(err, runs.ErrInvalid) {
+			return nil, "", err
 		}
-		info, err := tofu.ReadState(data)
+		var info tofu.StateInfo
+		if err == nil {
+			info, err = tofu.ReadState(data)
+		}
 		if err != nil {
-			t.e.log.Error("the state an apply left can't be read and is not kept", "run", t.run.ID, "file", file, "error", err)
+			t.e.log.Error("the state a run left can't be read and is not kept", "run", t.run.ID, "file", file, "error", err)
+			trouble = "The state that was left (" + filepath.Base(file) + ") can't be read, so it was not kept, and what changed is not on record: " + message(err)
 			continue
 		}
 		v, err := t.e.st.WriteState(t.stack.Slug, data)
 		v.Serial, v.Lineage, v.Resources, v.Run, v.By = info.Serial, info.Lineage, info.Resources, t.run.ID, t.run.TriggeredBy
-		return &v, err
+		return &v, "", err
 	}
-	return nil, nil
+	return nil, trouble, nil
 }
 
 // planned stores the plan: the changes readable and without secrets, the plan file sealed, and then the run's
@@ -107,7 +136,10 @@ func (t *task) planned() (runs.Run, error) {
 			Meta: runs.Meta{At: tx.Now()}, Delta: delta, Fingerprint: changes.Fingerprint(),
 			Autodeploy: st.Autodeploy && st.LockedBy == "",
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return unflag(tx, r)
 	})
 	if err == nil {
 		t.e.scrub(t.space)

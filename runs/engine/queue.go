@@ -233,11 +233,17 @@ func (q *Queue) Waiting(r runs.Run) (text string, blocker *runs.Run, err error) 
 	if blocked {
 		blocker = &b
 	}
+	lock, err := q.lock(r)
+	if err != nil {
+		return "", nil, err
+	}
 	switch {
 	case !q.linked:
 		text = "the stack is detached: GitLab is not linked"
 	case blocked:
 		text = fmt.Sprintf("blocked by run %s (%s)", b.ID, b.State)
+	case lock != "":
+		text = lock
 	case q.slow[r.Project] && r.State == runs.Queued:
 		text = "waits for GitLab, which is slow to hand over the code of this project"
 	default:
@@ -247,6 +253,18 @@ func (q *Queue) Waiting(r runs.Run) (text string, blocker *runs.Run, err error) 
 		text += ", put first by " + r.PrioritizedBy
 	}
 	return text, blocker, nil
+}
+
+// lock says who keeps a task or destroy run from its begin.
+func (q *Queue) lock(r runs.Run) (string, error) {
+	if !changesAtOnce(r.Type) {
+		return "", nil
+	}
+	st, err := q.tx.Stack(r.Stack)
+	if err != nil || !lockedFor(st, r.TriggeredBy) {
+		return "", notGone(err)
+	}
+	return st.LockedBy + " locked the stack" + because(st.LockNote), nil
 }
 
 func (q *Queue) blocker(r runs.Run) (runs.Run, bool, error) {

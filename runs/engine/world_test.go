@@ -273,7 +273,9 @@ func (w *world) apply(id string, events ...runs.Event) runs.Run {
 // planned are the events up to a plan with the delta.
 func planned(d runs.Delta, auto bool) []runs.Event {
 	return []runs.Event{
-		runs.Claimed{}, runs.PhaseStarted{State: runs.Initializing}, runs.PhaseStarted{State: runs.Planning},
+		runs.Claimed{},
+		runs.PhaseStarted{State: runs.Initializing},
+		runs.PhaseStarted{State: runs.Planning},
 		runs.Planned{Delta: d, Fingerprint: "f", Autodeploy: auto},
 	}
 }

@@ -80,6 +80,9 @@ func (w Work) Open(path string) (*os.File, error) {
 	// A pipe without a writer would block for ever without O_NONBLOCK; a regular file does not care.
 	f, err := dir.OpenFile(filepath.Base(path), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
+		if there, e := dir.Lstat(filepath.Base(path)); e == nil && !there.Mode().IsRegular() {
+			err = runs.Invalidf("", "The run left something else in the place of the file %s (%s).", filepath.Base(path), there.Mode())
+		}
 		return nil, err
 	}
 	info, err := f.Stat()

@@ -320,7 +320,7 @@ func stackSamples() []sample {
 			{Version: 16, Serial: 100, Lineage: "9b2f", By: "anna.lind", Note: "imported", CreatedAt: ago(3000 * time.Hour), Size: 912},
 		}})},
 		{"stack-state-none", StatePage(stackShell(), StateModel{Head: bareHead(TabState)})},
-		{"stack-settings", StackSettingsPage(stackShell(), StackSettingsModel{Head: stackHeadFixture(TabSettings), Values: values, Errors: errs, Edit: can(), Delete: can(), StateKept: 18, Tools: present(), DeleteError: "That is not the slug of this stack."})},
+		{"stack-settings", StackSettingsPage(stackShell(), StackSettingsModel{Head: stackHeadFixture(TabSettings), Values: values, Errors: errs, Edit: can(), Delete: can(), Destroy: can(), DestroyError: "That is not the slug of this stack.", StateKept: 18, Tools: present(), DeleteError: "That is not the slug of this stack."})},
 		{"stack-settings-reader", StackSettingsPage(stackShell(), StackSettingsModel{Head: bareHead(TabSettings), Values: NewStackForm(), Edit: Act{WhyNot: "An admin or a writer changes settings."}, Delete: Act{WhyNot: "It is protected from deletion. Switch that off above and save first."}})},
 	}
 }
@@ -468,7 +468,7 @@ func hostile() []sample {
 		{"stack-mrs", StackMRsPage(p, StackMRsModel{Head: head, Rows: []MRRow{poisoned(MRRow{Held: true, Release: can(), Run: head.Last})}})},
 		{"environment", EnvironmentPage(p, EnvironmentModel{Head: head, Vars: []runs.Variable{poisoned(runs.Variable{})}, Values: VariableForm{payload, payload, true, true}, Errors: map[string]string{"value": payload}, Edit: can()})},
 		{"state", StatePage(p, poisoned(StateModel{Head: StackHead{Stack: networkStack()}, Versions: []StateVersion{{}}, Outputs: []StateOutput{{}}, Download: can()}))},
-		{"settings", StackSettingsPage(p, StackSettingsModel{Head: head, Values: poisoned(values), Errors: poisoned(errs), Edit: can(), Delete: can(), DeleteError: payload})},
+		{"settings", StackSettingsPage(p, StackSettingsModel{Head: head, Values: poisoned(values), Errors: poisoned(errs), Edit: can(), Delete: can(), Destroy: can(), DestroyError: payload, DeleteError: payload})},
 		{"runs", RunsPage(p, RunsModel{Rows: rowsX, Stacks: []Option{{payload, payload}}, Stack: payload, Type: payload, State: payload})},
 		{"run", runPageIn(p, run)},
 		{"run-failed", runPageIn(p, failed)},

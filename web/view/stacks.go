@@ -171,6 +171,9 @@ type StackSettingsModel struct {
 	Edit        Act
 	Delete      Act
 	DeleteError string // why the last try to delete was refused
+	Destroy     Act
+	// DestroyError is why the last try to destroy was refused.
+	DestroyError string
 	StateKept   int    // versions of managed state the stack has
 }
 
