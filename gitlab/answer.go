@@ -45,6 +45,8 @@ func kindOf(status int, code, message string) Kind {
 		return KindUnauthorized
 	case status == http.StatusForbidden && code == "insufficient_scope":
 		return KindScope
+	case status == http.StatusForbidden && shutOut(lower):
+		return KindBlocked
 	case status == http.StatusForbidden:
 		return KindForbidden
 	case status == http.StatusNotFound:
@@ -61,6 +63,17 @@ func kindOf(status int, code, message string) Kind {
 		return KindRedirect
 	}
 	return KindInvalid
+}
+
+// shutOut knows GitLab's words for a user who may not use it at all (lib/api/api_guard.rb): such a refusal has nothing to
+// do with the thing that was asked for, and ends when the user is let in again.
+func shutOut(lower string) bool {
+	for _, words := range []string{"account has been blocked", "account is blocked", "account has been deactivated", "account is pending approval", "must accept the terms of service", "password expired"} {
+		if strings.Contains(lower, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // errorText reads the four shapes of an error body (CONTRACT §0.3) and plain text; code is the OAuth error code.

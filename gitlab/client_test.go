@@ -105,12 +105,12 @@ func TestCalls(t *testing.T) {
 	env := Environment{ID: 51, Name: "production/network", State: "available", Tier: "production", ExternalURL: "https://appliance.example.com/stacks/network"}
 	hook := ProjectHook{
 		ID: 301, URL: "https://appliance.example.com/webhooks/gitlab", PushEvents: true, TagPushEvents: true, MergeRequestsEvents: true,
-		NoteEvents: true, SSLVerification: true, AlertStatus: "executable",
+		NoteEvents: true, SSLVerification: true, AlertStatus: "executable", Name: "terraform appliance", SigningTokenPresent: true,
 	}
 	disabled := hook
 	disabled.AlertStatus, disabled.DisabledUntil = "temporarily_disabled", &until
 	spec := HookSpec{URL: "https://g.example.com/hook", Token: "s3cret", Push: true, MergeRequests: true, SSLVerification: true, Name: "groundcrew"}
-	specJSON := `{"url":"https://g.example.com/hook","token":"s3cret","push_events":true,"tag_push_events":false,"merge_requests_events":true,"note_events":false,"enable_ssl_verification":true,"name":"groundcrew"}`
+	specJSON := `{"url":"https://g.example.com/hook","token":"s3cret","push_events_branch_filter":"","push_events":true,"tag_push_events":false,"merge_requests_events":true,"note_events":false,"enable_ssl_verification":true,"name":"groundcrew"}`
 	type result = []any
 	all := func(r ...any) result { return r }
 
@@ -123,17 +123,17 @@ func TestCalls(t *testing.T) {
 		{"version", func(c *Client) result { return all(c.Version(t.Context())) }, "GET version", result{Version{"19.2.1", "4b4a0f5c1d2"}, nil}},
 		{
 			"user_project_bot", func(c *Client) result { return all(c.CurrentUser(t.Context())) }, "GET user",
-			result{User{91, "project_42_bot_5a3f1c9e2b7d4f60", "terraform-appliance", true, "active", "https://gitlab.example.com/project_42_bot_5a3f1c9e2b7d4f60"}, nil},
+			result{User{91, "project_42_bot_5a3f1c9e2b7d4f60", "terraform-appliance", true, "active", "https://gitlab.example.com/project_42_bot_5a3f1c9e2b7d4f60", false}, nil},
 		},
 		{
 			"personal_access_token_self", func(c *Client) result { return all(c.TokenSelf(t.Context())) }, "GET personal_access_tokens/self",
-			result{TokenInfo{ID: 25, Name: "terraform-appliance", Scopes: []string{"api"}, Active: true, ExpiresAt: &expiry}, nil},
+			result{TokenInfo{ID: 25, Name: "terraform-appliance", Scopes: []string{"api"}, Active: true, CreatedAt: time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC), ExpiresAt: &expiry}, nil},
 		},
 		{
 			"project", func(c *Client) result { return all(c.Project(t.Context(), "acme/platform/infra-stack")) }, "GET projects/acme%2Fplatform%2Finfra-stack",
 			result{Project{
 				ID: 42, Path: "acme/platform/infra-stack", Name: "Infra Stack", DefaultBranch: "main", WebURL: "https://gitlab.example.com/acme/platform/infra-stack",
-				HTTPURL: "https://gitlab.example.com/acme/platform/infra-stack.git", AccessLevel: 40, Visibility: "private", OnlyAllowMergeIfPipelineSucceeds: true,
+				HTTPURL: "https://gitlab.example.com/acme/platform/infra-stack.git", AccessLevel: 40, Visibility: "private", ObjectFormat: "sha1", OnlyAllowMergeIfPipelineSucceeds: true,
 			}, nil},
 		},
 		{"branch", func(c *Client) result { return all(c.Branch(t.Context(), 42, "feature/a.b")) }, "GET projects/42/repository/branches/feature%2Fa%2Eb", result{branch, nil}},

@@ -20,6 +20,7 @@ const (
 	KindRevoked      Kind = "revoked"      // 401: the token was revoked
 	KindExpired      Kind = "expired"      // 401: the token has expired
 	KindScope        Kind = "scope"        // 403: the token lacks a scope
+	KindBlocked      Kind = "blocked"      // 403: the token's user may not use GitLab at all: blocked, deactivated, terms not accepted
 	KindForbidden    Kind = "forbidden"    // 403: the token's user lacks a right
 	KindNotFound     Kind = "not_found"    // 404: absent, or not visible to the token's user (the same answer)
 	KindConflict     Kind = "conflict"     // 409: somebody else is at it
@@ -42,7 +43,7 @@ func (k Kind) Temporary() bool {
 // TokenTrouble reports whether the call has to wait for another token.
 func (k Kind) TokenTrouble() bool {
 	switch k {
-	case KindUnauthorized, KindRevoked, KindExpired, KindScope:
+	case KindUnauthorized, KindRevoked, KindExpired, KindScope, KindBlocked:
 		return true
 	}
 	return false
@@ -58,6 +59,7 @@ var words = map[Kind][2]string{
 	KindRevoked:      {"The token was revoked", "Set a new token."},
 	KindExpired:      {"The token has expired", "Set a new token."},
 	KindScope:        {"The token lacks a scope", "Set a token with the scope api."},
+	KindBlocked:      {"GitLab does not let the token's user in", "A GitLab admin must unblock or reactivate the user (Admin area › Users), or set a token of another user."},
 	KindForbidden:    {"GitLab forbids it", "Give the token's user a higher role in the project."},
 	KindNotFound:     {"GitLab does not find it", "It is not there, or the token's user may not see it."},
 	KindConflict:     {"GitLab is busy with the same thing", "Try again."},

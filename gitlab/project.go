@@ -23,7 +23,8 @@ type projectJSON struct {
 	Archived                         bool
 	EmptyRepo                        bool `json:"empty_repo"`
 	Visibility                       string
-	OnlyAllowMergeIfPipelineSucceeds bool `json:"only_allow_merge_if_pipeline_succeeds"`
+	ObjectFormat                     string `json:"repository_object_format"`
+	OnlyAllowMergeIfPipelineSucceeds bool   `json:"only_allow_merge_if_pipeline_succeeds"`
 	Permissions                      struct {
 		ProjectAccess accessJSON `json:"project_access"`
 		GroupAccess   accessJSON `json:"group_access"`
@@ -37,7 +38,7 @@ type accessJSON struct {
 func (p projectJSON) project() Project {
 	return Project{
 		ID: p.ID, Path: p.PathWithNamespace, Name: p.Name, DefaultBranch: p.DefaultBranch, WebURL: p.WebURL,
-		HTTPURL: p.HTTPURLToRepo, Archived: p.Archived, Empty: p.EmptyRepo, Visibility: p.Visibility,
+		HTTPURL: p.HTTPURLToRepo, Archived: p.Archived, Empty: p.EmptyRepo, Visibility: p.Visibility, ObjectFormat: p.ObjectFormat,
 		AccessLevel:                      max(p.Permissions.ProjectAccess.AccessLevel, p.Permissions.GroupAccess.AccessLevel),
 		OnlyAllowMergeIfPipelineSucceeds: p.OnlyAllowMergeIfPipelineSucceeds,
 	}
@@ -115,6 +116,18 @@ func (c *Client) Branch(ctx context.Context, project int64, name string) (Branch
 	var b branchJSON
 	err := c.get(ctx, at("projects", project, "repository", "branches", name), nil, &b)
 	return b.branch(), err
+}
+
+// Tags lists all tags of a project, the latest updated first.
+func (c *Client) Tags(ctx context.Context, project int64) ([]Tag, error) {
+	type tagJSON struct {
+		Name   string
+		Target string
+		Commit commitJSON
+	}
+	query := url.Values{"order_by": {"updated"}, "sort": {"desc"}}
+	found, _, err := list[tagJSON](ctx, c, at("projects", project, "repository", "tags"), query, 0)
+	return apply(found, func(j tagJSON) Tag { return Tag{Name: j.Name, Object: j.Target, Commit: j.Commit.commit()} }), err
 }
 
 type commitJSON struct {

@@ -14,6 +14,9 @@ type projectHookJSON struct {
 	MergeRequestsEvents bool       `json:"merge_requests_events"`
 	NoteEvents          bool       `json:"note_events"`
 	SSLVerification     bool       `json:"enable_ssl_verification"`
+	Name                string     `json:"name"`
+	BranchFilter        string     `json:"push_events_branch_filter"`
+	SigningTokenPresent bool       `json:"signing_token_present"`
 	AlertStatus         string     `json:"alert_status"`
 	DisabledUntil       *time.Time `json:"disabled_until"`
 }
@@ -40,6 +43,8 @@ func (c *Client) writeHook(ctx context.Context, method, path string, h HookSpec)
 	body := struct {
 		URL                   string `json:"url"`
 		Token                 string `json:"token"`
+		SigningToken          string `json:"signing_token,omitempty"`
+		BranchFilter          string `json:"push_events_branch_filter"`
 		PushEvents            bool   `json:"push_events"`
 		TagPushEvents         bool   `json:"tag_push_events"`
 		MergeRequestsEvents   bool   `json:"merge_requests_events"`
@@ -48,7 +53,7 @@ func (c *Client) writeHook(ctx context.Context, method, path string, h HookSpec)
 		Name                  string `json:"name,omitempty"`
 		Description           string `json:"description,omitempty"`
 	}{
-		h.URL, h.Token.Reveal(), h.Push, h.TagPush, h.MergeRequests, h.Notes, h.SSLVerification, h.Name, h.Description,
+		h.URL, h.Token.Reveal(), h.SigningToken.Reveal(), "", h.Push, h.TagPush, h.MergeRequests, h.Notes, h.SSLVerification, h.Name, h.Description,
 	}
 	var j projectHookJSON
 	err := c.send(ctx, method, path, body, &j)

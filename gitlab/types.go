@@ -16,6 +16,7 @@ type User struct {
 	Bot      bool
 	State    string // "active", "blocked", …
 	WebURL   string
+	IsAdmin  bool // said only of administrators
 }
 
 // A TokenInfo describes the token itself.
@@ -25,6 +26,7 @@ type TokenInfo struct {
 	Scopes    []string
 	Active    bool
 	Revoked   bool
+	CreatedAt time.Time  // zero when GitLab doesn't say
 	ExpiresAt *time.Time // midnight UTC at which it dies (the last usable day is the day before); nil: never
 }
 
@@ -40,6 +42,7 @@ type Project struct {
 	Empty         bool
 	AccessLevel   int // the token's direct level (the higher of project and group), 0 if not said; inherited levels: MemberLevel
 	Visibility    string
+	ObjectFormat  string // "sha1" or "sha256"; "" on versions that don't say
 
 	OnlyAllowMergeIfPipelineSucceeds bool
 }
@@ -52,6 +55,13 @@ type Branch struct {
 	Author    string // of the head commit
 	Default   bool
 	Protected bool
+}
+
+// A Tag and the commit it leads to.
+type Tag struct {
+	Name   string
+	Object string // of an annotated tag the tag object, else the commit
+	Commit Commit
 }
 
 // A Commit as the API or a webhook shows it.
@@ -157,6 +167,9 @@ type ProjectHook struct {
 	MergeRequestsEvents bool
 	NoteEvents          bool
 	SSLVerification     bool
+	Name                string // GitLab 17.1+
+	BranchFilter        string // pushes to other branches are not delivered; "" delivers all
+	SigningTokenPresent bool   // GitLab 19.0+: deliveries are signed
 	AlertStatus         string // executable, temporarily_disabled, disabled; "" on versions that don't say
 	DisabledUntil       *time.Time
 }
@@ -166,6 +179,7 @@ type ProjectHook struct {
 type HookSpec struct {
 	URL             string
 	Token           Token
+	SigningToken    Token // GitLab 19.0+, "whsec_" and 32 bytes in base64; "": none is sent
 	Push            bool
 	TagPush         bool
 	MergeRequests   bool

@@ -30,6 +30,8 @@ type Delivery struct {
 	Size       int               `json:"size"`
 	InFile     bool              `json:"in_file,omitempty"`
 	Attempts   int               `json:"attempts,omitempty"`
+	Echo       bool              `json:"echo,omitempty"` // of a test of the hook: it starts nothing
+	Made       bool              `json:"made,omitempty"` // by us, of an event that GitLab did not deliver
 }
 
 // inlineBody is the largest body kept in the database; larger ones are files, so that the database does not
@@ -73,6 +75,15 @@ func (s *Store) AddDelivery(d Delivery, body []byte) (out Delivery, known bool, 
 		err = errors.Join(err, s.Remove("deliveries", d.ID))
 	}
 	return out, known, err
+}
+
+// AddMade stores a delivery of our own making, in the caller's transaction; its body must be small.
+func (tx *Tx) AddMade(d Delivery, body []byte) error {
+	d.ID, d.Size, d.State, d.ReceivedAt, d.Made = tx.NewID(), len(body), DeliveryWaiting, tx.now, true
+	if err := tx.b.Bucket([]byte("bodies")).Put([]byte(d.ID), body); err != nil {
+		return err
+	}
+	return tx.PutDelivery(d)
 }
 
 // AddRefused records a request that was not authentic: without its body, and at most 100 of them are kept.
@@ -167,6 +178,21 @@ func (tx *Tx) Deliveries(state, cursor string, limit int) (page []Delivery, next
 	return page, next, err
 }
 
+// FailedDeliveries returns the newest deliveries that could not be processed, among the newest trafficRows.
+func (tx *Tx) FailedDeliveries(limit int) ([]Delivery, error) {
+	var out []Delivery
+	n := 0
+	err := eachBack(tx, "deliveries", "", "", func(k string, _ []byte) (bool, error) {
+		d, err := tx.Delivery(k)
+		if d.State == DeliveryFailed {
+			out = append(out, d)
+		}
+		n++
+		return n < trafficRows && len(out) < limit, err
+	})
+	return out, err
+}
+
 // LastDelivery returns when a project last reached us.
 func (tx *Tx) LastDelivery(project int64) (time.Time, error) {
 	var at time.Time
@@ -180,6 +206,36 @@ func (tx *Tx) LastDelivery(project int64) (time.Time, error) {
 		return at.IsZero() && n < 1000, err
 	})
 	return at, err
+}
+
+// Traffic is when a project last reached us.
+type Traffic struct {
+	Last    time.Time // an authentic delivery
+	Refused time.Time // one that says it is of this project, but had a wrong secret or none
+}
+
+// trafficRows bounds how far back the deliveries are looked at.
+const trafficRows = 2000
+
+// Traffic returns when each project last reached us, as far as the newest deliveries tell.
+func (tx *Tx) Traffic() (map[int64]Traffic, error) {
+	out := map[int64]Traffic{}
+	n := 0
+	err := eachBack(tx, "deliveries", "", "", func(k string, _ []byte) (bool, error) {
+		d, err := tx.Delivery(k)
+		t := out[d.ProjectID]
+		switch {
+		case d.Made:
+		case d.State == DeliveryRefused && t.Refused.IsZero():
+			t.Refused = d.ReceivedAt
+		case d.State != DeliveryRefused && t.Last.IsZero():
+			t.Last = d.ReceivedAt
+		}
+		out[d.ProjectID] = t
+		n++
+		return n < trafficRows, err
+	})
+	return out, err
 }
 
 // PruneDeliveries forgets processed deliveries older than keep, the oldest 1000 at most, and returns how many.

@@ -22,6 +22,10 @@
 //	reports         target → Report             due             target → "" of reports not yet in GitLab
 //	merge_requests  project/iid → MergeRequest
 //	heads           project/branch → commit id last seen there
+//	tags            project/tag → id last seen there
+//	watches         project → Watch, how far it was compared with GitLab
+//	hooks           project → Hook, what is known and owed of its webhook
+//	notices         key → Notice, since when and who dismissed it
 //	states          slug/version → StateVersion (the bytes are sealed files in states/)
 //	audit           id → AuditEntry
 //

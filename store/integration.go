@@ -28,6 +28,16 @@ type Integration struct {
 	OldSecret      runs.Secret `json:"-"`
 	OldSecretUntil time.Time   `json:"old_secret_until,omitzero"`
 
+	// SigningSecret signs deliveries of GitLab 19.0 and later; OldSigningSecret is valid as long as OldSecret.
+	SigningSecret    runs.Secret `json:"-"`
+	OldSigningSecret runs.Secret `json:"-"`
+
+	AutoRotate bool      `json:"auto_rotate,omitempty"` // let GitLab renew the token before it expires
+	Rotation   *Rotation `json:"rotation,omitempty"`    // the last attempt to
+
+	SealedSigningSecret    string `json:"sealed_signing_secret,omitempty"`
+	SealedOldSigningSecret string `json:"sealed_old_signing_secret,omitempty"`
+
 	SealedToken     string `json:"sealed_token,omitempty"`
 	SealedSecret    string `json:"sealed_secret,omitempty"`
 	SealedOldSecret string `json:"sealed_old_secret,omitempty"`
@@ -44,8 +54,10 @@ type TokenHealth struct {
 	UserID    int64      `json:"user_id,omitempty"`
 	Scopes    []string   `json:"scopes,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-	Version   string     `json:"version,omitempty"` // of GitLab
-	Trouble   string     `json:"trouble,omitempty"` // in words, "" when all is well
+	Version   string     `json:"version,omitempty"`   // of GitLab
+	Trouble   string     `json:"trouble,omitempty"`   // in words, "" when all is well
+	Cause     string     `json:"cause,omitempty"`     // of Trouble: revoked, expired, unknown, blocked, scope, network, tls, …
+	CreatedAt time.Time  `json:"created_at,omitzero"` // of the token; zero when GitLab does not say
 }
 
 // Prefix begins the names of what we write to GitLab.
@@ -62,6 +74,18 @@ func (in Integration) Secrets(now time.Time) []runs.Secret {
 	}
 	if in.OldSecret != "" && now.Before(in.OldSecretUntil) {
 		out = append(out, in.OldSecret)
+	}
+	return out
+}
+
+// SigningSecrets are the signing secrets that are valid at the moment, newest first.
+func (in Integration) SigningSecrets(now time.Time) []runs.Secret {
+	var out []runs.Secret
+	if in.SigningSecret != "" {
+		out = append(out, in.SigningSecret)
+	}
+	if in.OldSigningSecret != "" && now.Before(in.OldSecretUntil) {
+		out = append(out, in.OldSigningSecret)
 	}
 	return out
 }
@@ -88,7 +112,7 @@ func (tx *Tx) PutIntegration(in Integration) error {
 		*f.sealed = tx.s.seal.lockText("integration/gitlab/"+f.name, f.plain.Reveal())
 	}
 	in.UpdatedAt = tx.now
-	tx.changed.Jobs, tx.changed.Reports, tx.changed.Inbox = true, true, true
+	tx.changed.Jobs, tx.changed.Reports, tx.changed.Inbox, tx.changed.Links = true, true, true, true
 	return put(tx, "integration", "gitlab", in)
 }
 
@@ -103,6 +127,8 @@ func (in *Integration) sealedFields() []sealedField {
 		{"token", &in.Token, &in.SealedToken},
 		{"secret", &in.Secret, &in.SealedSecret},
 		{"old_secret", &in.OldSecret, &in.SealedOldSecret},
+		{"signing_secret", &in.SigningSecret, &in.SealedSigningSecret},
+		{"old_signing_secret", &in.OldSigningSecret, &in.SealedOldSigningSecret},
 	}
 }
 

@@ -23,6 +23,14 @@ var migrations = []func(*bolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bolt.Tx) error { // webhooks, what was compared with GitLab, trouble
+		for _, name := range []string{"hooks", "watches", "tags", "notices"} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 }
 
 // checkSchema refuses data of a newer version.

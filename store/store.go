@@ -47,6 +47,7 @@ type Change struct {
 	Jobs    bool     // a job was queued or removed, or a run ended
 	Inbox   bool     // a delivery waits
 	Reports bool     // GitLab must be told something
+	Links   bool     // a webhook must be brought a new secret, or the link to GitLab changed
 	Runs    []string // runs whose row changed
 }
 
@@ -224,7 +225,7 @@ func (s *Store) committed(tx *Tx, err, refused error) error {
 		return diskError(err)
 	}
 	c := tx.changed
-	if c.Jobs || c.Inbox || c.Reports || len(c.Runs) > 0 {
+	if c.Jobs || c.Inbox || c.Reports || c.Links || len(c.Runs) > 0 {
 		for _, fn := range s.listeners {
 			fn(c)
 		}

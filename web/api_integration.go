@@ -19,6 +19,7 @@ type integrationJSON struct {
 	Aggregate    bool   `json:"aggregate"`
 	// PassUntouched gives merge requests that concern no stack a passing status.
 	PassUntouched bool        `json:"pass_untouched"`
+	AutoRotate    bool        `json:"auto_rotate"` // let GitLab renew the token before it expires
 	Linked        bool        `json:"linked"`
 	Webhook       webhookJSON `json:"webhook"`
 	Token         tokenJSON   `json:"token"`
@@ -29,6 +30,8 @@ type webhookJSON struct {
 	Secret   *string `json:"secret"`
 	// OldSecretUntil is how long the secret before a rotation stays valid.
 	OldSecretUntil *time.Time `json:"old_secret_until"`
+	// HooksOwed is how many hooks are still to get the present secret.
+	HooksOwed int `json:"hooks_owed"`
 }
 
 type tokenJSON struct {
@@ -39,16 +42,23 @@ type tokenJSON struct {
 	Active    bool       `json:"active"`
 	CheckedAt *time.Time `json:"checked_at"`
 	Trouble   string     `json:"trouble"`
+	Cause     string     `json:"cause"` // of trouble: revoked, expired, unauthorized, blocked, scope; network, tls, server and the like say nothing of the token
+	// Rotation is the last attempt to let GitLab renew the token: "", trying, done, refused, lost.
+	Rotation     string `json:"rotation"`
+	RotationText string `json:"rotation_text"`
 }
 
-func (s *Server) integrationJSON(in store.Integration, who actor) integrationJSON {
+func (s *Server) integrationJSON(in store.Integration, owed int, who actor) integrationJSON {
 	j := integrationJSON{
-		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, Linked: in.Linked,
+		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, AutoRotate: in.AutoRotate, Linked: in.Linked,
 		Webhook: webhookJSON{Endpoint: s.eng.WebhookURL()},
 		Token: tokenJSON{
 			Name: in.Health.Name, Username: in.Health.Username, Scopes: orEmpty(in.Health.Scopes),
-			Active: in.Health.Active, CheckedAt: at(in.Health.CheckedAt), Trouble: in.Health.Trouble,
+			Active: in.Health.Active, CheckedAt: at(in.Health.CheckedAt), Trouble: in.Health.Trouble, Cause: in.Health.Cause,
 		},
+	}
+	if in.Rotation != nil {
+		j.Token.Rotation, j.Token.RotationText = in.Rotation.State, in.Rotation.Text
 	}
 	if in.Health.ExpiresAt != nil {
 		j.Token.ExpiresAt = at(*in.Health.ExpiresAt)
@@ -56,6 +66,7 @@ func (s *Server) integrationJSON(in store.Integration, who actor) integrationJSO
 	if in.OldSecret != "" && time.Now().Before(in.OldSecretUntil) {
 		j.Webhook.OldSecretUntil = at(in.OldSecretUntil)
 	}
+	j.Webhook.HooksOwed = owed
 	if who.has(store.Admin) {
 		j.Webhook.Secret = orNil(in.Secret.Reveal())
 	}
@@ -74,7 +85,15 @@ func (s *Server) answerIntegration(c *request) error {
 	if !linked {
 		return errNoIntegration
 	}
-	return c.JSON(http.StatusOK, s.integrationJSON(in, c.who))
+	owed := 0
+	err = s.st.View(func(tx *store.Tx) (err error) {
+		owed, err = engine.HookProgress(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, s.integrationJSON(in, owed, c.who))
 }
 
 // An integrationInput sets up or changes the integration. Fields that are not given keep what they are.
@@ -86,6 +105,7 @@ type integrationInput struct {
 	StatusPrefix  *string      `json:"status_prefix"`
 	Aggregate     *bool        `json:"aggregate"`
 	PassUntouched *bool        `json:"pass_untouched"`
+	AutoRotate    *bool        `json:"auto_rotate"`
 }
 
 func (s *Server) apiPutIntegration(c *request) error {
@@ -97,7 +117,7 @@ func (s *Server) apiPutIntegration(c *request) error {
 	if err != nil {
 		return err
 	}
-	l := engine.Link{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CA: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched}
+	l := engine.Link{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CA: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, AutoRotate: in.AutoRotate}
 	give(&l.APIURL, body.APIURL)
 	give(&l.ExternalURL, body.ExternalURL)
 	give(&l.CA, body.CAPEM)
@@ -105,6 +125,7 @@ func (s *Server) apiPutIntegration(c *request) error {
 	give(&l.Token, body.Token)
 	give(&l.Aggregate, body.Aggregate)
 	give(&l.PassUntouched, body.PassUntouched)
+	give(&l.AutoRotate, body.AutoRotate)
 	if _, err := s.eng.SaveIntegration(c.Request().Context(), l, c.who.Name); err != nil {
 		return err
 	}
@@ -176,6 +197,10 @@ type hookJSON struct {
 	State          string     `json:"state"`
 	Detail         string     `json:"detail"`
 	LastDeliveryAt *time.Time `json:"last_delivery_at"`
+	Signed         bool       `json:"signed"` // GitLab signs its deliveries (19.0 and later)
+	TestedAt       *time.Time `json:"tested_at"`
+	TestOK         bool       `json:"test_ok"`
+	TestMessage    string     `json:"test_message"`
 }
 
 // A projectHookJSON is a project's hook after it was installed.
@@ -184,7 +209,9 @@ type projectHookJSON struct {
 	Hook hookJSON `json:"hook"`
 }
 
-func hookOut(h engine.Hook) hookJSON { return hookJSON{h.State, h.Detail, at(h.LastDelivery)} }
+func hookOut(h engine.Hook) hookJSON {
+	return hookJSON{h.State, h.Detail, at(h.LastDelivery), h.Signed, at(h.TestedAt), h.TestOK, h.TestText}
+}
 
 func (s *Server) apiProjects(c *request) error {
 	list, err := s.eng.Catalog(c.Request().Context(), c.QueryParam("search"))
@@ -215,13 +242,34 @@ func (s *Server) apiTestHook(c *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.eng.TestHook(c.Request().Context(), id); err != nil {
+	text, err := s.eng.TestHook(c.Request().Context(), id)
+	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, okJSON{true})
+	return c.JSON(http.StatusOK, hookTestJSON{ID: id, OK: true, Message: text})
 }
 
-// An okJSON says that something was done that has no other answer.
-type okJSON struct {
-	OK bool `json:"ok"`
+// A hookTestJSON says what came of the test of a project's hook.
+type hookTestJSON struct {
+	ID      int64  `json:"id"`
+	Path    string `json:"path"`
+	OK      bool   `json:"ok"`
+	Message string `json:"message"`
+}
+
+// apiTestHooks tests the hooks of all used projects.
+func (s *Server) apiTestHooks(c *request) error {
+	found, err := s.eng.TestHooks(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	var items []hookTestJSON
+	for _, t := range found {
+		item := hookTestJSON{t.Project.ID, t.Project.Path, t.Err == nil, t.Text}
+		if t.Err != nil {
+			item.Message = messageOf(t.Err, statusOf(t.Err))
+		}
+		items = append(items, item)
+	}
+	return listed(c, items, "")
 }

@@ -157,6 +157,12 @@ type inboxJSON struct {
 	Stack  string `json:"stack"`
 	Run    string `json:"run"`
 	URL    string `json:"url"`
+	// Of trouble: what to do, since when, whether somebody dismissed it, and the id to dismiss it with.
+	ID        string     `json:"id"`
+	Severity  string     `json:"severity"` // bad, warn, info
+	Mend      string     `json:"mend"`
+	Since     *time.Time `json:"since"`
+	Dismissed bool       `json:"dismissed"`
 }
 
 func (s *Server) apiInbox(c *request) error {
@@ -167,13 +173,18 @@ func (s *Server) apiInbox(c *request) error {
 	var items []inboxJSON
 	add := func(kind string, list []runs.Run) {
 		for _, r := range list {
-			items = append(items, inboxJSON{kind, r.Commit.Title, r.Reason, r.Stack, r.ID, s.o.ExternalURL + "/runs/" + r.ID})
+			items = append(items, inboxJSON{
+				Kind: kind, Title: r.Commit.Title, Detail: r.Reason, Stack: r.Stack, Run: r.ID, URL: s.o.ExternalURL + "/runs/" + r.ID, Since: at(r.Entered()),
+			})
 		}
 	}
 	add("waiting", n.waiting)
 	add("failed", n.failed)
-	for _, t := range n.trouble {
-		items = append(items, inboxJSON{Kind: "trouble", Title: t.Title, Detail: t.Detail, URL: s.o.ExternalURL + t.LinkURL})
+	for _, t := range n.notices {
+		items = append(items, inboxJSON{
+			Kind: "trouble", Title: t.Text, Detail: t.Cause, Stack: t.Stack, URL: s.o.ExternalURL + t.LinkURL,
+			ID: noticeID(t.Key), Severity: t.Kind, Mend: t.Mend, Since: at(t.Since), Dismissed: !t.Dismissed.IsZero(),
+		})
 	}
 	return listed(c, items, "")
 }

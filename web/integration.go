@@ -40,10 +40,14 @@ func integrationView(in store.Integration) view.Integration {
 		v.Token.ExpiresAt = *h.ExpiresAt
 	}
 	switch {
-	case h.Trouble != "" && h.Active:
-		v.State = view.Unreachable
-	case h.Trouble != "":
+	case engine.TokenDead(h), h.Trouble != "" && h.Cause == "" && !h.Active:
 		v.State = view.TokenDead
+	case h.Trouble != "":
+		v.State = view.Unreachable
+	}
+	v.AutoRotate = in.AutoRotate
+	if in.Rotation != nil {
+		v.RotationText = in.Rotation.Text
 	}
 	return v
 }
@@ -129,7 +133,8 @@ func (s *Server) integrationPage(c *request, status int, m view.IntegrationModel
 			return err
 		}
 		m.Stacks = len(stacks)
-		return nil
+		m.HooksOwed, err = engine.HookProgress(tx)
+		return err
 	})
 	if err != nil {
 		return err
@@ -159,6 +164,7 @@ func (s *Server) hookRows(c *request, m *view.IntegrationModel) []view.HookRow {
 		out = append(out, view.HookRow{
 			ID: p.ID, Path: p.Path, WebURL: p.WebURL, State: hookWords[p.Hook.State], Detail: p.Hook.Detail,
 			LastDelivery: p.Hook.LastDelivery, Stacks: len(p.Stacks),
+			TestedAt: p.Hook.TestedAt, TestOK: p.Hook.TestOK, TestText: p.Hook.TestText,
 		})
 	}
 	return out
@@ -166,7 +172,8 @@ func (s *Server) hookRows(c *request, m *view.IntegrationModel) []view.HookRow {
 
 var hookWords = map[string]string{
 	engine.HookOK: view.HookInstalled, engine.HookMissing: view.HookMissing, engine.HookDuplicate: view.HookDuplicate,
-	engine.HookEvents: view.HookEvents, engine.HookDisabled: view.HookDisabled, engine.HookUnknown: view.HookUnknown,
+	engine.HookEvents: view.HookEvents, engine.HookURL: view.HookURL, engine.HookSecret: view.HookSecret, engine.HookMoving: view.HookMoving,
+	engine.HookDisabled: view.HookDisabled, engine.HookUnknown: view.HookUnknown,
 }
 
 func (s *Server) knownProjects(why error) []view.HookRow {
@@ -221,7 +228,7 @@ func (s *Server) getIntegrationEdit(c *request) error {
 		return c.Redirect(http.StatusSeeOther, "/settings/vcs/gitlab")
 	}
 	return s.integrationForm(c, http.StatusOK, view.IntegrationFormModel{
-		Edit: true, APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched,
+		Edit: true, APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, AutoRotate: in.AutoRotate,
 	})
 }
 
@@ -231,12 +238,12 @@ func (s *Server) postIntegration(c *request) error {
 		Edit:   strings.HasSuffix(c.Path(), "/edit"),
 		APIURL: c.FormValue("api_url"), ExternalURL: c.FormValue("external_url"), CAPEM: c.FormValue("ca_pem"),
 		StatusPrefix: c.FormValue("status_prefix"), Aggregate: c.FormValue("aggregate") != "",
-		PassUntouched: c.FormValue("pass_untouched") != "",
+		PassUntouched: c.FormValue("pass_untouched") != "", AutoRotate: c.FormValue("auto_rotate") != "",
 	}
 	var checks []engine.Check
 	checks, err := s.eng.SaveIntegration(c.Request().Context(), engine.Link{
 		APIURL: m.APIURL, ExternalURL: m.ExternalURL, CA: m.CAPEM, StatusPrefix: m.StatusPrefix,
-		Aggregate: m.Aggregate, PassUntouched: m.PassUntouched, Token: runs.Secret(c.FormValue("token")),
+		Aggregate: m.Aggregate, PassUntouched: m.PassUntouched, AutoRotate: m.AutoRotate, Token: runs.Secret(c.FormValue("token")),
 	}, c.who.Name)
 	m.Checks = checksView(checks)
 	if fields, text, ok := formErrors(err); ok {
@@ -295,7 +302,7 @@ func (s *Server) postReveal(c *request) error {
 }
 
 func (s *Server) postRotate(c *request) error {
-	return s.after(c, s.eng.RotateSecret(c.who.Name), "/settings/vcs/gitlab", "There is a new webhook secret. The old one works for a while: repair the hooks, then test them.")
+	return s.after(c, s.eng.RotateSecret(c.who.Name), "/settings/vcs/gitlab", "There is a new webhook secret. It is being brought to the hooks that Groundcrew made; hooks made by hand must be changed before the old one ends.")
 }
 
 func (s *Server) postInstallHook(c *request) error {
@@ -312,10 +319,33 @@ func (s *Server) postTestHook(c *request) error {
 	if err != nil {
 		return err
 	}
-	return s.after(c, s.eng.TestHook(c.Request().Context(), id), "/settings/vcs/gitlab", "GitLab delivered a test. It is among the deliveries.")
+	text, err := s.eng.TestHook(c.Request().Context(), id)
+	var own *runs.Error
+	if errors.As(err, &own) {
+		return s.flashTo(c, "/settings/vcs/gitlab", view.KindBad, cut(own.Message, 1000))
+	}
+	return s.after(c, err, "/settings/vcs/gitlab", text)
 }
 
-// postInstallHooks installs the hook wherever it is missing, and says where that failed.
+// postTestHooks tests all hooks and says which failed; the page shows what came of each.
+func (s *Server) postTestHooks(c *request) error {
+	found, err := s.eng.TestHooks(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	var failed []string
+	for _, t := range found {
+		if t.Err != nil {
+			failed = append(failed, t.Project.Path)
+		}
+	}
+	if len(failed) > 0 {
+		return s.flashTo(c, "/settings/vcs/gitlab", view.KindBad, cut("The test of "+view.Count(len(failed), "hook", "hooks")+" did not arrive: "+strings.Join(failed, ", ")+". What came of each stands in the list.", 1000))
+	}
+	return s.flashTo(c, "/settings/vcs/gitlab", view.KindGood, view.Count(len(found), "test", "tests")+" arrived.")
+}
+
+// postInstallHooks puts the hook right wherever it is not, and says where that failed.
 func (s *Server) postInstallHooks(c *request) error {
 	list, err := s.eng.Projects(c.Request().Context())
 	if err != nil {
@@ -324,7 +354,7 @@ func (s *Server) postInstallHooks(c *request) error {
 	done := 0
 	var failed []string
 	for _, p := range list {
-		if p.Hook.State != engine.HookMissing {
+		if !p.Hook.Mendable() {
 			continue
 		}
 		var own *runs.Error

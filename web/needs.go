@@ -1,13 +1,11 @@
 package web
 
 import (
-	"fmt"
-	"math"
-	"strings"
 	"sync"
 	"time"
 
 	"groundcrew/runs"
+	"groundcrew/runs/engine"
 	"groundcrew/store"
 	"groundcrew/web/view"
 )
@@ -17,9 +15,10 @@ var blocking = []runs.Type{runs.Tracked, runs.Task, runs.Destroy}
 
 // needs is what waits for a person, all over the installation.
 type needs struct {
-	waiting  []runs.Run // unconfirmed, oldest first
-	failed   []runs.Run // the latest blocking run of its stack
-	trouble  []view.Trouble
+	waiting  []runs.Run     // unconfirmed, oldest first
+	failed   []runs.Run     // the latest blocking run of its stack
+	trouble  []view.Trouble // of notices, what was not dismissed
+	notices  []store.Notice
 	parked   int // reports, parkedLimit at most
 	stacks   int
 	detached bool // stacks without a GitLab
@@ -75,8 +74,15 @@ func (s *Server) forgetParked() {
 	s.needed.parkedAt = time.Time{}
 }
 
+// forgetNeeds makes the next page find everything anew.
+func (s *Server) forgetNeeds() {
+	s.needed.mu.Lock()
+	defer s.needed.mu.Unlock()
+	s.needed.at = time.Time{}
+}
+
 // parkedLimit is how many parked reports are counted; "100 or more" is said beyond.
-const parkedLimit = 100
+const parkedLimit = engine.ParkedLimit
 
 // fillNeeds puts what concerns every page into its frame.
 func (s *Server) fillNeeds(c *request, p *view.Page) error {
@@ -84,7 +90,7 @@ func (s *Server) fillNeeds(c *request, p *view.Page) error {
 	if err != nil {
 		return err
 	}
-	p.NeedCount = n.count()
+	p.NeedCount, p.InboxCount = n.count(), len(n.trouble)
 	if n.detached {
 		p.Banners = append(p.Banners, view.DetachedBanner(n.stacks))
 	}
@@ -94,12 +100,12 @@ func (s *Server) fillNeeds(c *request, p *view.Page) error {
 	return nil
 }
 
-// tokenBanners shows every admin what is wrong with the token, on every page.
+// tokenBanners shows every admin what is wrong with the link to GitLab, on every page, dismissed or not.
 func tokenBanners(n needs) []view.Banner {
 	var out []view.Banner
-	for _, t := range n.trouble {
-		if t.LinkURL == tokenForm || t.LinkURL == integrationURL {
-			out = append(out, view.Banner{Kind: t.Kind, Text: t.Title + ". " + t.Detail, LinkText: t.LinkText, LinkURL: t.LinkURL})
+	for _, t := range n.notices {
+		if t.LinkURL == tokenForm || t.Key == "gitlab" {
+			out = append(out, view.Banner{Kind: t.Kind, Text: t.Text + ". " + t.Cause, LinkText: t.LinkText, LinkURL: t.LinkURL})
 		}
 	}
 	return out
@@ -136,85 +142,21 @@ func findNeeds(tx *store.Tx, parked []store.Report) (needs, error) {
 			n.failed = append(n.failed, r)
 		}
 	}
-	n.trouble, n.detached, err = findTrouble(tx, stacks, parked)
+	n.trouble, n.notices, n.detached, err = findTrouble(tx, stacks, parked)
 	return n, err
 }
 
-func findTrouble(tx *store.Tx, stacks []runs.Stack, parked []store.Report) (out []view.Trouble, detached bool, err error) {
+// findTrouble is what the inbox holds that nobody dismissed, as the start page shows it.
+func findTrouble(tx *store.Tx, stacks []runs.Stack, parked []store.Report) (out []view.Trouble, notices []store.Notice, detached bool, err error) {
 	in, known, err := tx.Integration()
 	if err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
-	if known && in.Linked {
-		out = append(out, tokenTrouble(in.Health, tx.Now())...)
-	}
-	if len(parked) > 0 {
-		out = append(out, view.Trouble{
-			Kind: view.KindWarn, Title: "GitLab refused " + atLeast(len(parked), parkedLimit, "report", "reports"),
-			Detail: strings.TrimSpace(parked[0].LastError + " " + parked[0].Mend), LinkText: "See why", LinkURL: "/settings/vcs/gitlab/reports?state=" + store.ReportParked,
-		})
-	}
-	held, err := heldForks(tx, stacks)
-	return append(out, held...), len(stacks) > 0 && !(known && in.Linked), err
-}
-
-func atLeast(n, limit int, one, many string) string {
-	if n >= limit {
-		return fmt.Sprintf("%d or more %s", limit, many)
-	}
-	return view.Count(n, one, many)
-}
-
-// tokenTrouble says what a person must do about the token (PRODUCT §1: at 30 days before its end and on).
-func tokenTrouble(h store.TokenHealth, now time.Time) []view.Trouble {
-	if h.Trouble != "" && h.Active { // the network, not the token
-		return []view.Trouble{{Kind: view.KindWarn, Title: "GitLab does not answer as it should", Detail: h.Trouble, LinkText: "Look at it", LinkURL: integrationURL}}
-	}
-	if h.Trouble != "" {
-		return []view.Trouble{{Kind: view.KindBad, Title: "GitLab does not work with the token", Detail: h.Trouble, LinkText: "Change token", LinkURL: tokenForm}}
-	}
-	if h.ExpiresAt == nil || h.ExpiresAt.Sub(now) > 30*24*time.Hour {
-		return nil
-	}
-	days := int(math.Floor(h.ExpiresAt.Sub(now).Hours() / 24))
-	t := view.Trouble{Kind: view.KindWarn, Detail: "It belongs to @" + h.Username + ".", LinkText: "Change token", LinkURL: tokenForm}
-	switch {
-	case days < 0 || !now.Before(*h.ExpiresAt):
-		t.Kind, t.Title = view.KindBad, "The GitLab token has expired"
-	case days == 0:
-		t.Kind, t.Title = view.KindBad, "The GitLab token expires within a day"
-	default:
-		t.Title = "The GitLab token expires in " + view.Count(days, "day", "days")
-	}
-	return []view.Trouble{t}
-}
-
-// heldForks are the merge requests from forks whose commit waits for its release.
-func heldForks(tx *store.Tx, stacks []runs.Stack) ([]view.Trouble, error) {
-	var out []view.Trouble
-	seen := map[int64]bool{}
-	for _, st := range stacks {
-		if seen[st.Project] {
-			continue
-		}
-		seen[st.Project] = true
-		mrs, err := tx.MergeRequests(st.Project)
-		if err != nil {
-			return nil, err
-		}
-		for _, mr := range mrs {
-			if mr.Held == "" || mr.State != "opened" {
-				continue
-			}
-			slug := st.Slug
-			if len(mr.Stacks) > 0 {
-				slug = mr.Stacks[0]
-			}
-			out = append(out, view.Trouble{
-				Kind: view.KindInfo, Title: fmt.Sprintf("Merge request !%d from a fork waits for its release", mr.IID),
-				Detail: mr.Title, LinkText: "Look at it", LinkURL: "/stacks/" + slug + "/merge-requests",
-			})
+	notices, err = engine.Notices(tx, parked)
+	for _, n := range notices {
+		if n.Dismissed.IsZero() {
+			out = append(out, view.Trouble{Kind: n.Kind, Title: n.Text, Detail: n.Cause, LinkText: n.LinkText, LinkURL: n.LinkURL})
 		}
 	}
-	return out, nil
+	return out, notices, len(stacks) > 0 && !(known && in.Linked), err
 }

@@ -71,6 +71,9 @@ func (s *Server) pages() []route {
 		p(post, "/settings/vcs/gitlab/secret", admin, s.postReveal),
 		p(post, "/settings/vcs/gitlab/secret/rotate", admin, s.postRotate),
 		p(post, "/settings/vcs/gitlab/hooks", admin, s.postInstallHooks),
+		p(post, "/settings/vcs/gitlab/hooks/test", admin, s.postTestHooks),
+		p(get, "/inbox", reader, s.getInbox),
+		p(post, "/inbox/dismiss", writer, s.postDismiss),
 		p(post, "/settings/vcs/gitlab/projects/:project/hook", admin, s.postInstallHook),
 		p(post, "/settings/vcs/gitlab/projects/:project/hook/test", admin, s.postTestHook),
 		p(get, "/settings/vcs/gitlab/deliveries", reader, s.getDeliveries),
@@ -118,7 +121,8 @@ func (s *Server) api() []route {
 		r(post, "/integration/secret/rotate", admin, s.apiRotateSecret, operation{summary: "Make a new webhook secret; the old one stays valid for a while", out: integrationJSON{}}),
 		r(get, "/projects", reader, s.apiProjects, operation{summary: "Projects a stack can be made of, those in use first, with their hooks", out: list[projectJSON]{}, query: []string{"search"}}),
 		r(post, "/projects/:project/hook", admin, s.apiInstallHook, operation{summary: "Install or repair a project's hook", out: projectHookJSON{}}),
-		r(post, "/projects/:project/hook/test", admin, s.apiTestHook, operation{summary: "Make GitLab send a test delivery", out: okJSON{}}),
+		r(post, "/projects/hooks/test", admin, s.apiTestHooks, operation{summary: "Test the webhooks of all used projects, one after the other", out: list[hookTestJSON]{}}),
+		r(post, "/projects/:project/hook/test", admin, s.apiTestHook, operation{summary: "Make GitLab send a test delivery", out: hookTestJSON{}}),
 
 		r(get, "/stacks", reader, s.apiStacks, operation{summary: "Stacks by slug", out: list[stackJSON]{}, query: page}),
 		r(post, "/stacks", admin, s.apiCreateStack, operation{summary: "Create a stack", in: stackInput{}, out: stackJSON{}, status: 201}),
@@ -153,6 +157,7 @@ func (s *Server) api() []route {
 		r(post, "/deliveries/:id/replay", admin, s.apiReplay, operation{summary: "Process a delivery again", out: deliveryJSON{}}),
 		r(get, "/reports", reader, s.apiReports, operation{summary: "What GitLab is to be told", out: list[reportJSON]{}, query: append([]string{"state"}, page...)}),
 		r(post, "/reports/:id/retry", writer, s.apiRetryReport, operation{summary: "Try a report again at once", out: reportJSON{}}),
+		r(post, "/inbox/:id/dismiss", writer, s.apiDismiss, operation{summary: "Take a notice out of sight until it changes", status: 204}),
 		r(get, "/inbox", reader, s.apiInbox, operation{summary: "What waits for a person", out: list[inboxJSON]{}}),
 		r(get, "/audit", admin, s.apiAudit, operation{summary: "Who did what, newest first", out: list[auditJSON]{}, query: page}),
 

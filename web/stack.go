@@ -60,7 +60,7 @@ func (s *Server) stackHead(tx *store.Tx, c *request, tab string) (view.StackHead
 			h.HeldForks++
 		}
 	}
-	if sha := tx.Head(h.Stack.Project, h.Stack.Branch); sha != "" && h.Stack.TrackedCommit.SHA != "" && sha != h.Stack.TrackedCommit.SHA {
+	if sha := tx.Head(h.Stack.Project, h.Stack.Branch); strings.Trim(sha, "0") != "" && h.Stack.TrackedCommit.SHA != "" && sha != h.Stack.TrackedCommit.SHA {
 		h.Ahead = &runs.Commit{SHA: sha}
 	}
 	h.Trigger, h.Sync, h.Lock = c.who.may(store.Writer, "trigger a run"), c.who.may(store.Writer, "sync"), c.who.may(store.Writer, "lock a stack")

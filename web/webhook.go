@@ -30,24 +30,32 @@ func (s *Server) postWebhook(c *request) error {
 		return err
 	}
 	if why := refusal(r.Header, in, linked); why != "" {
-		s.storeRefused(c, why)
+		s.storeRefused(c, why, nil)
 		return errWrongHook
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxHook))
 	var big *http.MaxBytesError
 	if errors.As(err, &big) {
 		_, _ = io.CopyN(io.Discard, r.Body, drainHook) // whatever is left or not, the answer is the same
-		s.storeRefused(c, "refused: the body is larger than 25 MB")
+		s.storeRefused(c, "refused: the body is larger than 25 MB", nil)
 		return err
 	}
 	if err != nil {
 		return fmt.Errorf("the body of a delivery broke off: %w", err)
 	}
+	if why := badSignature(r.Header, body, in); why != "" {
+		s.storeRefused(c, why, body)
+		return errWrongHook
+	}
+	project, echo := s.eng.Echo(r.Header, body)
 	d, known, err := s.st.AddDelivery(store.Delivery{
-		Key: gitlab.DeliveryKey(r.Header, body), Event: eventOf(r.Header), Headers: keptHeaders(r.Header),
+		ProjectID: project, Echo: echo, Key: gitlab.DeliveryKey(r.Header, body), Event: eventOf(r.Header), Headers: keptHeaders(r.Header),
 	}, body)
 	if err != nil {
 		return err
+	}
+	if echo {
+		s.eng.Heard(d)
 	}
 	if known {
 		return c.JSON(http.StatusOK, hookAnswer{Duplicate: true})
@@ -85,6 +93,8 @@ func refusal(h http.Header, in store.Integration, linked bool) string {
 	switch {
 	case gitlab.Authentic(h, secrets):
 		return ""
+	case h.Get("X-Gitlab-Token") == "" && gitlab.Signed(h) && len(in.SigningSecrets(time.Now())) > 0:
+		return "" // the signature decides, once the body is here
 	case h.Get("X-Gitlab-Token") == "":
 		return "refused: no secret"
 	default:
@@ -92,19 +102,50 @@ func refusal(h http.Header, in store.Integration, linked bool) string {
 	}
 }
 
-// storeRefused records a refused request, at most one a second: strangers do not fill the disk.
-func (s *Server) storeRefused(c *request, verdict string) {
+// badSignature is the verdict on a signed delivery whose signature does not fit, "" when it does or there is none. A signature
+// that is there must fit, whatever else the request brings: it alone covers the body and the time.
+func badSignature(h http.Header, body []byte, in store.Integration) string {
+	now := time.Now()
+	var tokens []gitlab.Token
+	for _, s := range in.SigningSecrets(now) {
+		tokens = append(tokens, gitlab.Token(s.Reveal()))
+	}
+	if !gitlab.Signed(h) || len(tokens) == 0 {
+		return ""
+	}
+	if fault := gitlab.CheckSignature(h, body, tokens, now); fault != gitlab.SignatureGood {
+		return "refused: " + string(fault)
+	}
+	return ""
+}
+
+// claimSize is how much of a refused request is read to learn which project it says it is of.
+const claimSize = 256 << 10
+
+// storeRefused records a refused request, at most one a second: strangers do not fill the disk. Which project it says it is
+// of is noted, because that is how a hook with a wrong secret is found; nothing else of it is believed.
+func (s *Server) storeRefused(c *request, verdict string, body []byte) {
 	if !s.refusals.Allow() {
 		return
 	}
 	h := c.Request().Header
-	err := s.st.AddRefused(store.Delivery{
-		Event: eventOf(h), Verdict: verdict,
-		Headers: map[string]string{"From": c.RealIP(), "X-Gitlab-Instance": cut(h.Get("X-Gitlab-Instance"), 200)},
-	})
-	if err != nil {
-		s.log.Error("a refused delivery could not be recorded", "error", err)
+	if body == nil {
+		body, _ = io.ReadAll(io.LimitReader(c.Request().Body, claimSize)) // what did not come tells nothing
 	}
+	var claim gitlab.Hook
+	if len(body) < claimSize {
+		claim, _ = gitlab.ReadHook(h, body) // what cannot be read claims nothing
+	}
+	d := store.Delivery{
+		State: store.DeliveryRefused,
+		Event: eventOf(h), Verdict: verdict, Project: cut(claim.ProjectPath, 200), ProjectID: claim.ProjectID,
+		Headers: map[string]string{"From": c.RealIP(), "X-Gitlab-Instance": cut(h.Get("X-Gitlab-Instance"), 200)},
+	}
+	if err := s.st.AddRefused(d); err != nil {
+		s.log.Error("a refused delivery could not be recorded", "error", err)
+		return
+	}
+	s.eng.Heard(d)
 }
 
 func eventOf(h http.Header) string { return cut(h.Get("X-Gitlab-Event"), 100) }

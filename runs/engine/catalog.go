@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -41,24 +42,28 @@ func (e *Engine) Catalog(ctx context.Context, search string) ([]Project, error) 
 			list = append(list, p)
 		}
 	}
-	e.askHooks(ctx, c, list)
-	return list, nil
+	return list, e.askHooks(ctx, c, list)
 }
 
 // askHooks fills in the hook states, a few projects at a time.
-func (e *Engine) askHooks(ctx context.Context, c *gitlab.Client, list []Project) {
+func (e *Engine) askHooks(ctx context.Context, c *gitlab.Client, list []Project) error {
+	traffic, err := e.traffic()
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(list))
 	places := make(chan struct{}, lanes)
 	var wg sync.WaitGroup
 	for i := range list {
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			last := list[i].Hook.LastDelivery
-			list[i].Hook = e.hookState(ctx, c, list[i].ID)
-			list[i].Hook.LastDelivery = last
+			p := &list[i]
+			p.Hook, errs[i] = e.hookState(ctx, c, p.ID, traffic[p.ID], len(p.Stacks) > 0)
 		})
 	}
 	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // ProjectID finds a project's numeric id by its path or number.

@@ -87,16 +87,21 @@ type Engine struct {
 
 	budget budget // of the outbox
 
-	inboxWake, jobsWake, reportsWake chan struct{}
+	inboxWake, jobsWake, reportsWake, linksWake, watchWake, tokenWake, noticesWake chan struct{}
 
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 
-	mu        sync.Mutex      // guards what follows
-	desk      desk            // the jobs that a worker of this process has
-	sending   map[string]bool // project/sha lanes the outbox writes to at the moment
-	client    *gitlab.Client  // for clientOf; nil until asked for
-	clientKey string          // the settings client was made from
+	mu         sync.Mutex      // guards what follows
+	desk       desk            // the jobs that a worker of this process has
+	sending    map[string]bool // project/sha lanes the outbox writes to at the moment
+	client     *gitlab.Client  // for clientOf; nil until asked for
+	clientKey  string          // the settings client was made from
+	echoes     map[int64]*echo // by project: tests of hooks that wait for their delivery
+	unseen     map[int64]bool  // projects to be compared with GitLab before their time
+	unseenAll  bool            // all of them: at start, and when the token works again
+	inRotation bool            // the one attempt is under way in this process
+	suspected  bool            // GitLab refused the token since it was last checked
 }
 
 // New checks the options and returns an engine at rest.
@@ -116,7 +121,9 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, st: o.Store, log: o.Log, prober: &tofu.Prober{},
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
+		linksWake: make(chan struct{}, 1), watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1),
 		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{},
+		echoes: map[int64]*echo{}, unseen: map[int64]bool{},
 	}
 	o.Store.Listen(e.changed)
 	return e, nil
@@ -133,6 +140,9 @@ func (e *Engine) changed(c store.Change) {
 	if c.Reports {
 		wake(e.reportsWake)
 	}
+	if c.Links {
+		wake(e.linksWake)
+	}
 }
 
 func wake(ch chan struct{}) {
@@ -148,9 +158,14 @@ func (e *Engine) Start() {
 	e.cancel = cancel
 	e.tidy()
 	e.audit()
+	e.lookAll()
 	e.wg.Go(func() { e.pump(ctx, "inbox", e.inboxWake, e.inbox) })
 	e.wg.Go(func() { e.pump(ctx, "jobs", e.jobsWake, e.jobs) })
 	e.wg.Go(func() { e.pump(ctx, "outbox", e.reportsWake, e.outbox) })
+	e.wg.Go(func() { e.pump(ctx, "hooks", e.linksWake, e.moveHooks) })
+	e.wg.Go(func() { e.pump(ctx, "token", e.tokenWake, e.guard) })
+	e.wg.Go(func() { e.pump(ctx, "notices", e.noticesWake, e.remember) })
+	e.wg.Go(func() { e.pump(ctx, "watch", e.watchWake, e.watch) })
 	e.wg.Go(func() { e.schedule(ctx) })
 }
 

@@ -16,7 +16,15 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 	if p.Deleted {
 		return e.st.Update(func(tx *store.Tx) error {
 			v.say("ignored: the branch %s was deleted", p.Branch)
-			if err := tx.PutHead(h.ProjectID, p.Branch, ""); err != nil {
+			stacks, err := tx.StacksOf(h.ProjectID)
+			if err != nil {
+				return err
+			}
+			now := ""
+			if slices.ContainsFunc(stacks, func(st runs.Stack) bool { return st.Branch == p.Branch }) {
+				now = nowhere // when it is made again that is a push, also if nobody delivers it
+			}
+			if err := tx.PutHead(h.ProjectID, p.Branch, now); err != nil {
 				return err
 			}
 			return v.store(tx, store.DeliveryDone)
@@ -234,7 +242,13 @@ func endProposed(tx *store.Tx, slug, note string, which func(runs.Run) bool) err
 func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
 	p := h.Push
 	if p.Deleted {
-		return e.judge(*v, store.DeliveryDone, "ignored: the tag "+p.Tag+" was deleted")
+		return e.st.Update(func(tx *store.Tx) error {
+			v.say("ignored: the tag %s was deleted", p.Tag)
+			if err := tx.PutTag(h.ProjectID, p.Tag, ""); err != nil {
+				return err
+			}
+			return v.store(tx, store.DeliveryDone)
+		})
 	}
 	sha := p.CheckoutSHA // of an annotated tag, After is the tag object (GOTCHAS 32)
 	if sha == "" {
@@ -270,6 +284,9 @@ func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
 		}
 		if len(v.runs)+len(v.lines) == 0 {
 			v.say("ignored: no stack of this project releases from the tag %s", p.Tag)
+		}
+		if err := tx.PutTag(h.ProjectID, p.Tag, p.After); err != nil {
+			return err
 		}
 		return v.store(tx, store.DeliveryDone)
 	})

@@ -59,6 +59,10 @@ func (e *Engine) process(ctx context.Context, id string) (time.Duration, error) 
 		return 0, e.judge(v, store.DeliveryFailed, "not understood: "+err.Error())
 	}
 	v.delivery.Project, v.delivery.ProjectID = hook.ProjectPath, hook.ProjectID
+	if d.Echo && d.Attempts == 0 {
+		return 0, e.judge(v, store.DeliveryDone, "test: it arrived; a test starts nothing")
+	}
+	e.learn(ctx, hook)
 	err = e.react(ctx, &v, hook)
 	if err == nil {
 		return 0, nil
@@ -97,6 +101,9 @@ func (v *verdict) say(format string, args ...any) {
 // text is the verdict in one line.
 func (v *verdict) text() string {
 	var parts []string
+	if v.delivery.Made {
+		parts = append(parts, "GitLab did not deliver this; it was found by comparing ("+v.delivery.Headers["What"]+")")
+	}
 	if n := len(v.runs); n > 0 {
 		parts = append(parts, fmt.Sprintf("started %d %s", n, plural(n, "run")))
 	}

@@ -22,6 +22,7 @@ type Link struct {
 	CA            string      // PEM
 	StatusPrefix  string      // "" = groundcrew
 	Aggregate     bool        // one status for each kind of run and commit
+	AutoRotate    bool        // let GitLab renew the token before it expires
 	PassUntouched bool        // a passing status for merge requests that concern no stack
 	Token         runs.Secret // "" keeps the present one
 }
@@ -56,10 +57,19 @@ func (e *Engine) check(ctx context.Context, in store.Integration) ([]Check, stor
 	user, err := c.CurrentUser(ctx)
 	kind := gitlab.KindOf(err)
 	reached := kind != "network" && kind != "tls" && kind != "redirect" && kind != "server" && kind != "not_gitlab"
+	if err != nil {
+		health.Cause = string(kind)
+	}
 	if !add("reachable", reached, "%s", orElse(err, reached, "GitLab answers at "+in.APIURL+".")) {
 		return out, health
 	}
 	info, tokenErr := c.TokenSelf(ctx)
+	if err != nil && kind == "scope" && tokenErr == nil {
+		add("token", true, "The token is valid.")
+		add("scope", false, "%s", scopeWords(info.Scopes))
+		health.Name, health.Scopes, health.ExpiresAt, health.CreatedAt = info.Name, info.Scopes, info.ExpiresAt, info.CreatedAt
+		return out, health
+	}
 	if !add("token", err == nil, "%s", orElse(err, err == nil, "The token is valid and belongs to @"+user.Username+".")) {
 		return out, health
 	}
@@ -71,11 +81,17 @@ func (e *Engine) check(ctx context.Context, in store.Integration) ([]Check, stor
 		add("version", false, "The address answers, but it does not say which GitLab it is: %s", message(err))
 		return out, health
 	}
+	if user.IsAdmin && tokenErr == nil && !slices.Contains(info.Scopes, "admin_mode") {
+		add("admin mode", true, "@%s is a GitLab administrator. Where admin mode is on, the token sees only the projects its user is a member of. A machine user without admin rights is the safer choice.", user.Username)
+	}
 	if tokenErr != nil {
 		add("scope", true, "The token's scopes cannot be read (%s); writing will show whether api is among them.", message(tokenErr))
 		return out, health
 	}
-	health.Name, health.Scopes, health.ExpiresAt = info.Name, info.Scopes, info.ExpiresAt
+	health.Name, health.Scopes, health.ExpiresAt, health.CreatedAt = info.Name, info.Scopes, info.ExpiresAt, info.CreatedAt
+	if !slices.Contains(info.Scopes, "api") && !slices.Contains(info.Scopes, "granular") {
+		health.Cause = string(gitlab.KindScope)
+	}
 	if !add("scope", slices.Contains(info.Scopes, "api") || slices.Contains(info.Scopes, "granular"),
 		"%s", scopeWords(info.Scopes)) {
 		return out, health
@@ -139,6 +155,7 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 	in.ExternalURL = strings.TrimRight(strings.TrimSpace(l.ExternalURL), "/")
 	in.CA, in.StatusPrefix = strings.TrimSpace(l.CA), strings.TrimSpace(l.StatusPrefix)
 	in.Aggregate, in.PassUntouched = l.Aggregate, l.PassUntouched
+	in.AutoRotate = l.AutoRotate
 	if l.Token != "" {
 		in.Token = runs.Secret(strings.TrimSpace(l.Token.Reveal()))
 	}
@@ -151,8 +168,10 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 	}
 	err = e.st.Update(func(tx *store.Tx) error {
 		in.Health = health
+		in.Rotation = nil
 		if !in.Linked || in.Secret == "" {
 			in.Linked, in.Secret, in.CreatedAt = true, runs.Secret(store.NewToken()), tx.Now()
+			in.SigningSecret = newSigningSecret()
 		}
 		if err := tx.PutIntegration(in); err != nil {
 			return err
@@ -165,6 +184,9 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 		}
 		return tx.Audit(store.AuditEntry{By: by, Action: "integration.save", Target: in.APIURL})
 	})
+	if err == nil {
+		e.lookAll()
+	}
 	return checks, err
 }
 
@@ -185,7 +207,8 @@ func (e *Engine) TestIntegration(ctx context.Context) ([]Check, error) {
 		return nil, err
 	}
 	checks, health := e.check(ctx, in)
-	reached := len(checks) > 1 || len(checks) == 1 && checks[0].Name != "reachable" // a network failure says nothing of the token
+	reached := health.Cause == "" || tokenDead(health) // a network failure says nothing of the token
+	revived := false
 	err = e.st.Update(func(tx *store.Tx) error {
 		now, ok, err := tx.Integration()
 		if err != nil || !ok || !now.Linked || now.Token != in.Token {
@@ -194,8 +217,12 @@ func (e *Engine) TestIntegration(ctx context.Context) ([]Check, error) {
 		if !reached {
 			health.Active, health.Name, health.Username, health.UserID = now.Health.Active, now.Health.Name, now.Health.Username, now.Health.UserID
 			health.Scopes, health.ExpiresAt, health.Version = now.Health.Scopes, now.Health.ExpiresAt, now.Health.Version
+			health.CreatedAt = now.Health.CreatedAt
+		} else if health.Name == "" && !health.Active { // dead: whose it was is worth knowing
+			health.Name, health.Username, health.UserID = now.Health.Name, now.Health.Username, now.Health.UserID
+			health.Scopes, health.ExpiresAt, health.Version = now.Health.Scopes, now.Health.ExpiresAt, now.Health.Version
 		}
-		revived := now.Health.Trouble != "" && health.Trouble == ""
+		revived = now.Health.Trouble != "" && health.Trouble == ""
 		now.Health = health
 		if err := tx.PutIntegration(now); err != nil {
 			return err
@@ -205,16 +232,10 @@ func (e *Engine) TestIntegration(ctx context.Context) ([]Check, error) {
 		}
 		return nil
 	})
+	if revived && err == nil {
+		e.lookAll()
+	}
 	return checks, err
-}
-
-// RotateSecret makes a new webhook secret. The old one stays valid for a grace period (Options.RotateGrace), in
-// which hooks can be moved to the new one without losing a delivery.
-func (e *Engine) RotateSecret(by string) error {
-	return e.editIntegration(by, "integration.rotate_secret", func(in *store.Integration, now time.Time) {
-		in.OldSecret, in.OldSecretUntil = in.Secret, now.Add(e.o.RotateGrace)
-		in.Secret = runs.Secret(store.NewToken())
-	})
 }
 
 // Unlink forgets the token and the webhook secret. Stacks become detached: nothing runs until an

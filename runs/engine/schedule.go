@@ -20,6 +20,7 @@ const keepDeliveries = 7 * 24 * time.Hour
 
 func (e *Engine) chores() []chore {
 	return []chore{
+		{"37 * * * *", e.rotateToken, "token rotation"},
 		{"7 * * * *", e.checkToken, "token check"},
 		{"23 3 * * *", func(context.Context) error {
 			_, err := e.st.PruneDeliveries(keepDeliveries)

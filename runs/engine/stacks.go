@@ -92,8 +92,12 @@ func (e *Engine) CreateStack(ctx context.Context, st runs.Stack, project, by str
 		}
 		return tx.Audit(store.AuditEntry{By: by, Action: "stack.create", Target: st.Slug, Stack: st.Slug})
 	})
-	if err != nil || !installHook {
+	if err != nil {
 		return st, nil, err
+	}
+	e.look(st.Project)
+	if !installHook {
+		return st, nil, nil
 	}
 	if _, err := e.InstallHook(ctx, st.Project, by); err != nil {
 		return st, []string{"The stack is there, but its project's webhook could not be installed: " + message(err)}, nil
@@ -137,6 +141,9 @@ func (e *Engine) locate(ctx context.Context, st *runs.Stack, project string) err
 	p, err := c.Project(ctx, project)
 	if err != nil {
 		return field("project", gitlabError(err, "project “"+project+"” was not found, or the token's user may not see it"))
+	}
+	if p.ObjectFormat == "sha256" {
+		return runs.Invalidf("project", "The repository of %s uses SHA-256 commit ids, whose sources can't be fetched yet. Choose a project whose repository uses SHA-1 ids.", p.Path)
 	}
 	st.Project, st.ProjectPath, st.ProjectURL = p.ID, p.Path, p.WebURL
 	if st.Branch = strings.TrimSpace(st.Branch); st.Branch == "" {

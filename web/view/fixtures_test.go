@@ -335,12 +335,12 @@ func integrationFixture() Integration {
 func integrationModel() IntegrationModel {
 	return IntegrationModel{
 		Integration: integrationFixture(), Endpoint: "https://gc.corp.example/webhooks/gitlab", CanAdmin: true, Stacks: 7, Refused: 2, ReportsWaiting: 3, ReportsParked: 1,
-		EndpointWarning: "GitLab may refuse a private address until its admin allows requests to the local network.", PreviousUntil: now.Add(23 * time.Hour),
+		EndpointWarning: "GitLab may refuse a private address until its admin allows requests to the local network.", PreviousUntil: now.Add(23 * time.Hour), HooksOwed: 2,
 		Projects: []HookRow{
-			{42, "infra/network", "https://gitlab.corp.example/scm/infra/network", HookInstalled, "push, tags, comments, merge requests", ago(4 * time.Minute), 2},
-			{43, "infra/dns", "https://gitlab.corp.example/scm/infra/dns", HookMissing, "GitLab says nothing of pushes to this project.", time.Time{}, 1},
-			{44, "infra/edge", "https://gitlab.corp.example/scm/infra/edge", HookDuplicate, "One is enough; both work, and nothing runs twice.", ago(50 * time.Hour), 1},
-			{45, "infra/old", "https://gitlab.corp.example/scm/infra/old", HookUnknown, "GitLab did not answer.", ago(5000 * time.Hour), 1},
+			{42, "infra/network", "https://gitlab.corp.example/scm/infra/network", HookInstalled, "push, tags, comments, merge requests", ago(4 * time.Minute), 2, ago(time.Hour), true, "It arrived."},
+			{43, "infra/dns", "https://gitlab.corp.example/scm/infra/dns", HookMissing, "GitLab says nothing of pushes to this project.", time.Time{}, 1, time.Time{}, false, ""},
+			{44, "infra/edge", "https://gitlab.corp.example/scm/infra/edge", HookDuplicate, "One is enough; both work, and nothing runs twice.", ago(50 * time.Hour), 1, ago(time.Minute), false, "GitLab does not allow itself to call gc.corp.example."},
+			{45, "infra/old", "https://gitlab.corp.example/scm/infra/old", HookUnknown, "GitLab did not answer.", ago(5000 * time.Hour), 1, time.Time{}, false, ""},
 		},
 	}
 }
@@ -351,6 +351,18 @@ func checkFixture() []Check {
 		{"TLS", true, false, "The certificate is valid until 3 Mar 2027."},
 		{"Token", false, false, "GitLab refused the token (expired on 1 March). Make a new one and give it here."},
 		{"Scope", false, true, "Needs a valid token."},
+	}
+}
+
+func inboxModel() InboxModel {
+	return InboxModel{
+		Dismiss: can(),
+		Notices: []Notice{
+			{"token", KindBad, "GitLab does not work with the token", "The token was revoked (GET /api/v4/user). Set a new token.", "Find out who revoked it, make a new token and set it here. Until then reports wait and nothing is lost.", "Change token", "/settings/vcs/gitlab/edit", ago(time.Hour), ""},
+			{"hook/43", KindWarn, "The webhook of infra/dns is missing", "GitLab does not tell Groundcrew of pushes here.", "Install it, then test it.", "Look at the hooks", "/settings/vcs/gitlab", ago(4 * time.Minute), ""},
+			{"fork/1", KindInfo, "Merge request !7 from a fork waits for its release", "Open a port", "A Maintainer reads it.", "", "", ago(time.Minute), ""},
+		},
+		Dismissed: []Notice{{"token-expires-30", KindWarn, "The GitLab token expires in 29 days", "It belongs to @bot.", "Make a new one.", "Change token", "/settings/vcs/gitlab/edit", ago(30 * time.Hour), "anna"}},
 	}
 }
 
@@ -370,6 +382,8 @@ func settingsSamples() []sample {
 		{"gitlab-form-errors", IntegrationFormPage(p, IntegrationFormModel{Edit: true, APIURL: "https://gitlab.corp.example/scm", StatusPrefix: "gc", Aggregate: true, Checks: checkFixture(), Errors: map[string]string{"token": "GitLab refused it (401)."}})},
 		{"gitlab", IntegrationPage(p, integrationModel())},
 		{"gitlab-dead", IntegrationPage(p, dead)},
+		{"inbox", InboxPage(shell("Inbox", NavInbox), inboxModel())},
+		{"inbox-none", InboxPage(shell("Inbox", NavInbox), InboxModel{})},
 		{"deliveries", DeliveriesPage(p, DeliveriesModel{Rows: []Delivery{delivery, ignored, refused}, Any: true, Pager: Pager{NextURL: "?cursor=x", Shown: 3}})},
 		{"deliveries-none", DeliveriesPage(p, DeliveriesModel{})},
 		{"delivery", DeliveryPage(p, DeliveryModel{Delivery: delivery, Headers: []Header{{"X-Gitlab-Event", "Push Hook"}, {"User-Agent", "GitLab/18.5.1-ee"}}, Body: "{\n  \"object_kind\": \"push\",\n  \"after\": \"3f2a91c0\"\n}", BodyCut: 1200, Replay: can()})},
@@ -475,6 +489,7 @@ func hostile() []sample {
 		{"vcs", VCSPage(p, poisoned(VCSModel{GitLab: &Integration{}}))},
 		{"form", IntegrationFormPage(p, poisoned(IntegrationFormModel{Checks: checkFixture(), Errors: map[string]string{"token": "", "api_url": ""}}))},
 		{"gitlab", IntegrationPage(p, poisoned(integrationModel()))},
+		{"inbox", InboxPage(p, poisoned(inboxModel()))},
 		{"deliveries", DeliveriesPage(p, poisoned(DeliveriesModel{Rows: []Delivery{{Runs: []string{""}}}}))},
 		{"delivery", DeliveryPage(p, poisoned(DeliveryModel{Headers: []Header{{}}, Replay: can()}))},
 		{"reports", ReportsPage(p, poisoned(ReportsModel{Rows: []Report{{}}, Retry: can()}))},

@@ -24,6 +24,7 @@ type IntegrationFormModel struct {
 	StatusPrefix  string
 	Aggregate     bool
 	PassUntouched bool
+	AutoRotate    bool
 	Errors        map[string]string // by field name
 	Error         string
 	Checks        []Check // of the last try; empty: none was made
@@ -54,6 +55,8 @@ type Integration struct {
 	StatusPrefix string
 	Aggregate    bool
 	HasCA        bool
+	AutoRotate   bool   // GitLab renews the token before it expires
+	RotationText string // what came of the last renewal
 	Token        Token
 }
 
@@ -73,7 +76,10 @@ const (
 	HookMissing   = "missing"
 	HookDuplicate = "duplicate"
 	HookEvents    = "wrong events"
+	HookURL       = "wrong address"
+	HookSecret    = "wrong secret"
 	HookDisabled  = "disabled"
+	HookMoving    = "new secret on its way"
 	HookUnknown   = "unknown"
 )
 
@@ -85,6 +91,9 @@ type HookRow struct {
 	Detail       string // in words
 	LastDelivery time.Time
 	Stacks       int
+	TestedAt     time.Time // zero: never
+	TestOK       bool
+	TestText     string // what came of the last test
 }
 
 // IntegrationModel is the page an admin comes back to.
@@ -94,6 +103,7 @@ type IntegrationModel struct {
 	EndpointWarning string // why GitLab may not reach it, "" when nothing is known
 	Secret          string // shown only in answer to a reveal without JavaScript
 	PreviousUntil   time.Time
+	HooksOwed       int // hooks that are still to get the new secret
 	Projects        []HookRow
 	Checks          []Check // of a test just made
 	Refused         int     // deliveries refused within the last day
@@ -104,11 +114,11 @@ type IntegrationModel struct {
 	UnlinkError     string
 }
 
-// Missing counts the projects whose hook a click could install.
-func (m IntegrationModel) Missing() int {
+// Mendable counts the projects whose hook a click could put right.
+func (m IntegrationModel) Mendable() int {
 	n := 0
 	for _, p := range m.Projects {
-		if p.State == HookMissing {
+		if p.State != HookInstalled && p.State != HookUnknown && p.State != HookMoving {
 			n++
 		}
 	}

@@ -10,6 +10,7 @@ const (
 	NavStart    = "start"
 	NavStacks   = "stacks"
 	NavRuns     = "runs"
+	NavInbox    = "inbox"
 	NavSettings = "settings"
 )
 
@@ -24,7 +25,9 @@ type Page struct {
 	Flash   *Flash // what the last act did
 	// NeedCount is how many things wait for a person; the sidebar shows it beside the start page.
 	NeedCount int
-	Version   string // of Groundcrew, for the foot of the sidebar
+	// InboxCount is how many notices nobody dismissed; the sidebar shows it beside the inbox.
+	InboxCount int
+	Version    string // of Groundcrew, for the foot of the sidebar
 }
 
 // A Crumb is one step of the path above a page's heading; the last one may have no URL.

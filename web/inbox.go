@@ -1,0 +1,54 @@
+package web
+
+import (
+	"encoding/base64"
+	"net/http"
+
+	"groundcrew/runs"
+	"groundcrew/store"
+	"groundcrew/web/view"
+)
+
+// getInbox shows what needs a person in the background, with cause and mend.
+func (s *Server) getInbox(c *request) error {
+	p, err := s.page(c, "Inbox", view.NavInbox)
+	if err != nil {
+		return err
+	}
+	m := view.InboxModel{Dismiss: c.who.may(store.Writer, "dismiss a notice")}
+	all, err := s.currentNeeds()
+	if err != nil {
+		return err
+	}
+	for _, n := range all.notices {
+		v := view.Notice{
+			Key: n.Key, Kind: n.Kind, Text: n.Text, Cause: n.Cause, Mend: n.Mend, LinkText: n.LinkText, LinkURL: n.LinkURL,
+			Since: n.Since, DismissedBy: n.By,
+		}
+		if n.Dismissed.IsZero() {
+			m.Notices = append(m.Notices, v)
+		} else {
+			m.Dismissed = append(m.Dismissed, v)
+		}
+	}
+	return render(c, http.StatusOK, view.InboxPage(p, m))
+}
+
+func (s *Server) postDismiss(c *request) error {
+	defer s.forgetNeeds()
+	return s.after(c, s.eng.DismissNotice(c.FormValue("key"), c.who.Name), "/inbox", "Dismissed. It comes back when something about it changes.")
+}
+
+func noticeID(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
+
+func (s *Server) apiDismiss(c *request) error {
+	key, err := base64.RawURLEncoding.DecodeString(c.Param("id"))
+	if err != nil {
+		return runs.NotFoundf("There is no notice %q.", c.Param("id"))
+	}
+	defer s.forgetNeeds()
+	if err := s.eng.DismissNotice(string(key), c.who.Name); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
