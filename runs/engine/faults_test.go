@@ -36,8 +36,16 @@ func times(f sim.Fault, n int) sim.Fault { f.Times = n; return f }
 
 // endpoints are the calls the outbox makes.
 var endpoints = []struct{ method, path string }{
-	{"POST", "/statuses/"}, {"GET", "/merge_requests/"}, {"POST", "/notes"}, {"PUT", "/notes/"}, {"GET", "/notes"},
-	{"POST", "/deployments"}, {"PUT", "/deployments/"}, {"GET", "/deployments"}, {"GET", "/environments"}, {"POST", "/environments"},
+	{"POST", "/statuses/"},
+	{"GET", "/merge_requests/"},
+	{"POST", "/notes"},
+	{"PUT", "/notes/"},
+	{"GET", "/notes"},
+	{"POST", "/deployments"},
+	{"PUT", "/deployments/"},
+	{"GET", "/deployments"},
+	{"GET", "/environments"},
+	{"POST", "/environments"},
 	{"", ""}, // everything
 }
 

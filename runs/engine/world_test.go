@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -280,14 +279,6 @@ func planned(d runs.Delta, auto bool) []runs.Event {
 	}
 }
 
-// changes keeps a plan as the jobs pump does.
-func (w *world) changes(run, json string) {
-	w.t.Helper()
-	if err := os.WriteFile(w.st.Path("changes", run+".json"), []byte(json), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 // quiet waits, for a day at most, until nothing waits to be told.
 func (w *world) quiet() {
 	w.t.Helper()
@@ -306,14 +297,6 @@ func (w *world) due() (list []store.Report) {
 		w.t.Fatal(err)
 	}
 	return list
-}
-
-func (w *world) report(target string) (r store.Report) {
-	w.t.Helper()
-	if err := w.st.View(func(tx *store.Tx) (err error) { r, _, err = tx.Report(target); return err }); err != nil {
-		w.t.Fatal(err)
-	}
-	return r
 }
 
 func (w *world) run(id string) (r runs.Run) {
