@@ -4,8 +4,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"groundcrew/gitlab/sim"
 )
 
 // providerTime is the provider the mirror is tested with. It is built from the module proxy, once.
@@ -120,4 +123,117 @@ func TestBehindIsSaid(t *testing.T) {
 		return len(n) == 1 && strings.Contains(n[0].Body, "3 commits")
 	})
 	r.unrefused()
+}
+
+// fetches counts the packs that GitLab handed out, and archives the archives it was asked for.
+func (r *rig) fetches() (packs, archives int) {
+	for _, q := range r.sim.Requests() {
+		switch {
+		case q.Method == "POST" && strings.HasSuffix(q.Path, "/git-upload-pack"):
+			packs++
+		case strings.Contains(q.Path, "/repository/archive"):
+			archives++
+		}
+	}
+	return packs, archives
+}
+
+// However many stacks a commit concerns, its files come here once.
+func TestACommitIsFetchedOnceForAllStacks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve().link()
+	names := []string{"a", "b", "c", "d"}
+	for _, n := range names {
+		r.stack(n, "infra", nil)
+	}
+	sha := r.push("topic", "All", map[string]string{"infra/main.tf": resource("a", "1")})
+	for _, n := range names {
+		r.status(sha, "groundcrew/"+n, "success")
+	}
+	if packs, archives := r.fetches(); packs != 1 || archives != 0 {
+		t.Errorf("%d packs and %d archives for one commit", packs, archives)
+	}
+	sha = r.push("topic", "Again", map[string]string{"infra/main.tf": resource("a", "2")})
+	for _, n := range names {
+		r.status(sha, "groundcrew/"+n, "success")
+	}
+	if packs, _ := r.fetches(); packs != 2 {
+		t.Errorf("%d packs for two commits", packs)
+	}
+	r.unrefused()
+}
+
+// Where an administrator has switched git over HTTP off, the archive of the commit is planned, and the log says so.
+func TestTheArchiveIsPlannedWhereGitIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve()
+	r.link().stack("network", "infra", nil)
+	r.sim.Fault(sim.Fault{Path: regexp.MustCompile(`\.git/`), Status: 403, Body: "Git access over HTTP is not allowed"})
+	sha := r.push("topic", "Archived", map[string]string{"infra/main.tf": resource("a", "1")})
+	r.status(sha, "groundcrew/network", "success")
+	if packs, archives := r.fetches(); archives != 1 {
+		t.Errorf("%d packs, %d archives", packs, archives)
+	}
+	run := r.run("proposed", "finished")
+	if log := r.logs(run["id"].(string)); !strings.Contains(log, "GitLab refuses git over HTTP") {
+		t.Error(log)
+	}
+}
+
+// A commit whose links or whose project root lead out of the checkout is refused, with what is wrong, and so is a stack
+// with such a root.
+func TestNothingLeadsOutOfTheCheckout(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve()
+	r.link().stack("network", "infra", nil)
+	for _, root := range []string{"../x", "a/../../b", "~root", "a\\b"} {
+		body := map[string]any{"name": "out", "project": projectAt, "project_root": root, "tool": tool(t)}
+		if code, raw := r.api("POST", "/stacks", body); code != 422 || !strings.Contains(string(raw), "project_root") {
+			t.Errorf("root %q: %d %s", root, code, raw)
+		}
+	}
+	for _, archived := range []bool{false, true} {
+		if archived {
+			r.sim.Fault(sim.Fault{Path: regexp.MustCompile(`git-upload-pack`), Status: 403, Body: "Git access over HTTP is not allowed"})
+		}
+		for name, target := range map[string]string{"file": "../../../../etc/passwd", "root": "/etc"} {
+			branch := name + strings.Repeat("-archive", map[bool]int{true: 1}[archived])
+			sha := r.linked(branch, "infra/"+name, target)
+			st := r.status(sha, "groundcrew/network", "failed")
+			if !strings.Contains(st.Description, "symbolic links that lead outside") {
+				t.Errorf("%s: %q", branch, st.Description)
+			}
+		}
+	}
+	if _, archives := r.fetches(); archives != 2 {
+		t.Errorf("%d archives", archives)
+	}
+}
+
+// linked pushes a symbolic link, over git as a person does.
+func (r *rig) linked(branch, name, target string) string {
+	r.t.Helper()
+	dir := filepath.Join(r.t.TempDir(), "work")
+	address := strings.Replace(r.gitlab.URL, "http://", "http://oauth2:"+r.token+"@", 1) + "/scm/" + projectAt + ".git"
+	git := func(args ...string) string {
+		cmd := exec.Command("git", args...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=A", "GIT_AUTHOR_EMAIL=a@e", "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@e")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			r.t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	git("init", "-q", "-b", branch, dir)
+	path := filepath.Join(dir, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.Symlink(target, path); err != nil {
+		r.t.Fatal(err)
+	}
+	git("-C", dir, "add", "-A")
+	git("-C", dir, "commit", "-q", "-m", "A link on "+branch)
+	git("-C", dir, "push", "-q", address, "HEAD:refs/heads/"+branch)
+	return git("-C", dir, "rev-parse", "HEAD")
 }
