@@ -203,7 +203,7 @@ func (d *doctor) isolation() {
 	case a.fixed != nil:
 		d.say(good, "run user", "runs are executed as user %d", a.fixed.UID)
 	case a.each:
-		d.say(good, "run user", "each run is executed as a user of its own (%d to %d)", firstRunUser, firstRunUser+runUsers-1)
+		d.say(good, "run user", "each run is executed as a user of its own (%d to %d)", a.first, a.first+runUsers-1)
 	default:
 		d.say(good, "run user", "runs are executed as user %d, as the server is; --run-processes counts everything of that user", os.Geteuid())
 	}

@@ -125,26 +125,31 @@ func (p *ports) Set(s string) error {
 type account struct {
 	fixed *proc.User
 	each  bool
+	first int // of the range
 }
 
-// The range of automatic users: neither distributions, nor systemd, nor subordinate ids use it.
+// The range of automatic users: neither distributions, nor systemd, nor subordinate ids use it. In a container that
+// has only the usual 65,536 ids it is another one, which nobody uses there either.
 const (
-	firstRunUser = 66000
-	runUsers     = 32000
+	firstRunUser   = 66000
+	firstInnerUser = 30000
+	runUsers       = 30000
 )
 
 // account finds the user of runs. Only root can execute as another.
 func (l limits) account() (account, error) {
 	root := os.Geteuid() == 0
 	switch {
-	case l.user == "" || l.user == "root":
-		return account{each: root && l.user == ""}, nil
+	case l.user == "root" || l.user == "" && !root:
+		return account{}, nil
+	case l.user == "":
+		return eachItsOwn()
 	case !root:
 		return account{}, usageError{exitUsage, "--run-user needs a server that runs as root. This one does not, so its runs are executed as its own user."}
 	}
 	uid, err := strconv.ParseUint(l.user, 10, 31)
 	if err == nil && uid > 0 {
-		return account{fixed: &proc.User{UID: int(uid), GID: int(uid)}}, nil
+		return fixedUser(int(uid), int(uid))
 	}
 	u, err := user.Lookup(l.user)
 	if err != nil {
@@ -155,7 +160,25 @@ func (l limits) account() (account, error) {
 	if errUID != nil || errGID != nil || uid == 0 {
 		return account{}, usageError{exitUsage, fmt.Sprintf("--run-user %s: that user has the id %s, which can't be used. Say root if you mean root.", l.user, u.Uid)}
 	}
-	return account{fixed: &proc.User{UID: int(uid), GID: int(gid)}}, nil
+	return fixedUser(int(uid), int(gid))
+}
+
+// eachItsOwn is the account of a server that is root and was told nothing else.
+func eachItsOwn() (account, error) {
+	for _, first := range []int{firstRunUser, firstInnerUser} {
+		if proc.CanRunAs(first, first+runUsers-1) == nil {
+			return account{each: true, first: first}, nil
+		}
+	}
+	return account{}, usageError{exitUsage, proc.CanRunAs(firstInnerUser, firstInnerUser+runUsers-1).Error()}
+}
+
+// fixedUser is the account of one user for all runs.
+func fixedUser(uid, gid int) (account, error) {
+	if err := proc.CanRunAs(uid, uid); err != nil {
+		return account{}, usageError{exitUsage, err.Error()}
+	}
+	return account{fixed: &proc.User{UID: uid, GID: gid}}, nil
 }
 
 // own reports whether runs are executed as another user than the server.
@@ -168,13 +191,13 @@ func (a account) of(run string) *proc.User {
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(run)) // a hash never fails
-	id := firstRunUser + int(h.Sum32()%runUsers)
+	id := a.first + int(h.Sum32()%runUsers)
 	return &proc.User{UID: id, GID: id}
 }
 
 // includes reports whether a process with this user id is a run's.
 func (a account) includes(uid int) bool {
-	return a.fixed != nil && uid == a.fixed.UID || a.each && uid >= firstRunUser && uid < firstRunUser+runUsers
+	return a.fixed != nil && uid == a.fixed.UID || a.each && uid >= a.first && uid < a.first+runUsers
 }
 
 // open lets the users of runs pass through the data folder: into what they are given, with nothing else to be

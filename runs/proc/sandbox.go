@@ -51,6 +51,10 @@ func Sandbox(args []string) int {
 	}
 	// Death signal, Landlock and limits of the thread that calls execve are those of the command.
 	runtime.LockOSThread()
+	if err := Hide(); err != nil { // while it waits beside another command of its user; the command itself is as it likes
+		fmt.Fprintln(os.Stderr, err)
+		return exitNotStarted
+	}
 	failed := os.NewFile(failedFD, "failed")
 	err := become(os.NewFile(confFD, "configuration"))
 	if _, e := failed.WriteString(err.Error()); e != nil {

@@ -64,6 +64,10 @@ func runShim(dir string, stdin io.Reader, stderr io.Writer) error {
 	// A child's death signal (see start) is bound to the thread that started it, so one thread stays the
 	// parent of all commands.
 	runtime.LockOSThread()
+	// It will hold the secrets of the job in memory.
+	if err := Hide(); err != nil {
+		return err
+	}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
 	// Caught, not ignored, because children inherit what is ignored. Nobody reads the channel.
@@ -88,10 +92,6 @@ func runShim(dir string, stdin io.Reader, stderr io.Writer) error {
 		return err
 	}
 	defer lock.Close()
-	// It holds the secrets of the job in memory.
-	if err := Hide(); err != nil {
-		return err
-	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("becoming the parent of orphans: %w", err)
 	}

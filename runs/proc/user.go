@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -93,4 +94,52 @@ func (u User) mayEnter(info fs.FileInfo) bool {
 	default:
 		return st.Mode&0o001 != 0
 	}
+}
+
+// Capabilities that root needs to execute commands as somebody else; see capabilities(7).
+const (
+	capChown  = 0
+	capSetgid = 6
+	capSetuid = 7
+)
+
+// CanRunAs says why this process cannot execute commands as the users first to last; nil if it can. Root of a
+// container may lack the right, or the ids.
+func CanRunAs(first, last int) error {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	_, text, _ := strings.Cut(string(status), "\nCapEff:\t")
+	text, _, _ = strings.Cut(text, "\n")
+	effective, err := strconv.ParseUint(text, 16, 64)
+	if err != nil {
+		return fmt.Errorf("the capabilities of this process can't be read: %w", err)
+	}
+	for _, c := range []int{capChown, capSetgid, capSetuid} {
+		if effective&(1<<c) == 0 {
+			return errors.New("the server is root without the capabilities CHOWN, SETUID and SETGID, so it can't execute runs as other users. Grant them, start the server as a user of its own, or say --run-user root")
+		}
+	}
+	for _, table := range []string{"/proc/self/uid_map", "/proc/self/gid_map"} {
+		b, err := os.ReadFile(table)
+		if err != nil {
+			return err
+		}
+		if !mapped(string(b), first, last) {
+			return fmt.Errorf("the ids %d to %d are not there in this container. Say --run-user with one that is, or start the server as a user of its own", first, last)
+		}
+	}
+	return nil
+}
+
+// mapped reports whether one line of an id map holds all of the ids; see user_namespaces(7).
+func mapped(table string, first, last int) bool {
+	for line := range strings.Lines(table) {
+		var from, to, n int
+		if _, err := fmt.Sscan(line, &from, &to, &n); err == nil && first >= from && last < from+n {
+			return true
+		}
+	}
+	return false
 }

@@ -145,3 +145,19 @@ func TestPorts(t *testing.T) {
 		t.Errorf("refused: %q", got)
 	}
 }
+
+func TestMapped(t *testing.T) {
+	for _, tt := range []struct {
+		table string
+		want  bool
+	}{
+		{"         0          0 4294967295\n", true},
+		{"         0     100000      65536\n", false},
+		{"0 1000 1\n1 100000 200000\n", true},
+		{"", false},
+	} {
+		if got := mapped(tt.table, 66000, 97999); got != tt.want {
+			t.Errorf("%q: %v", tt.table, got)
+		}
+	}
+}
