@@ -8,6 +8,8 @@
 //	GET  /setup?token=                      POST /setup            token, name, password, again
 //	GET  /login?next=                       POST /login            username, password, next
 //	                                        POST /logout
+//	GET  /inbox                             POST /inbox/dismiss    key
+//	                                        POST /settings/vcs/gitlab/hooks/test
 //	GET  /                                  start page
 //	GET  /stacks?q=&state=&label=&cursor=   POST /stacks           the fields of StackForm
 //	GET  /stacks/new
