@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ func serve(ctx context.Context, c config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // what opening took once (hashing a password, reading rows) is not needed while nothing happens
 	fmt.Fprintf(stdout, "Groundcrew %s listens on %s\n", version, s.url)
 	if link, fresh, err := s.web.SetupLink(); err != nil {
 		return errors.Join(err, s.close())
