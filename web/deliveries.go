@@ -36,7 +36,7 @@ func (s *Server) getDeliveries(c *request) error {
 	if err != nil {
 		return err
 	}
-	m := view.DeliveriesModel{State: state}
+	m := view.DeliveriesModel{State: state, Event: cut(c.QueryParam("event"), 100), Project: cut(c.QueryParam("project"), 200)}
 	var next string
 	err = s.st.View(func(tx *store.Tx) error {
 		any, _, err := tx.Deliveries("", "", 1)
@@ -44,7 +44,7 @@ func (s *Server) getDeliveries(c *request) error {
 			return err
 		}
 		m.Any = len(any) > 0
-		m.Rows, next, err = deliveriesShown(tx, state, c.QueryParam("cursor"))
+		m.Rows, next, err = deliveriesShown(tx, state, m.Event, m.Project, c.QueryParam("cursor"))
 		return err
 	})
 	if err != nil {
@@ -54,8 +54,8 @@ func (s *Server) getDeliveries(c *request) error {
 	return render(c, http.StatusOK, view.DeliveriesPage(p, m))
 }
 
-// deliveriesShown finds a page of deliveries by their state as pages show it.
-func deliveriesShown(tx *store.Tx, state, cursor string) (rows []view.Delivery, next string, err error) {
+// deliveriesShown finds a page of deliveries by their state as pages show it, their event and a part of their project's path.
+func deliveriesShown(tx *store.Tx, state, event, project, cursor string) (rows []view.Delivery, next string, err error) {
 	stored := state
 	if state == view.DeliveryIgnored {
 		stored = store.DeliveryDone
@@ -67,7 +67,7 @@ func deliveriesShown(tx *store.Tx, state, cursor string) (rows []view.Delivery, 
 		}
 		for _, d := range page {
 			v := deliveryView(d)
-			if state != "" && v.State != state {
+			if state != "" && v.State != state || event != "" && v.Event != event || project != "" && !strings.Contains(v.Project, project) {
 				continue
 			}
 			if len(rows) == pageRows {

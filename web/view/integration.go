@@ -149,8 +149,11 @@ type Delivery struct {
 type DeliveriesModel struct {
 	Rows  []Delivery
 	State string // the filter as given
-	Any   bool
-	Pager Pager
+	Event string // X-Gitlab-Event
+	// Project is a part of a path.
+	Project string
+	Any     bool
+	Pager   Pager
 }
 
 // DeliveryModel is one delivery.
