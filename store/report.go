@@ -191,7 +191,7 @@ func (tx *Tx) reportNote(r runs.Run, mr int64) error {
 		return tx.mark(note)
 	}
 	old, ok, err := tx.Report(note.Target)
-	if err != nil || !ok || old.Run >= r.ID || r.State != runs.Queued && r.State != runs.Planning && !r.State.Terminal() {
+	if err != nil || !ok || old.Run >= r.ID || r.State != runs.Queued && !r.State.Terminal() {
 		return err
 	}
 	note.Run = old.Run

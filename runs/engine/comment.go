@@ -147,11 +147,8 @@ func outdated(b *strings.Builder, r runs.Run, newer *runs.Run, url func(string) 
 	if newer == nil {
 		return
 	}
-	what := "is being planned"
-	switch {
-	case newer.State == runs.Queued:
-		what = "waits to be planned"
-	case newer.State.Terminal():
+	what := "has a plan on its way"
+	if newer.State.Terminal() {
 		what = "was not planned (" + string(newer.State) + ")"
 		if newer.Reason != "" {
 			what = "was not planned (" + string(newer.State) + ": " + gitlab.Text(clip(newer.Reason, maxCell)) + ")"

@@ -177,8 +177,10 @@ func (t *task) end(res Result, err error) (runs.Run, error) {
 		return t.planned()
 	case res.OK:
 		return t.saved(func(m runs.Meta, v int) runs.Event { return runs.Done{Meta: m, NewVersion: v} }, "")
-	case res.Stopped && t.job.Phase == runs.PhasePlan: // the others may have changed the world: what they left is kept
+	case res.Stopped && t.job.Phase == runs.PhasePlan:
 		return t.close(func(m runs.Meta) runs.Event { return runs.Halted{Meta: m} }, "")
+	case res.Stopped: // it may have changed the world: what it left is kept
+		return t.saved(func(m runs.Meta, v int) runs.Event { return runs.Halted{Meta: m, NewVersion: v} }, "")
 	default:
 		return t.fail(t.reason(res))
 	}
