@@ -174,6 +174,9 @@ func started(r Run, e PhaseStarted) (Run, []Effect, error) {
 	if again {
 		return r, nil, nil
 	}
+	if r.StopAsked != "" {
+		e.Note = cmp.Or(e.Note, r.Reason) // why it is to end outlives the last step it still took
+	}
 	return move(r, e.State, e.Meta)
 }
 

@@ -221,6 +221,9 @@ func (e *Engine) settle(r *store.Report, seq uint64, err error, now time.Time) {
 	kind := gitlab.KindOf(err)
 	r.LastKind = string(kind)
 	r.Cause, r.Mend = whyRefused(*r, err)
+	if kind.TokenTrouble() {
+		e.suspectToken()
+	}
 	switch {
 	case err == nil:
 		r.LastError, r.Attempts, r.NextAttempt = "", 0, time.Time{}
@@ -230,9 +233,6 @@ func (e *Engine) settle(r *store.Report, seq uint64, err error, now time.Time) {
 	case r.Seq != seq:
 		r.NextAttempt = time.Time{} // something newer is to be said: at once
 	case kind.Temporary(), away(kind), kind == "":
-		if kind.TokenTrouble() {
-			e.suspectToken()
-		}
 		r.Attempts++
 		r.LastError, r.NextAttempt = message(err), now.Add(pause(r.Attempts, err))
 		e.log.Warn("GitLab could not be told; trying again", "target", r.Target, "attempt", r.Attempts, "error", err)

@@ -144,7 +144,11 @@ func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 }
 
 func (e *Engine) postStatus(ctx context.Context, c *gitlab.Client, r *store.Report, s subject) error {
-	list := posts(r.RemoteState, r.RemoteText, s.want, s.between, s.must)
+	shown := r.RemoteText
+	if r.Stack != "" && r.RemoteRun != s.run.ID && final(r.RemoteState) {
+		shown = "" // the same words of an older run: the link has to lead to this one
+	}
+	list := posts(r.RemoteState, shown, s.want, s.between, s.must)
 	if len(list) == 0 {
 		return nil
 	}
@@ -274,6 +278,7 @@ func (e *Engine) readStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 		if s.Name == r.Name && s.ID > newest && (r.PipelineID == 0 || s.PipelineID == r.PipelineID) {
 			newest = s.ID
 			r.RemoteState, r.RemoteText, r.PipelineID = s.State, s.Description, s.PipelineID
+			r.RemoteRun = strings.TrimPrefix(s.TargetURL, e.runURL(""))
 		}
 	}
 	return nil
