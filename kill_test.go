@@ -187,7 +187,9 @@ func TestMachineDiesWhileApplying(t *testing.T) {
 	r := newRig(t)
 	r.spawn()
 	r.link().stack("network", "infra", nil)
-	sha := r.push("main", "Slow", map[string]string{"infra/main.tf": resource("quick", "a") + strings.ReplaceAll(slowCode, "sleep 0.7", "sleep 30")})
+	// What depends on the slow one never comes to be, so the fresh plan has something to add whatever state the tool left.
+	code := strings.ReplaceAll(slowCode, "sleep 0.7", "sleep 30") + "resource \"terraform_data\" \"after\" {\n  input = terraform_data.slow.id\n  depends_on = [terraform_data.slow]\n}\n"
+	sha := r.push("main", "Slow", map[string]string{"infra/main.tf": resource("quick", "a") + code})
 	run := r.run("tracked", "unconfirmed")["id"].(string)
 	r.must("POST", "/runs/"+run+"/confirm", nil, 200)
 	until(t, "the apply", func() bool { return r.file("logs/*/applying.log", "applied-42") })
