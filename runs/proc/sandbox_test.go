@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -33,6 +34,8 @@ func TestNoOpenFilesButThree(t *testing.T) {
 	b := newBench(t, Command{Name: "ls", Phase: "planning", Args: []string{"/bin/sh", "-c", "ls /proc/$$/fd; ulimit -c; umask; exec grep -E 'NoNewPrivs|SigIgn|SigBlk' /proc/self/status"}})
 	b.run()
 	_, got, _ := strings.Cut(b.log("planning"), "\n")
+	// Signals 32 to 34 are the C library's own; what the test was started with shows through there, and Go can't change it.
+	got = regexp.MustCompile(`SigIgn:\t0{7}[0-3][08]0{7}\n`).ReplaceAllString(got, "SigIgn:\t0000000000000000\n")
 	if diff := cmp.Diff("0\n1\n2\n0\n0022\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nNoNewPrivs:\t1\n", got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
