@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -197,9 +198,7 @@ func (r *rig) link() *rig {
 func (r *rig) stack(name, root string, more map[string]any) map[string]any {
 	r.t.Helper()
 	body := map[string]any{"name": name, "project": projectAt, "project_root": root, "tool": tool(r.t), "install_hook": true}
-	for k, v := range more {
-		body[k] = v
-	}
+	maps.Copy(body, more)
 	return r.must("POST", "/stacks", body, 201)
 }
 

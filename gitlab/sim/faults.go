@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -129,9 +130,7 @@ func (s *Server) withFaults(rec *recorder, r *http.Request, next func(http.Respo
 	case f.CutAfterWork, f.CutAt > 0:
 		s.cut(rec, f, next)
 	case f.Status != 0:
-		for k, v := range f.Header {
-			rec.Header()[k] = v
-		}
+		maps.Copy(rec.Header(), f.Header)
 		rec.WriteHeader(f.Status)
 		_, _ = rec.Write([]byte(f.Body)) // the client went away
 	default:
@@ -163,9 +162,7 @@ func (s *Server) cut(rec *recorder, f *fault, next func(http.ResponseWriter)) {
 	air := &air{header: http.Header{}, status: http.StatusOK}
 	next(air)
 	if f.CutAt > 0 {
-		for k, v := range air.header {
-			rec.Header()[k] = v
-		}
+		maps.Copy(rec.Header(), air.header)
 		rec.Header().Del("Content-Length")
 		rec.WriteHeader(air.status)
 		body := air.body.Bytes()

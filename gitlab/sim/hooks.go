@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -119,9 +120,7 @@ func (c *call) editHook() error {
 
 func cloneMap[V any](m map[string]V) map[string]V {
 	clone := map[string]V{}
-	for k, v := range m {
-		clone[k] = v
-	}
+	maps.Copy(clone, m)
 	return clone
 }
 

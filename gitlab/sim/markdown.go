@@ -5,6 +5,7 @@ import (
 	"html"
 	"html/template"
 	"regexp"
+	"strings"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
@@ -53,15 +54,15 @@ func renderHTMLBlock(w util.BufWriter, source []byte, node ast.Node, entering bo
 		return ast.WalkContinue, nil
 	}
 	n := node.(*ast.HTMLBlock)
-	text := ""
+	var text strings.Builder
 	for i := range n.Lines().Len() {
 		line := n.Lines().At(i)
-		text += string(line.Value(source))
+		text.WriteString(string(line.Value(source)))
 	}
 	if n.HasClosure() {
-		text += string(n.ClosureLine.Value(source))
+		text.WriteString(string(n.ClosureLine.Value(source)))
 	}
-	_, err := w.WriteString(fewHTML(text))
+	_, err := w.WriteString(fewHTML(text.String()))
 	return ast.WalkContinue, err
 }
 
@@ -70,11 +71,11 @@ func renderRawHTML(w util.BufWriter, source []byte, node ast.Node, entering bool
 		return ast.WalkSkipChildren, nil
 	}
 	n := node.(*ast.RawHTML)
-	text := ""
+	var text strings.Builder
 	for i := range n.Segments.Len() {
 		segment := n.Segments.At(i)
-		text += string(segment.Value(source))
+		text.WriteString(string(segment.Value(source)))
 	}
-	_, err := w.WriteString(fewHTML(text))
+	_, err := w.WriteString(fewHTML(text.String()))
 	return ast.WalkSkipChildren, err
 }

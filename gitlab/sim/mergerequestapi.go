@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -94,13 +95,11 @@ func (s *Server) mergeRequestItem(mr *mergeRequest) object {
 // mergeRequestEntity is the entity of one; diff_refs and changes_count (a text) are null while it is prepared.
 func (c *call) mergeRequestEntity(mr *mergeRequest) object {
 	e := c.mergeRequestItem(mr)
-	for k, v := range (object{
+	maps.Copy(e, (object{
 		"subscribed": false, "changes_count": nil, "latest_build_started_at": nil, "latest_build_finished_at": nil,
 		"first_deployed_to_production_at": nil, "pipeline": nil, "head_pipeline": nil, "diff_refs": nil, "merge_error": nil,
 		"first_contribution": false, "user": object{"can_merge": mr.target.mayPush(c.user, mr.targetBranch)},
-	}) {
-		e[k] = v
-	}
+	}))
 	if !mr.prepared.IsZero() {
 		e["changes_count"] = strconv.Itoa(mr.files)
 		e["diff_refs"] = object{"base_sha": mr.base, "head_sha": mr.sha, "start_sha": mr.start}

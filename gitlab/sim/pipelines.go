@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -160,7 +161,7 @@ func (s *Server) pipelineEntity(p *project, pl *pipeline) object {
 	e := s.pipelineBasics(p, pl)
 	state := pl.status()
 	started, finished := pl.times()
-	for k, v := range (object{
+	maps.Copy(e, (object{
 		"before_sha": zeroSHA, "tag": false, "yaml_errors": nil, "user": s.basics(pl.user), "started_at": isoTime(started),
 		"finished_at": isoTime(finished), "committed_at": nil, "duration": nil, "queued_duration": nil, "coverage": nil,
 		"detailed_status": object{
@@ -169,9 +170,7 @@ func (s *Server) pipelineEntity(p *project, pl *pipeline) object {
 			"illustration": nil, "favicon": "/assets/ci_favicons/favicon_status_" + state + ".png",
 		},
 		"archived": false,
-	}) {
-		e[k] = v
-	}
+	}))
 	return e
 }
 

@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -156,7 +157,7 @@ func (s *Server) fullProject(p *project, u *User) object {
 		links[part] = self + "/" + part
 	}
 	links["repo_branches"] = self + "/repository/branches"
-	for k, v := range (object{
+	maps.Copy(e, (object{
 		"container_registry_image_prefix": "registry.invalid/" + p.path, "_links": links, "marked_for_deletion_at": nil,
 		"marked_for_deletion_on": nil, "packages_enabled": true, "empty_repo": p.defaultBranch == "", "archived": p.settings.Archived,
 		"resolve_outdated_diff_discussions": false, "container_expiration_policy": nil, "repository_object_format": "sha1",
@@ -168,9 +169,7 @@ func (s *Server) fullProject(p *project, u *User) object {
 		"remove_source_branch_after_merge": p.settings.RemoveSourceBranchAfter, "printing_merge_request_link_enabled": true,
 		"merge_method": "merge", "squash_option": "default_off", "enforce_auth_checks_on_uploads": true,
 		"suggestion_commit_message": nil, "merge_commit_template": nil, "squash_commit_template": nil, "autoclose_referenced_issues": true,
-	}) {
-		e[k] = v
-	}
+	}))
 	for _, feature := range []string{"issues", "merge_requests", "wiki", "jobs", "snippets", "container_registry", "lfs"} {
 		e[feature+"_enabled"] = true
 	}

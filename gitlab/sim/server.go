@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -165,9 +166,7 @@ func (c *call) refuse(err error) {
 }
 
 func (c *call) send() {
-	for k, v := range c.header {
-		c.w.Header()[k] = v
-	}
+	maps.Copy(c.w.Header(), c.header)
 	requestID := rand.Text()
 	h := c.w.Header()
 	h.Set("X-Request-Id", requestID)

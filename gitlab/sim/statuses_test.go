@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -21,9 +22,7 @@ var refusedEvents = map[string]string{
 func (w *world) post(status int, who, sha, state string, more map[string]any) answer {
 	w.t.Helper()
 	body := map[string]any{"state": state}
-	for k, v := range more {
-		body[k] = v
-	}
+	maps.Copy(body, more)
 	return w.want(status, who, "POST", w.in("/statuses/%s", sha), body)
 }
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -100,14 +101,12 @@ func (s *Server) fullUser(u *User) object {
 func (c *call) getUser() error {
 	u := c.user
 	e := c.fullUser(u)
-	for k, v := range (object{
+	maps.Copy(e, (object{
 		"last_sign_in_at": nil, "confirmed_at": isoTime(u.created), "last_activity_on": c.now().Format("2006-01-02"), "email": u.email(),
 		"theme_id": 3, "color_scheme_id": 1, "projects_limit": 100000, "current_sign_in_at": nil, "identities": []any{},
 		"can_create_group": true, "can_create_project": true, "two_factor_enabled": false, "external": false,
 		"private_profile": false, "commit_email": u.email(),
-	}) {
-		e[k] = v
-	}
+	}))
 	if u.Admin {
 		e["is_admin"] = true
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"groundcrew/gitlab"
@@ -283,12 +284,7 @@ func (t *task) basis(ctx context.Context, c *gitlab.Client, log io.Writer) runs.
 }
 
 func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, s)
 }
 
 // patiently repeats what GitLab could not answer for the moment, for up to patience.

@@ -174,7 +174,7 @@ type StackSettingsModel struct {
 	Destroy     Act
 	// DestroyError is why the last try to destroy was refused.
 	DestroyError string
-	StateKept   int    // versions of managed state the stack has
+	StateKept    int // versions of managed state the stack has
 }
 
 // branchAndRoot says where in its project a stack lives.
