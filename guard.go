@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"groundcrew/runs/proc"
 )
@@ -17,9 +19,13 @@ import (
 // A guard answers no request that comes from a run: a run executes what somebody pushed, on the machine where
 // much is trusted that comes from the machine itself. The network can't keep it away, because Landlock knows
 // ports and not hosts, and the port may be one that runs need elsewhere.
+//
+// Finding out who holds the other end of a connection costs milliseconds, so nobody is asked while no job is at work.
 type guard struct {
 	account account
-	logs    string // folder of the runs' logs
+	atWork  *atomic.Int64 // jobs of this server
+	settled time.Time     // when the jobs of the server before have been found again, surely
+	logs    string        // folder of the runs' logs
 	log     *slog.Logger
 	told    sync.Map // job folders whose log says so already
 }
@@ -30,6 +36,9 @@ type originKey struct{}
 func (g *guard) connContext(ctx context.Context, c net.Conn) context.Context {
 	local, remote := c.LocalAddr(), c.RemoteAddr()
 	return context.WithValue(ctx, originKey{}, sync.OnceValue(func() proc.Caller {
+		if g.atWork.Load() == 0 && time.Now().After(g.settled) {
+			return proc.Caller{}
+		}
 		from, errFrom := netip.ParseAddrPort(remote.String())
 		to, errTo := netip.ParseAddrPort(local.String())
 		if errFrom != nil || errTo != nil {

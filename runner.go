@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync/atomic"
 
 	"groundcrew/runs/engine"
 	"groundcrew/runs/proc"
@@ -15,10 +16,13 @@ type runner struct {
 	dataDir string
 	limits  limits
 	account account
+	atWork  *atomic.Int64
 }
 
 // Run brings a job to its end; see [engine.Runner].
 func (r runner) Run(ctx context.Context, j engine.Job) (engine.Result, error) {
+	r.atWork.Add(1)
+	defer r.atWork.Add(-1)
 	res, err := r.proc.Run(ctx, proc.Job{
 		Dir: j.Dir, Stop: j.Stop, Started: j.Started,
 		Spec: func() (proc.Spec, error) {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"groundcrew/gitlab"
@@ -91,10 +92,11 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.guard = &guard{account: account, logs: s.store.Path("logs"), log: log}
+	var atWork atomic.Int64
+	s.guard = &guard{account: account, atWork: &atWork, settled: time.Now().Add(settling), logs: s.store.Path("logs"), log: log}
 	toolDirs := []string{s.store.Path("bin")}
 	s.engine, err = engine.New(engine.Options{
-		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}, s.store.Path(), c.limits, account}, Log: log, Workers: c.workers,
+		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}, s.store.Path(), c.limits, account, &atWork}, Log: log, Workers: c.workers,
 		ExternalURL: s.url, Version: version, ToolDirs: toolDirs, ToolPath: c.toolPath, Proxy: c.proxy,
 		RunTime: c.limits.time, Silence: c.limits.silence,
 	})
@@ -115,6 +117,9 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	s.start()
 	return s, nil
 }
+
+// settling is how long after a start runs may be at work that this server has not found again yet.
+const settling = 10 * time.Second
 
 // account finds who runs are executed as, and makes sure that they can get to their workspaces.
 func (s *server) account(c config) (account, error) {

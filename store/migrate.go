@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -30,6 +31,19 @@ var migrations = []func(*bolt.Tx) error{
 			}
 		}
 		return nil
+	},
+	func(tx *bolt.Tx) error { // an index of the reports that wait for a person
+		parked, err := tx.CreateBucketIfNotExists([]byte("parked"))
+		if err != nil {
+			return err
+		}
+		return tx.Bucket([]byte("reports")).ForEach(func(target, raw []byte) error {
+			var r Report
+			if err := json.Unmarshal(raw, &r); err != nil || r.State != ReportParked {
+				return err
+			}
+			return parked.Put(target, []byte{})
+		})
 	},
 }
 

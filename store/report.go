@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"groundcrew/runs"
@@ -249,10 +248,16 @@ func (tx *Tx) PutReport(r Report) error {
 	if err := put(tx, "reports", r.Target, r); err != nil {
 		return err
 	}
-	if r.State == ReportWaiting {
-		return mark(tx, "due", r.Target)
+	for index, in := range map[string]bool{"due": r.State == ReportWaiting, "parked": r.State == ReportParked} {
+		change := unmark
+		if in {
+			change = mark
+		}
+		if err := change(tx, index, r.Target); err != nil {
+			return err
+		}
 	}
-	return unmark(tx, "due", r.Target)
+	return nil
 }
 
 // Report returns the report for a target.
@@ -286,18 +291,26 @@ func (tx *Tx) EachDue(kind string, fn func(Report) bool) error {
 // DoubtStatuses lets the statuses that were brought to their end since a moment be compared with what GitLab shows, the
 // newest first and at most limit: after a restored backup, or a crash between an answer and its row, it may show more.
 func (tx *Tx) DoubtStatuses(since time.Time, limit int) error {
-	list, err := all[Report](tx, "reports", ReportStatus+"/")
-	list = slices.DeleteFunc(list, func(r Report) bool {
-		return r.State != ReportDelivered || r.DeliveredAt.Before(since) || r.hangs()
-	})
-	slices.SortFunc(list, func(a, b Report) int { return b.DeliveredAt.Compare(a.DeliveredAt) })
-	for _, r := range list[:min(limit, len(list))] {
-		if err == nil {
-			r.Unsure, r.State = true, ReportWaiting
-			err = tx.PutReport(r)
+	newest, _, err := tx.Runs(RunFilter{Since: since}, "", limit)
+	if err != nil {
+		return err
+	}
+	for _, r := range newest {
+		list, err := all[Report](tx, "reports", StatusTarget(r.Project, r.Commit.SHA, ""))
+		if err != nil {
+			return err
+		}
+		for _, rep := range list {
+			if rep.State != ReportDelivered || rep.DeliveredAt.Before(since) || rep.hangs() {
+				continue
+			}
+			rep.Unsure, rep.State = true, ReportWaiting
+			if err := tx.PutReport(rep); err != nil {
+				return err
+			}
 		}
 	}
-	return err
+	return nil
 }
 
 // DueAfter returns the report that GitLab has not been told yet whose target follows the given one, the first
@@ -328,17 +341,32 @@ func (tx *Tx) ReleaseReports(which func(Report) bool) error {
 
 // Reports lists reports by target from the cursor on; state "" lists all.
 func (tx *Tx) Reports(state, cursor string, limit int) (page []Report, next string, err error) {
-	list, err := all[Report](tx, "reports", "")
-	for _, r := range list {
-		if r.Target <= cursor || state != "" && r.State != state {
+	index := "reports"
+	switch state {
+	case ReportWaiting:
+		index = "due"
+	case ReportParked:
+		index = "parked"
+	}
+	c := tx.b.Bucket([]byte(index)).Cursor()
+	for k, _ := c.Seek([]byte(cursor)); k != nil; k, _ = c.Next() {
+		target := string(k)
+		if target == cursor {
+			continue
+		}
+		r, ok, err := tx.Report(target)
+		if err != nil {
+			return page, "", err
+		}
+		if !ok || state != "" && r.State != state {
 			continue
 		}
 		if len(page) == limit {
-			return page, page[limit-1].Target, err
+			return page, page[limit-1].Target, nil
 		}
 		page = append(page, r)
 	}
-	return page, "", err
+	return page, "", nil
 }
 
 // RetryReport puts a report back among those that wait, at once.

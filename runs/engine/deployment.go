@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -141,7 +142,7 @@ func (e *Engine) sendEnvironment(ctx context.Context, c *gitlab.Client, r *store
 	case r.Gone:
 		err = c.StopEnvironment(ctx, r.Project, have.ID)
 	case !ok:
-		have, err = c.CreateEnvironment(ctx, r.Project, want)
+		have, err = e.createEnvironment(ctx, c, r.Project, want)
 	case have.ExternalURL != want.ExternalURL || want.Tier != "" && have.Tier != want.Tier:
 		_, err = c.UpdateEnvironment(ctx, r.Project, want)
 	}
@@ -149,6 +150,21 @@ func (e *Engine) sendEnvironment(ctx context.Context, c *gitlab.Client, r *store
 		r.RemoteID = have.ID
 	}
 	return err
+}
+
+// createEnvironment makes an environment. A deployment that was created since we looked has made it already, without
+// link and tier: then it gets them.
+func (e *Engine) createEnvironment(ctx context.Context, c *gitlab.Client, project int64, want gitlab.Environment) (gitlab.Environment, error) {
+	have, err := c.CreateEnvironment(ctx, project, want)
+	if gitlab.KindOf(err) != gitlab.KindInvalid || !strings.Contains(err.Error(), "already been taken") {
+		return have, err
+	}
+	have, ok, errLook := c.Environment(ctx, project, want.Name)
+	if errLook != nil || !ok {
+		return have, cmp.Or(errLook, err)
+	}
+	want.ID = have.ID
+	return c.UpdateEnvironment(ctx, project, want)
 }
 
 // tiers are the words GitLab knows.
