@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +70,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, sim: s, gitlab: httptest.NewServer(s), dir: dataDir(t)}
+	t.Cleanup(r.reap)
 	t.Cleanup(func() {
 		r.gitlab.CloseClientConnections()
 		if err := s.Close(); err != nil {
@@ -97,6 +99,24 @@ func dataDir(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// reap ends what runs of a test have left at work, so that the data folder can be removed: runs outlive their
+// server, as they should.
+func (r *rig) reap() {
+	for range 100 {
+		left := processesOf(r.t, r.dir)
+		if len(left) == 0 {
+			return
+		}
+		for _, p := range left {
+			pid, _, _ := strings.Cut(p, " ")
+			if n, err := strconv.Atoi(pid); err == nil {
+				_ = syscall.Kill(n, syscall.SIGKILL) // it may have ended by itself
+			}
+		}
+		time.Sleep(10 * time.Millisecond) // the kernel needs a moment to end them; there is nothing to wait on
+	}
 }
 
 func (r *rig) config() config {

@@ -109,6 +109,10 @@ func TestBehindIsSaid(t *testing.T) {
 		r.push("main", "Aside "+n, map[string]string{"docs/" + n + ".md": n})
 	}
 	iid := r.openMR("topic", "Topic")
+	until(t, "the run that knows its merge request", func() bool {
+		list := r.items("/runs?type=proposed")
+		return len(list) > 0 && list[0]["merge_request"] != nil
+	})
 	sha := r.push("topic", "More", map[string]string{"infra/more.tf": resource("b", "1")})
 	r.status(sha, "groundcrew/network", "success")
 	run := r.run("proposed", "finished")
