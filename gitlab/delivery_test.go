@@ -242,12 +242,19 @@ func TestDeliveryKey(t *testing.T) {
 	}
 	keys := map[string]bool{
 		id: true, event: true,
+
 		DeliveryKey(with(headerEvent, "Push Hook", "X-Gitlab-Event-UUID", "u1"), []byte(`{"x":2}`)): true,
-		DeliveryKey(with(headerEvent, "Note Hook", "X-Gitlab-Event-UUID", "u1"), body):              true,
-		DeliveryKey(with(headerEvent, "Push Hook"), body):                                           true,
-		DeliveryKey(with(headerEvent, "Note Hook"), body):                                           true,
+
+		DeliveryKey(with(headerEvent, "Note Hook", "X-Gitlab-Event-UUID", "u1"), body): true,
+
+		DeliveryKey(with(headerEvent, "Push Hook"), body): true,
+
+		DeliveryKey(with(headerEvent, "Note Hook"), body): true,
+
 		DeliveryKey(with(), body): true,
-		DeliveryKey(with("webhook-id", "a b\n", headerEvent, "System Hook"), body):                          true,
+
+		DeliveryKey(with("webhook-id", "a b\n", headerEvent, "System Hook"), body): true,
+
 		DeliveryKey(with("webhook-id", strings.Repeat("x", 2000), headerEvent, "Merge Request Hook"), body): true,
 	}
 	if len(keys) != 9 {
