@@ -14,18 +14,18 @@ import (
 	"groundcrew/web"
 )
 
-const usageText = `Groundcrew runs Terraform and OpenTofu for teams with their own GitLab.
+const usageText = `Groundcrew runs Terraform and OpenTofu for teams with their own GitLab. Without a command it is the server.
 
-  groundcrew [serve]     the server
-  groundcrew demo        the server with a simulated GitLab beside it, to look at
-  groundcrew doctor      look at everything a server with these flags needs, change nothing; exit 1 when a check fails
-  groundcrew healthcheck exit 0 when the server at --listen answers
-  groundcrew version
-
-Each flag is also a variable: --data-dir is GROUNDCREW_DATA_DIR. A flag wins over its variable.
+Each flag of the server is also a variable: --data-dir is GROUNDCREW_DATA_DIR. A flag wins over its variable.
 GROUNDCREW_ADMIN_PASSWORD sets the password of the user admin without a browser; GROUNDCREW_BOOTSTRAP_TOKEN
 (32 characters or more) is an admin API key for set-up by scripts. Both may be read from files:
 GROUNDCREW_ADMIN_PASSWORD_FILE, GROUNDCREW_BOOTSTRAP_TOKEN_FILE.
+
+Commands over the API find their server by GROUNDCREW_URL, GROUNDCREW_TOKEN (or GROUNDCREW_TOKEN_FILE) and, for a
+private CA, GROUNDCREW_CA_FILE; or by what "groundcrew login" keeps. RUN is a run's id, or a stack for its newest run.
+
+Exit codes: 0 well · 1 failed · 2 wrong flags or settings · 3 not found · 4 not allowed · 5 not possible now ·
+6 no answer · of a run that was followed: 10 waits for a yes · 11 failed · 12 discarded, canceled, stopped or skipped.
 
 `
 

@@ -6,7 +6,8 @@
 //  2. store/doc.go (every bucket, drawn) and store/apply.go: the one door through which a run changes.
 //  3. runs/engine/engine.go: the pumps that make come true what the rows say is owed.
 //  4. web/routes.go: every address on one screen.
-//  5. main.go and serve.go: how the parts are opened and closed.
+//  5. main.go and serve.go: how the parts are opened and closed; commands.go: every command. Those of client*.go only
+//     know the API.
 //
 // An afternoon is enough. What each test is for stands on the test; whole_test.go tells the story from outside.
 //

@@ -44,6 +44,8 @@ var fences = map[string][]string{
 	"github.com/xanzy/go-gitlab":     {"gitlab"},
 	"github.com/go-git/":             {"gitlab"},
 	"github.com/yuin/goldmark":       {"gitlab/sim"},
+	"github.com/spf13/cobra":         {"main"},
+	"golang.org/x/term":              {"main"},
 	"github.com/robfig/cron":         {"runs/engine"},
 	"github.com/bmatcuk/doublestar":  {"runs/engine"},
 	"github.com/hashicorp/":          {"runs/tofu"}, // version constraints, plan JSON
