@@ -23,6 +23,7 @@
 //   - runs/logs: keeps the log of an ended phase compressed, and still readable at any place.
 //   - gitlab: speaks GitLab's language and none of ours; it translates, it never decides.
 //   - gitlab/sim: a GitLab in memory that refuses what GitLab refuses, for tests and the demo.
+//   - gitlab/sim/spec: says what is wrong with a request to GitLab or its answer, by what GitLab publishes of its API.
 //   - web: shows what the store says and turns a person's click into one event.
 //   - web/view: the pages; the same arguments give the same bytes.
 //   - static: style sheet, script and icons; a URL names a content for ever.

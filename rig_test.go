@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab/sim"
+	"groundcrew/gitlab/sim/spec"
 	"groundcrew/runs/logs"
 )
 
@@ -69,7 +70,7 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, sim: s, gitlab: httptest.NewServer(s), dir: dataDir(t)}
+	r := &rig{t: t, sim: s, gitlab: httptest.NewServer(watched(t, s, "/scm")), dir: dataDir(t)}
 	t.Cleanup(r.reap)
 	t.Cleanup(func() {
 		r.gitlab.CloseClientConnections()
@@ -89,6 +90,16 @@ func newRig(t testing.TB) *rig {
 	s.AddMember(r.project.ID, r.author.ID, sim.Maintainer)
 	s.AddMember(r.project.ID, r.bot.ID, sim.Maintainer)
 	return r
+}
+
+// watched holds every request of the product, and every answer of the simulated GitLab, to what GitLab publishes.
+func watched(t testing.TB, s *sim.Server, root string) http.Handler {
+	t.Helper()
+	table, err := spec.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table.Watch(s, root, true, func(wrong string) { t.Error("not as GitLab publishes: " + wrong) })
 }
 
 // dataDir is a folder that other users, who runs may be executed as, can get to.

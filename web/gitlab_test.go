@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab/sim"
+	"groundcrew/gitlab/sim/spec"
 )
 
 // A forge is a simulated GitLab with one project, infra/network, and a token of its Maintainer.
@@ -19,7 +20,9 @@ func newForge(t *testing.T) *forge {
 	t.Helper()
 	s, err := sim.New(sim.Options{Dir: t.TempDir()})
 	must(t, err)
-	srv := httptest.NewServer(s)
+	published, err := spec.New()
+	must(t, err)
+	srv := httptest.NewServer(published.Watch(s, "", true, func(wrong string) { t.Error("not as GitLab publishes: " + wrong) }))
 	s.SetURL(srv.URL)
 	t.Cleanup(func() {
 		must(t, s.Close())

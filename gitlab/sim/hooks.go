@@ -35,13 +35,6 @@ var hookFlags = []string{
 	"job_events", "releases_events", "milestone_events", "emoji_events", "resource_access_token_events", "vulnerability_events",
 }
 
-func hookParams(more ...param) []param {
-	for _, flag := range hookFlags {
-		more = append(more, boolean(flag))
-	}
-	return append(more, boolean("enable_ssl_verification"), oneOf("branch_filter_strategy", "wildcard", "regex", "all_branches"))
-}
-
 func (c *call) hookEntity(h *hook) object {
 	e := object{
 		"id": h.id, "url": h.url, "name": h.name, "description": h.description, "created_at": isoTime(h.created),

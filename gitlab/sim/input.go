@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"groundcrew/gitlab/sim/spec"
 )
 
 // input holds a request's parameters from query, form and JSON body together (§0.8). Unknown ones are ignored, as in GitLab.
@@ -157,17 +160,29 @@ func parseFlag(text string) (value, ok bool) {
 type param struct {
 	name     string
 	required bool
-	kind     string   // "", "integer", "boolean" or "date"
+	kind     string   // as in package spec: "integer", "number", "boolean" and "date" are checked
 	values   []string // allowed ones; nil allows all
 }
 
-func need(name string) param                    { return param{name: name, required: true} }
-func needOneOf(name string, v ...string) param  { return param{name: name, required: true, values: v} }
-func oneOf(name string, values ...string) param { return param{name: name, values: values} }
-func integer(name string) param                 { return param{name: name, kind: "integer"} }
-func boolean(name string) param                 { return param{name: name, kind: "boolean"} }
-func date(name string) param                    { return param{name: name, kind: "date"} }
-func (p param) allows(text string) bool         { return p.values == nil || slices.Contains(p.values, text) }
+// paramsOf is what GitLab publishes of an operation's parameters, by name; nothing for one it does not publish. What
+// lists and hashes hold is not looked at.
+func paramsOf(o *spec.Operation) []param {
+	if o == nil {
+		return nil
+	}
+	var params []param
+	for _, name := range slices.Sorted(maps.Keys(o.Params)) {
+		typ := spec.Read(o.Params[name])
+		p := param{name: name, required: typ.Required}
+		if !typ.List {
+			p.kind, p.values = typ.Name, typ.Values
+		}
+		params = append(params, p)
+	}
+	return params
+}
+
+func (p param) allows(text string) bool { return p.values == nil || slices.Contains(p.values, text) }
 
 func (p param) problem(in input, what string) bool {
 	text := in.text(p.name)
@@ -186,6 +201,8 @@ func parses(kind, text string) bool {
 	switch kind {
 	case "integer":
 		_, err = strconv.ParseInt(text, 10, 64)
+	case "number":
+		_, err = strconv.ParseFloat(text, 64)
 	case "boolean":
 		_, ok := parseFlag(text)
 		return ok

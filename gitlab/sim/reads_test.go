@@ -111,7 +111,7 @@ func TestInput(t *testing.T) {
 			t.Errorf("%s %q is accepted", kind, body)
 		}
 	}
-	problems := validate(input{"n": "x", "s": "moon"}, []param{need("url"), integer("n"), oneOf("s", "sun"), boolean("absent")})
+	problems := validate(input{"n": "x", "s": "moon"}, []param{{name: "url", required: true}, {name: "n", kind: "integer"}, {name: "s", values: []string{"sun"}}, {name: "absent", kind: "boolean"}})
 	if want := "GitLab answers 400: url is missing, n is invalid, s does not have a valid value"; problems == nil || problems.Error() != want {
 		t.Errorf("%v, want %s", problems, want)
 	}

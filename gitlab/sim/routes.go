@@ -2,7 +2,10 @@ package sim
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
+
+	"groundcrew/gitlab/sim/spec"
 )
 
 // A route is one endpoint and what it asks for before its handler runs.
@@ -34,16 +37,16 @@ var (
 	codeScopes  = []string{"api", "read_api", "read_repository"}
 )
 
-func get(path string, need access, do func(*call) error, params ...param) route {
-	return route{method: http.MethodGet, path: path, do: do, scopes: readScopes, access: need, params: params}
+func get(path string, need access, do func(*call) error) route {
+	return route{method: http.MethodGet, path: path, do: do, scopes: readScopes, access: need}
 }
 
-func post(path string, need access, do func(*call) error, params ...param) route {
-	return route{method: http.MethodPost, path: path, do: do, scopes: writeScopes, access: need, params: params}
+func post(path string, need access, do func(*call) error) route {
+	return route{method: http.MethodPost, path: path, do: do, scopes: writeScopes, access: need}
 }
 
-func put(path string, need access, do func(*call) error, params ...param) route {
-	return route{method: http.MethodPut, path: path, do: do, scopes: writeScopes, access: need, params: params}
+func put(path string, need access, do func(*call) error) route {
+	return route{method: http.MethodPut, path: path, do: do, scopes: writeScopes, access: need}
 }
 
 func del(path string, need access, do func(*call) error) route {
@@ -85,13 +88,21 @@ const (
 	deployPath  = "projects/:id/deployments"
 )
 
-// apiRoutes is every endpoint of the simulated API.
-func apiRoutes() []route {
+var variable = regexp.MustCompile(`:\w+`)
+
+// operation is a route as the published description names it.
+func (rt *route) operation() string {
+	return rt.method + " " + variable.ReplaceAllString(rt.path, "{}")
+}
+
+// apiRoutes is every endpoint of the simulated API. What a request may bring is what GitLab publishes of it.
+func apiRoutes(published *spec.Table) []route {
 	all := append(instanceRoutes(), projectRoutes()...)
 	all = append(all, mergeRequestRoutes()...)
 	all = append(all, deliveryRoutes()...)
 	for i := range all {
 		all[i].parts = strings.Split(all[i].path, "/")
+		all[i].params = paramsOf(published.Operations[all[i].operation()])
 	}
 	return all
 }
@@ -106,12 +117,9 @@ func instanceRoutes() []route {
 		get("users/:user", toSee, (*call).getUserByID).scoped("api", "read_api", "read_user"),
 		get(self, toSee, (*call).getOwnToken).scoped(),
 		del(self, toSee, (*call).revokeOwnToken).scoped(),
-		post(self+"/rotate", toSee, (*call).rotateOwnToken, date("expires_at")).scoped("api", "self_rotate"),
-		get("personal_access_tokens", toSee, (*call).listTokens, oneOf("state", "active", "inactive")),
-		get("projects", toSee, (*call).listProjects,
-			boolean("membership"), boolean("simple"), boolean("archived"), integer("min_access_level"),
-			oneOf("order_by", "id", "name", "path", "created_at", "updated_at", "last_activity_at", "similarity", "star_count"),
-			oneOf("sort", "asc", "desc"), oneOf("visibility", "private", "internal", "public")).open(),
+		post(self+"/rotate", toSee, (*call).rotateOwnToken).scoped("api", "self_rotate"),
+		get("personal_access_tokens", toSee, (*call).listTokens),
+		get("projects", toSee, (*call).listProjects).open(),
 	}
 }
 
@@ -131,17 +139,16 @@ func projectRoutes() []route {
 		get(repoPath+"/tags/:tag", toRead, (*call).getTag).open(),
 		get(repoPath+"/commits", toRead, (*call).listCommits).open(),
 		get(commit, toRead, (*call).getCommit).open(),
-		get(commit+"/refs", toRead, (*call).listCommitRefs, oneOf("type", "branch", "tag", "all")).open(),
+		get(commit+"/refs", toRead, (*call).listCommitRefs).open(),
 		get(commit+"/merge_requests", toRead, (*call).listCommitMergeRequests).open(),
-		get(commit+"/statuses", toRead, (*call).listStatuses, integer("pipeline_id"), boolean("all")),
-		post(projectPath+"/statuses/:sha", toDevelop, (*call).setStatus,
-			needOneOf("state", "pending", "running", "success", "failed", "canceled", "skipped"), integer("pipeline_id")).leased(),
-		get(repoPath+"/tree", toRead, (*call).listTree, boolean("recursive")).open(),
+		get(commit+"/statuses", toRead, (*call).listStatuses),
+		post(projectPath+"/statuses/:sha", toDevelop, (*call).setStatus).leased(),
+		get(repoPath+"/tree", toRead, (*call).listTree).open(),
 		get(repoPath+"/files/:path", toRead, (*call).getFile).open(),
 		get(repoPath+"/files/:path/raw", toRead, (*call).getRawFile).open().scoped(codeScopes...),
 		get(repoPath+"/archive", toRead, (*call).getArchive).open().scoped(codeScopes...),
 		get(repoPath+"/archive.:format", toRead, (*call).getArchive).open().scoped(codeScopes...),
-		get(repoPath+"/compare", toRead, (*call).compare, need("from"), need("to"), boolean("straight")).open(),
+		get(repoPath+"/compare", toRead, (*call).compare).open(),
 		get(repoPath+"/merge_base", toRead, (*call).mergeBase).open(),
 	}
 }
@@ -149,12 +156,10 @@ func projectRoutes() []route {
 func mergeRequestRoutes() []route {
 	notes, discussions := mrOnePath+"/notes", mrOnePath+"/discussions"
 	return []route{
-		get(mrPath, toRead, (*call).listMergeRequests,
-			oneOf("state", "opened", "closed", "locked", "merged", "all"), oneOf("sort", "asc", "desc"),
-			oneOf("order_by", "created_at", "updated_at", "title", "merged_at", "priority", "popularity", "label_priority", "milestone_due")).open(),
-		post(mrPath, toDevelop, (*call).createMergeRequest, need("source_branch"), need("target_branch"), need("title")),
+		get(mrPath, toRead, (*call).listMergeRequests).open(),
+		post(mrPath, toDevelop, (*call).createMergeRequest),
 		get(mrOnePath, toRead, (*call).getMergeRequest).open(),
-		put(mrOnePath, toDevelop, (*call).editMergeRequest, oneOf("state_event", "close", "reopen")),
+		put(mrOnePath, toDevelop, (*call).editMergeRequest),
 		put(mrOnePath+"/merge", toRead, (*call).acceptMergeRequest),
 		get(mrOnePath+"/merge_ref", toRead, (*call).getMergeRef),
 		get(mrOnePath+"/diffs", toRead, (*call).listDiffs).open(),
@@ -166,17 +171,16 @@ func mergeRequestRoutes() []route {
 		post(mrOnePath+"/approve", toDevelop, (*call).approve),
 		post(mrOnePath+"/unapprove", toDevelop, (*call).unapprove),
 
-		get(notes, toRead, (*call).listNotes, oneOf("sort", "asc", "desc"), oneOf("order_by", "created_at", "updated_at"),
-			oneOf("activity_filter", "all_notes", "only_comments", "only_activity")).open(),
-		post(notes, toRead, (*call).createNote, need("body")),
+		get(notes, toRead, (*call).listNotes).open(),
+		post(notes, toRead, (*call).createNote),
 		get(notes+"/:note", toRead, (*call).getNote).open(),
 		put(notes+"/:note", toRead, (*call).editNote),
 		del(notes+"/:note", toRead, (*call).deleteNote),
 		get(discussions, toRead, (*call).listDiscussions).open(),
-		post(discussions, toRead, (*call).createDiscussion, need("body")),
+		post(discussions, toRead, (*call).createDiscussion),
 		get(discussions+"/:discussion", toRead, (*call).getDiscussion).open(),
-		put(discussions+"/:discussion", toRead, (*call).resolveDiscussion, need("resolved"), boolean("resolved")),
-		post(discussions+"/:discussion/notes", toRead, (*call).reply, need("body")),
+		put(discussions+"/:discussion", toRead, (*call).resolveDiscussion),
+		post(discussions+"/:discussion/notes", toRead, (*call).reply),
 		put(discussions+"/:discussion/notes/:note", toRead, (*call).editNote),
 		del(discussions+"/:discussion/notes/:note", toRead, (*call).deleteNote),
 
@@ -188,31 +192,26 @@ func mergeRequestRoutes() []route {
 func deliveryRoutes() []route {
 	return []route{
 		get(hookPath, toMaintain, (*call).listHooks),
-		post(hookPath, toMaintain, (*call).createHook, hookParams(need("url"))...),
+		post(hookPath, toMaintain, (*call).createHook),
 		get(hookPath+"/:hook", toMaintain, (*call).getHook),
-		put(hookPath+"/:hook", toMaintain, (*call).editHook, hookParams()...),
+		put(hookPath+"/:hook", toMaintain, (*call).editHook),
 		del(hookPath+"/:hook", toMaintain, (*call).deleteHook),
 		post(hookPath+"/:hook/test/:trigger", toMaintain, (*call).testHook),
 		get(hookPath+"/:hook/events", toMaintain, (*call).listHookEvents),
 		post(hookPath+"/:hook/events/:event/resend", toMaintain, (*call).resendHookEvent),
 
-		get(envPath, toRead, (*call).listEnvironments, oneOf("states", "available", "stopping", "stopped")),
-		post(envPath, toDevelop, (*call).createEnvironment, need("name"), tierParam),
+		get(envPath, toRead, (*call).listEnvironments),
+		post(envPath, toDevelop, (*call).createEnvironment),
 		get(envPath+"/:env", toRead, (*call).getEnvironment),
-		put(envPath+"/:env", toDevelop, (*call).editEnvironment, tierParam),
+		put(envPath+"/:env", toDevelop, (*call).editEnvironment),
 		del(envPath+"/:env", toDevelop, (*call).deleteEnvironment),
-		post(envPath+"/:env/stop", toDevelop, (*call).stopEnvironment, boolean("force")),
+		post(envPath+"/:env/stop", toDevelop, (*call).stopEnvironment),
 
-		get(deployPath, toRead, (*call).listDeployments,
-			oneOf("order_by", "id", "iid", "created_at", "updated_at", "finished_at", "ref"), oneOf("sort", "asc", "desc"),
-			oneOf("status", "created", "running", "success", "failed", "canceled", "blocked")),
-		post(deployPath, toDevelop, (*call).createDeployment, need("environment"), need("sha"), need("ref"), need("tag"), boolean("tag"),
-			needOneOf("status", "running", "success", "failed", "canceled")),
+		get(deployPath, toRead, (*call).listDeployments),
+		post(deployPath, toDevelop, (*call).createDeployment),
 		get(deployPath+"/:deployment", toRead, (*call).getDeployment),
-		put(deployPath+"/:deployment", toDevelop, (*call).updateDeployment, needOneOf("status", "running", "success", "failed", "canceled")),
+		put(deployPath+"/:deployment", toDevelop, (*call).updateDeployment),
 		del(deployPath+"/:deployment", toDevelop, (*call).deleteDeployment),
 		get(deployPath+"/:deployment/merge_requests", toRead, (*call).listDeploymentMergeRequests),
 	}
 }
-
-var tierParam = oneOf("tier", "production", "staging", "testing", "development", "other")

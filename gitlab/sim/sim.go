@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"groundcrew/gitlab/sim/spec"
 )
 
 // Options of a Server. Dir is required; the zero value of everything else is a stock self-managed instance.
@@ -97,7 +99,11 @@ func New(o Options) (*Server, error) {
 	}
 	s.idle = sync.NewCond(&s.mu)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.routes = apiRoutes()
+	published, err := spec.New()
+	if err != nil {
+		return nil, err
+	}
+	s.routes = apiRoutes(published)
 	pages, err := newPages()
 	if err != nil {
 		return nil, err

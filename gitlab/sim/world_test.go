@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"groundcrew/gitlab/sim/spec"
 )
 
 // A world is a running instance with one project, a user of every role and a token for each.
@@ -42,7 +44,11 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(s)
+	table, err := spec.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(table.Watch(s, s.opt.RelativeRoot, false, func(wrong string) { t.Error(wrong) }))
 	s.SetURL(srv.URL)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {

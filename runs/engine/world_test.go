@@ -18,6 +18,7 @@ import (
 
 	"groundcrew/gitlab"
 	"groundcrew/gitlab/sim"
+	"groundcrew/gitlab/sim/spec"
 	"groundcrew/runs"
 	"groundcrew/store"
 )
@@ -27,6 +28,7 @@ import (
 type world struct {
 	t       *testing.T
 	sim     *sim.Server
+	door    http.Handler // to it, watched
 	project sim.Project
 	bot     sim.User
 	token   string
@@ -56,7 +58,11 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, sim: g}
+	published, err := spec.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, sim: g, door: published.Watch(g, "", true, func(wrong string) { t.Error("not as GitLab publishes: " + wrong) })}
 	t.Cleanup(func() {
 		if err := g.Close(); err != nil {
 			t.Error(err)
@@ -151,7 +157,7 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.Body == nil {
 			r.Body = http.NoBody
 		}
-		w.sim.ServeHTTP(rec, r)
+		w.door.ServeHTTP(rec, r)
 		resp := rec.Result()
 		if say != nil {
 			maps.Copy(resp.Header, say())
