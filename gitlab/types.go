@@ -130,6 +130,13 @@ type Note struct {
 	System   bool
 }
 
+// A Discussion is a thread on a merge request.
+type Discussion struct {
+	ID       string
+	Notes    []Note // oldest first
+	Resolved bool
+}
+
 // An Environment of a project. Its name can't be changed after creation.
 type Environment struct {
 	ID          int64

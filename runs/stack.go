@@ -39,6 +39,12 @@ type Commands struct {
 	Destroy string `json:"destroy,omitempty"`
 }
 
+// What a stack says of threads, see [Stack.DestroyThreads].
+const (
+	ThreadsOn  = "on"
+	ThreadsOff = "off"
+)
+
 // A Stack is a root module at a project, branch and folder, with its state and settings (PRODUCT §2).
 // It is also the stored form: fields may be added, never renamed.
 type Stack struct {
@@ -66,6 +72,9 @@ type Stack struct {
 	Promotion   bool     `json:"run_promotion"` // finished proposed runs may become tracked
 	Protect     bool     `json:"protect"`       // refuse deletion
 	Labels      []string `json:"labels,omitempty"`
+	// DestroyThreads says whether a plan that takes something away opens a thread on its merge request: ThreadsOn,
+	// ThreadsOff, or "" for what the integration says.
+	DestroyThreads string `json:"destroy_threads,omitempty"`
 
 	TrackedCommit Commit `json:"tracked_commit,omitzero"`
 	LockedBy      string `json:"locked_by,omitempty"`
@@ -102,6 +111,11 @@ func (s Stack) Concerns(files []string, glob func(pattern, file string) bool) bo
 	})
 }
 
+// WantsThreads reports whether plans that take something away open a thread, where the integration says byDefault.
+func (s Stack) WantsThreads(byDefault bool) bool {
+	return s.DestroyThreads == ThreadsOn || byDefault && s.DestroyThreads == ""
+}
+
 // CleanRoot brings a project root to the form without leading, trailing or doubled slashes; "." is "".
 func CleanRoot(root string) string { return strings.Trim(path.Clean("/"+root), "/") }
 
@@ -127,6 +141,8 @@ func (s Stack) Validate() error {
 		return Invalidf("tool", "“%s” is no tool. Use opentofu, terraform or custom.", s.Tool)
 	case s.State != StateManaged && s.State != StateOwn:
 		return Invalidf("state", "“%s” is no way to keep state. Use “managed” or “own backend”.", s.State)
+	case !slices.Contains([]string{"", ThreadsOn, ThreadsOff}, s.DestroyThreads):
+		return Invalidf("destroy_threads", "“%s” is no choice. Use on, off, or nothing for what the integration says.", s.DestroyThreads)
 	case s.Plan != PlanMergeResult && s.Plan != PlanHead:
 		return Invalidf("plan", "“%s” cannot be planned. Use merge_result or head.", s.Plan)
 	}

@@ -12,15 +12,17 @@ const DefaultPrefix = "groundcrew"
 
 // An Integration is the one GitLab of this installation. Its secrets are sealed on disk and open in memory.
 type Integration struct {
-	APIURL        string    `json:"api_url"`                // API host URL
-	ExternalURL   string    `json:"external_url,omitempty"` // user facing host URL, "" = the same
-	CA            string    `json:"ca_pem,omitempty"`
-	StatusPrefix  string    `json:"status_prefix,omitempty"`
-	Aggregate     bool      `json:"aggregate,omitempty"`      // one status for each kind of run and commit, not for each stack
-	PassUntouched bool      `json:"pass_untouched,omitempty"` // merge requests that concern no stack get a passing status
-	Linked        bool      `json:"linked"`                   // false: unlinked, stacks are detached, secrets and token are gone
-	CreatedAt     time.Time `json:"created_at"`
-	UpdatedAt     time.Time `json:"updated_at"`
+	APIURL        string `json:"api_url"`                // API host URL
+	ExternalURL   string `json:"external_url,omitempty"` // user facing host URL, "" = the same
+	CA            string `json:"ca_pem,omitempty"`
+	StatusPrefix  string `json:"status_prefix,omitempty"`
+	Aggregate     bool   `json:"aggregate,omitempty"`      // one status for each kind of run and commit, not for each stack
+	PassUntouched bool   `json:"pass_untouched,omitempty"` // merge requests that concern no stack get a passing status
+	// DestroyThreads opens a thread for what a plan destroys or replaces, unless a stack says otherwise.
+	DestroyThreads bool      `json:"destroy_threads,omitempty"`
+	Linked         bool      `json:"linked"` // false: unlinked, stacks are detached, secrets and token are gone
+	CreatedAt      time.Time `json:"created_at"`
+	UpdatedAt      time.Time `json:"updated_at"`
 
 	Token  runs.Secret `json:"-"`
 	Secret runs.Secret `json:"-"` // the webhook secret

@@ -13,6 +13,7 @@ const (
 	ReportNote        = "note"
 	ReportDeployment  = "deployment"
 	ReportEnvironment = "environment"
+	ReportThread      = "thread" // that has to be resolved, about what a plan takes away
 )
 
 // The states of a report.
@@ -60,6 +61,8 @@ type Report struct {
 	PipelineMR  int64  `json:"pipeline_mr,omitempty"`  // merge request whose pipeline was looked for
 	OwnPipeline bool   `json:"own_pipeline,omitempty"` // and it stands there
 	Unsure      bool   `json:"unsure,omitempty"`       // a send went out whose answer never came
+	Discussion  string `json:"discussion,omitempty"`   // thread: id of the discussion in GitLab
+	Takes       string `json:"takes,omitempty"`        // thread: digest of what it was last opened for
 }
 
 // StatusTarget is the target of a commit status.
@@ -78,11 +81,13 @@ func (tx *Tx) reportRun(r runs.Run) error {
 	if err == nil {
 		err = tx.reportStatus(in, r)
 	}
-	if err == nil && r.MR != nil && r.Type == runs.Proposed {
-		err = tx.reportNote(r, r.MR.IID)
-		for _, mr := range r.Also {
+	if r.MR != nil && r.Type == runs.Proposed {
+		for _, mr := range append([]runs.MergeRequest{*r.MR}, r.Also...) {
 			if err == nil {
 				err = tx.reportNote(r, mr.IID)
+			}
+			if err == nil {
+				err = tx.reportThread(in, r, mr.IID)
 			}
 		}
 	}

@@ -104,6 +104,9 @@ func (tx *Tx) DeleteStack(slug string) error {
 	if err := tx.retireStack(st); err != nil {
 		return err
 	}
+	if err := tx.retireThreads(st); err != nil {
+		return err
+	}
 	for _, b := range []string{"variables", "states", "run_keys"} {
 		if err := tx.dropPrefix(b, slug+"/"); err != nil {
 			return err

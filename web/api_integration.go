@@ -18,11 +18,13 @@ type integrationJSON struct {
 	StatusPrefix string `json:"status_prefix"`
 	Aggregate    bool   `json:"aggregate"`
 	// PassUntouched gives merge requests that concern no stack a passing status.
-	PassUntouched bool        `json:"pass_untouched"`
-	AutoRotate    bool        `json:"auto_rotate"` // let GitLab renew the token before it expires
-	Linked        bool        `json:"linked"`
-	Webhook       webhookJSON `json:"webhook"`
-	Token         tokenJSON   `json:"token"`
+	PassUntouched bool `json:"pass_untouched"`
+	// DestroyThreads opens a thread for what a plan destroys or replaces, unless a stack says otherwise.
+	DestroyThreads bool        `json:"destroy_threads"`
+	AutoRotate     bool        `json:"auto_rotate"` // let GitLab renew the token before it expires
+	Linked         bool        `json:"linked"`
+	Webhook        webhookJSON `json:"webhook"`
+	Token          tokenJSON   `json:"token"`
 }
 
 type webhookJSON struct {
@@ -50,7 +52,7 @@ type tokenJSON struct {
 
 func (s *Server) integrationJSON(in store.Integration, owed int, who actor) integrationJSON {
 	j := integrationJSON{
-		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, AutoRotate: in.AutoRotate, Linked: in.Linked,
+		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, DestroyThreads: in.DestroyThreads, AutoRotate: in.AutoRotate, Linked: in.Linked,
 		Webhook: webhookJSON{Endpoint: s.eng.WebhookURL()},
 		Token: tokenJSON{
 			Name: in.Health.Name, Username: in.Health.Username, Scopes: orEmpty(in.Health.Scopes),
@@ -98,14 +100,15 @@ func (s *Server) answerIntegration(c *request) error {
 
 // An integrationInput sets up or changes the integration. Fields that are not given keep what they are.
 type integrationInput struct {
-	APIURL        *string      `json:"api_url"`
-	ExternalURL   *string      `json:"external_url"`
-	Token         *runs.Secret `json:"token"`
-	CAPEM         *string      `json:"ca_pem"`
-	StatusPrefix  *string      `json:"status_prefix"`
-	Aggregate     *bool        `json:"aggregate"`
-	PassUntouched *bool        `json:"pass_untouched"`
-	AutoRotate    *bool        `json:"auto_rotate"`
+	APIURL         *string      `json:"api_url"`
+	ExternalURL    *string      `json:"external_url"`
+	Token          *runs.Secret `json:"token"`
+	CAPEM          *string      `json:"ca_pem"`
+	StatusPrefix   *string      `json:"status_prefix"`
+	Aggregate      *bool        `json:"aggregate"`
+	PassUntouched  *bool        `json:"pass_untouched"`
+	DestroyThreads *bool        `json:"destroy_threads"`
+	AutoRotate     *bool        `json:"auto_rotate"`
 }
 
 func (s *Server) apiPutIntegration(c *request) error {
@@ -117,7 +120,7 @@ func (s *Server) apiPutIntegration(c *request) error {
 	if err != nil {
 		return err
 	}
-	l := engine.Link{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CA: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, AutoRotate: in.AutoRotate}
+	l := engine.Link{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CA: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, DestroyThreads: in.DestroyThreads, AutoRotate: in.AutoRotate}
 	give(&l.APIURL, body.APIURL)
 	give(&l.ExternalURL, body.ExternalURL)
 	give(&l.CA, body.CAPEM)
@@ -126,6 +129,7 @@ func (s *Server) apiPutIntegration(c *request) error {
 	give(&l.Aggregate, body.Aggregate)
 	give(&l.PassUntouched, body.PassUntouched)
 	give(&l.AutoRotate, body.AutoRotate)
+	give(&l.DestroyThreads, body.DestroyThreads)
 	if _, err := s.eng.SaveIntegration(c.Request().Context(), l, c.who.Name); err != nil {
 		return err
 	}

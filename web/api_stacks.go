@@ -11,34 +11,36 @@ import (
 
 // A stackJSON is a stack as the API answers it (PRODUCT §10).
 type stackJSON struct {
-	Slug          string        `json:"slug"`
-	Name          string        `json:"name"`
-	Description   string        `json:"description"`
-	Project       string        `json:"project"` // path
-	ProjectID     int64         `json:"project_id"`
-	Branch        string        `json:"branch"`
-	ProjectRoot   string        `json:"project_root"`
-	Globs         []string      `json:"globs"`
-	Tool          string        `json:"tool"`
-	ToolVersion   string        `json:"tool_version"`
-	Commands      runs.Commands `json:"commands"`
-	State         string        `json:"state"`
-	Autodeploy    bool          `json:"autodeploy"`
-	Plan          string        `json:"plan"`
-	Promotion     bool          `json:"run_promotion"`
-	Protect       bool          `json:"protect"`
-	ReleaseTags   string        `json:"release_tags"`
-	Labels        []string      `json:"labels"`
-	TrackedCommit *string       `json:"tracked_commit"`
-	Status        string        `json:"status"` // state of the latest tracked run, or "none"
-	Detached      bool          `json:"detached"`
-	LockedBy      string        `json:"locked_by"`
-	LockNote      string        `json:"lock_note"`
-	Flag          string        `json:"flag"`
-	URL           string        `json:"url"`
-	CreatedAt     time.Time     `json:"created_at"`
-	UpdatedAt     time.Time     `json:"updated_at"`
-	Warnings      []string      `json:"warnings,omitempty"` // of the creation
+	Slug        string        `json:"slug"`
+	Name        string        `json:"name"`
+	Description string        `json:"description"`
+	Project     string        `json:"project"` // path
+	ProjectID   int64         `json:"project_id"`
+	Branch      string        `json:"branch"`
+	ProjectRoot string        `json:"project_root"`
+	Globs       []string      `json:"globs"`
+	Tool        string        `json:"tool"`
+	ToolVersion string        `json:"tool_version"`
+	Commands    runs.Commands `json:"commands"`
+	State       string        `json:"state"`
+	Autodeploy  bool          `json:"autodeploy"`
+	Plan        string        `json:"plan"`
+	Promotion   bool          `json:"run_promotion"`
+	// DestroyThreads opens threads for what plans take away: on, off, or "" for what the integration says.
+	DestroyThreads string    `json:"destroy_threads"`
+	Protect        bool      `json:"protect"`
+	ReleaseTags    string    `json:"release_tags"`
+	Labels         []string  `json:"labels"`
+	TrackedCommit  *string   `json:"tracked_commit"`
+	Status         string    `json:"status"` // state of the latest tracked run, or "none"
+	Detached       bool      `json:"detached"`
+	LockedBy       string    `json:"locked_by"`
+	LockNote       string    `json:"lock_note"`
+	Flag           string    `json:"flag"`
+	URL            string    `json:"url"`
+	CreatedAt      time.Time `json:"created_at"`
+	UpdatedAt      time.Time `json:"updated_at"`
+	Warnings       []string  `json:"warnings,omitempty"` // of the creation
 }
 
 func (s *Server) stackJSON(tx *store.Tx, st runs.Stack) (stackJSON, error) {
@@ -54,7 +56,7 @@ func (s *Server) stackJSON(tx *store.Tx, st runs.Stack) (stackJSON, error) {
 	return stackJSON{
 		Slug: st.Slug, Name: st.Name, Description: st.Description, Project: st.ProjectPath, ProjectID: st.Project,
 		Branch: st.Branch, ProjectRoot: st.ProjectRoot, Globs: orEmpty(st.Globs), Tool: st.Tool, ToolVersion: st.ToolVersion,
-		Commands: st.Commands, State: st.State, Autodeploy: st.Autodeploy, Plan: st.Plan, Promotion: st.Promotion,
+		Commands: st.Commands, State: st.State, Autodeploy: st.Autodeploy, Plan: st.Plan, Promotion: st.Promotion, DestroyThreads: st.DestroyThreads,
 		Protect: st.Protect, ReleaseTags: st.ReleaseTags, Labels: orEmpty(st.Labels), TrackedCommit: orNil(st.TrackedCommit.SHA),
 		Status: status, Detached: !in.Linked, LockedBy: st.LockedBy, LockNote: st.LockNote, Flag: st.Flag,
 		URL: s.o.ExternalURL + "/stacks/" + st.Slug, CreatedAt: st.CreatedAt.UTC(), UpdatedAt: st.UpdatedAt.UTC(),
@@ -70,23 +72,24 @@ func orEmpty(list []string) []string {
 
 // A stackInput is what a stack is made or changed with. Fields that are not given keep what they are.
 type stackInput struct {
-	Name        *string        `json:"name"`
-	Description *string        `json:"description"`
-	Project     *projectRef    `json:"project"`
-	Branch      *string        `json:"branch"`
-	ProjectRoot *string        `json:"project_root"`
-	Globs       *[]string      `json:"globs"`
-	Tool        *string        `json:"tool"`
-	ToolVersion *string        `json:"tool_version"`
-	Commands    *runs.Commands `json:"commands"`
-	State       *string        `json:"state"`
-	Autodeploy  *bool          `json:"autodeploy"`
-	Plan        *string        `json:"plan"`
-	Promotion   *bool          `json:"run_promotion"`
-	Protect     *bool          `json:"protect"`
-	ReleaseTags *string        `json:"release_tags"`
-	Labels      *[]string      `json:"labels"`
-	InstallHook *bool          `json:"install_hook"` // only when a stack is made
+	Name           *string        `json:"name"`
+	Description    *string        `json:"description"`
+	Project        *projectRef    `json:"project"`
+	Branch         *string        `json:"branch"`
+	ProjectRoot    *string        `json:"project_root"`
+	Globs          *[]string      `json:"globs"`
+	Tool           *string        `json:"tool"`
+	ToolVersion    *string        `json:"tool_version"`
+	Commands       *runs.Commands `json:"commands"`
+	State          *string        `json:"state"`
+	Autodeploy     *bool          `json:"autodeploy"`
+	Plan           *string        `json:"plan"`
+	Promotion      *bool          `json:"run_promotion"`
+	Protect        *bool          `json:"protect"`
+	DestroyThreads *string        `json:"destroy_threads"` // on, off, or "" for what the integration says
+	ReleaseTags    *string        `json:"release_tags"`
+	Labels         *[]string      `json:"labels"`
+	InstallHook    *bool          `json:"install_hook"` // only when a stack is made
 }
 
 // give sets what is given.
@@ -110,6 +113,7 @@ func (in stackInput) apply(st *runs.Stack) (project string) {
 	give(&st.Plan, in.Plan)
 	give(&st.Promotion, in.Promotion)
 	give(&st.Protect, in.Protect)
+	give(&st.DestroyThreads, in.DestroyThreads)
 	give(&st.ReleaseTags, in.ReleaseTags)
 	give(&st.Labels, in.Labels)
 	if st.Project > 0 {

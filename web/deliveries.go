@@ -195,6 +195,8 @@ func targetWords(r store.Report, base string) (text, address string) {
 		return r.Name + " on " + runs.ShortSHA(r.SHA), base + "/-/commit/" + r.SHA
 	case store.ReportNote:
 		return fmt.Sprintf("comment of %s on !%d", r.Stack, r.MR), fmt.Sprintf("%s/-/merge_requests/%d", base, r.MR)
+	case store.ReportThread:
+		return fmt.Sprintf("thread of %s on !%d", r.Stack, r.MR), fmt.Sprintf("%s/-/merge_requests/%d", base, r.MR)
 	case store.ReportDeployment:
 		return "deployment of " + runs.ShortSHA(r.SHA) + " to " + r.Name, base + "/-/environments"
 	default:

@@ -61,7 +61,7 @@ func readStackForm(c *request) view.StackForm {
 		Name: c.FormValue("name"), Description: c.FormValue("description"), Project: c.FormValue("project"),
 		Branch: c.FormValue("branch"), ProjectRoot: c.FormValue("project_root"), Globs: c.FormValue("globs"),
 		Tool: c.FormValue("tool"), ToolVersion: c.FormValue("tool_version"), State: c.FormValue("state"),
-		Autodeploy: on("autodeploy"), Plan: c.FormValue("plan"), Promotion: on("run_promotion"), Protect: on("protect"),
+		Autodeploy: on("autodeploy"), Plan: c.FormValue("plan"), Promotion: on("run_promotion"), DestroyThreads: c.FormValue("destroy_threads"), Protect: on("protect"),
 		Labels: c.FormValue("labels"), InstallHook: on("install_hook"),
 		Commands: runs.Commands{
 			Init: script(c, "command_init"), Plan: script(c, "command_plan"), Show: script(c, "command_show"),
@@ -81,7 +81,7 @@ func fill(st *runs.Stack, f view.StackForm) {
 	st.Branch, st.ProjectRoot = strings.TrimSpace(f.Branch), strings.TrimSpace(f.ProjectRoot)
 	st.Globs, st.Labels = split(f.Globs, "\n"), split(f.Labels, ",")
 	st.Tool, st.ToolVersion = f.Tool, strings.TrimSpace(f.ToolVersion)
-	st.Commands = f.Commands
+	st.Commands, st.DestroyThreads = f.Commands, f.DestroyThreads
 	st.Autodeploy, st.Plan, st.Promotion, st.Protect = f.Autodeploy, f.Plan, f.Promotion, f.Protect
 	if f.State != "" {
 		st.State = f.State
@@ -144,7 +144,7 @@ func formOf(st runs.Stack) view.StackForm {
 	return view.StackForm{
 		Name: st.Name, Description: st.Description, Project: st.ProjectPath, Branch: st.Branch, ProjectRoot: st.ProjectRoot,
 		Globs: strings.Join(st.Globs, "\n"), Tool: st.Tool, ToolVersion: st.ToolVersion, Commands: st.Commands, State: st.State,
-		Autodeploy: st.Autodeploy, Plan: st.Plan, Promotion: st.Promotion, Protect: st.Protect, Labels: strings.Join(st.Labels, ", "),
+		Autodeploy: st.Autodeploy, Plan: st.Plan, Promotion: st.Promotion, Protect: st.Protect, DestroyThreads: st.DestroyThreads, Labels: strings.Join(st.Labels, ", "),
 	}
 }
 

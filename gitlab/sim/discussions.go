@@ -97,18 +97,45 @@ func (c *call) resolveDiscussion() error {
 
 // resolve needs Developer, or the author of the thread or of the merge request (§0.9). A plain note cannot be resolved.
 func (c *call) resolve(mr *mergeRequest, id string) error {
+	if err := c.settle(mr, id, c.user, c.in.flag("resolved")); err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, c.discussionEntity(mr, id))
+}
+
+// settle resolves or reopens a discussion for somebody. Notes that are resolved already keep who resolved them. That all
+// threads are resolved now is said by a system note and an update hook without changes (GOTCHAS 35).
+func (s *Server) settle(mr *mergeRequest, id string, u *User, resolved bool) error {
 	notes := mr.discussion(id)
-	allowed := c.project.role(c.user) >= Developer || mr.author == c.user || notes[0].author == c.user
+	allowed := mr.target.role(u) >= Developer || mr.author == u || notes[0].author == u
 	if !allowed || !notes[0].resolvable() {
 		return forbidden("")
 	}
+	before := mr.discussionsResolved()
 	for _, n := range notes {
-		n.resolved, n.resolvedBy, n.resolvedAt = false, nil, time.Time{}
-		if c.in.flag("resolved") {
-			n.resolved, n.resolvedBy, n.resolvedAt = true, c.user, c.now()
+		switch {
+		case !resolved:
+			n.resolved, n.resolvedBy, n.resolvedAt = false, nil, time.Time{}
+		case !n.resolved:
+			n.resolved, n.resolvedBy, n.resolvedAt = true, u, s.now()
 		}
 	}
-	return c.answer(http.StatusOK, c.discussionEntity(mr, id))
+	if !before && mr.discussionsResolved() {
+		s.systemNote(mr, u, "resolved all threads")
+		s.fireMergeRequest(mr, u, "update", "", object{})
+	}
+	return nil
+}
+
+// ResolveThread lets a person resolve or reopen the thread a note stands in.
+func (s *Server) ResolveThread(project, iid, user, noteID int64, resolved bool) error {
+	return s.withMergeRequest(project, iid, user, func(mr *mergeRequest, u *User) error {
+		i := slices.IndexFunc(mr.notes, func(n *note) bool { return n.id == noteID })
+		if i < 0 {
+			return noRecord()
+		}
+		return s.settle(mr, mr.notes[i].discussion, u, resolved)
+	})
 }
 
 // commandForm is a line GitLab takes as a quick action (GOTCHAS 82).

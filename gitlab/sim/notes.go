@@ -220,7 +220,10 @@ func (c *call) editNote() error {
 	if !c.mayEdit(n) {
 		return forbidden("")
 	}
-	if c.in.has("resolved") && !c.in.has("body") {
+	if c.in.has("resolved") && c.in.has("body") {
+		return parameter(http.StatusBadRequest, "body, resolved are mutually exclusive")
+	}
+	if c.in.has("resolved") {
 		return c.resolve(mr, n.discussion)
 	}
 	if !c.in.has("body") {
@@ -272,9 +275,13 @@ func (s *Server) Notes(project, iid int64) []Note {
 	}
 	var all []Note
 	for _, n := range mr.notes {
+		resolver := ""
+		if n.resolvedBy != nil {
+			resolver = n.resolvedBy.Username
+		}
 		all = append(all, Note{
 			ID: n.id, Author: n.author.Username, Body: n.body, System: n.system, Internal: n.internal, Discussion: n.discussion,
-			Resolvable: n.resolvable(), Resolved: n.resolved, Edits: n.edits, QuickActions: slices.Clone(n.commands),
+			Resolvable: n.resolvable(), Resolved: n.resolved, ResolvedBy: resolver, Edits: n.edits, QuickActions: slices.Clone(n.commands),
 			CreatedAt: n.created, UpdatedAt: n.updated, URL: s.noteURL(mr, n),
 		})
 	}

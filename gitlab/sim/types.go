@@ -93,6 +93,7 @@ type Note struct {
 	Discussion   string
 	Resolvable   bool
 	Resolved     bool
+	ResolvedBy   string   // username
 	Edits        int      // accepted changes of the body after creation
 	QuickActions []string // lines that GitLab took as commands (§6)
 	CreatedAt    time.Time

@@ -319,11 +319,17 @@ func (e *Engine) editStack(slug, by, action, note string, edit func(*runs.Stack)
 		if st, err = tx.Stack(slug); err != nil {
 			return err
 		}
+		threads := st.DestroyThreads
 		if err := edit(&st); err != nil {
 			return err
 		}
 		if err := tx.PutStack(st); err != nil {
 			return err
+		}
+		if st.DestroyThreads != threads {
+			if err := tx.ReportThreads(slug); err != nil {
+				return err
+			}
 		}
 		return tx.Audit(store.AuditEntry{By: by, Action: action, Target: slug, Stack: slug, Note: note})
 	})

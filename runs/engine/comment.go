@@ -3,8 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,8 +33,7 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 		return err
 	}
 	body := comment(run, st, changes, newer, e.runURL)
-	sum := sha256.Sum256([]byte(body))
-	digest := hex.EncodeToString(sum[:8])
+	digest := digestOf(body)
 	if digest == r.RemoteText && !r.Unsure {
 		return nil
 	}

@@ -445,6 +445,9 @@ func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files 
 			continue
 		case !has && !st.Concerns(files, glob):
 			v.say("ignored for %s: nothing under %s", st.Slug, rootWord(st))
+			if err := tx.RetireThread(mr.Project, mr.IID, st.Slug); err != nil {
+				return err
+			}
 			continue
 		}
 		link := mr.MergeRequest

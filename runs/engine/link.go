@@ -17,14 +17,15 @@ import (
 
 // A Link is what an admin enters to connect GitLab.
 type Link struct {
-	APIURL        string
-	ExternalURL   string      // "" = the same as APIURL
-	CA            string      // PEM
-	StatusPrefix  string      // "" = groundcrew
-	Aggregate     bool        // one status for each kind of run and commit
-	AutoRotate    bool        // let GitLab renew the token before it expires
-	PassUntouched bool        // a passing status for merge requests that concern no stack
-	Token         runs.Secret // "" keeps the present one
+	APIURL         string
+	ExternalURL    string      // "" = the same as APIURL
+	CA             string      // PEM
+	StatusPrefix   string      // "" = groundcrew
+	Aggregate      bool        // one status for each kind of run and commit
+	AutoRotate     bool        // let GitLab renew the token before it expires
+	PassUntouched  bool        // a passing status for merge requests that concern no stack
+	DestroyThreads bool        // a thread for what a plan destroys or replaces
+	Token          runs.Secret // "" keeps the present one
 }
 
 // A Check is one thing that was looked at, and what was found in words.
@@ -156,6 +157,8 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 	in.CA, in.StatusPrefix = strings.TrimSpace(l.CA), strings.TrimSpace(l.StatusPrefix)
 	in.Aggregate, in.PassUntouched = l.Aggregate, l.PassUntouched
 	in.AutoRotate = l.AutoRotate
+	threads := in.DestroyThreads != l.DestroyThreads
+	in.DestroyThreads = l.DestroyThreads
 	if l.Token != "" {
 		in.Token = runs.Secret(strings.TrimSpace(l.Token.Reveal()))
 	}
@@ -181,6 +184,11 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 		}
 		if err := tx.ReportActive(); err != nil {
 			return err
+		}
+		if threads {
+			if err := tx.ReportThreads(""); err != nil {
+				return err
+			}
 		}
 		return tx.Audit(store.AuditEntry{By: by, Action: "integration.save", Target: in.APIURL})
 	})

@@ -18,7 +18,7 @@ import (
 const lanes = 8
 
 // kinds are sent in this order: a status may be what a merge waits for.
-var kinds = []string{store.ReportStatus, store.ReportDeployment, store.ReportNote, store.ReportEnvironment}
+var kinds = []string{store.ReportStatus, store.ReportThread, store.ReportDeployment, store.ReportNote, store.ReportEnvironment}
 
 // What is compared with GitLab at each start: the statuses of the last day's ends, one request each.
 const (
@@ -79,7 +79,7 @@ func (e *Engine) sendKind(ctx context.Context, tx *store.Tx, in store.Integratio
 		if !free {
 			return !full // the one who has the lane wakes us when it is free
 		}
-		if r.Kind == store.ReportNote && r.RemoteID == 0 {
+		if (r.Kind == store.ReportNote || r.Kind == store.ReportThread) && r.RemoteID == 0 {
 			if wait := e.budget.note(now); wait > 0 {
 				e.freeLane(lane(r))
 				next = min(next, wait)
@@ -202,6 +202,8 @@ func (e *Engine) senderOf(kind string) sender {
 		return e.sendStatus
 	case store.ReportNote:
 		return e.sendNote
+	case store.ReportThread:
+		return e.sendThread
 	case store.ReportDeployment:
 		return e.sendDeployment
 	default:
@@ -213,6 +215,7 @@ func (e *Engine) senderOf(kind string) sender {
 func remote(to *store.Report, from store.Report) {
 	to.RemoteID, to.PipelineID, to.RemoteState, to.RemoteText = from.RemoteID, from.PipelineID, from.RemoteState, from.RemoteText
 	to.RemoteRun, to.Unsure = from.RemoteRun, from.Unsure
+	to.Discussion, to.Takes = from.Discussion, from.Takes
 	to.RemoteSHA, to.PipelineMR, to.OwnPipeline = from.RemoteSHA, from.PipelineMR, from.OwnPipeline
 }
 

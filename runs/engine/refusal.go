@@ -54,6 +54,14 @@ var knownRefusals = []knownRefusal{
 		"Add the token's user to the project as Developer, if it still is there.",
 	},
 	{
+		"thread", 403, "", "The discussion of the merge request is locked, or the token's user is below Developer.",
+		"Unlock the discussion, or give the token's user the role Developer in the project.",
+	},
+	{
+		"thread", 404, "", "The merge request or the project was deleted, or the token's user is no member of the project any more.",
+		"Add the token's user to the project as Developer, if it still is there.",
+	},
+	{
 		"deployment", 400, "branch or tag", "Neither the stack's branch nor the project's default branch is in GitLab.",
 		"Set the stack's branch to one that exists.",
 	},

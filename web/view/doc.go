@@ -30,7 +30,7 @@
 //	GET  /runs/{id}/logs/{phase}            plain text; phase is a state: initializing, planning, applying, …
 //	GET  /runs/{id}/changes.json            runs.Changes, whole
 //	GET  /settings/vcs
-//	GET  /settings/vcs/gitlab               POST /settings/vcs/gitlab      api_url, external_url, token, ca_pem, status_prefix, aggregate, pass_untouched
+//	GET  /settings/vcs/gitlab               POST /settings/vcs/gitlab      api_url, external_url, token, ca_pem, status_prefix, aggregate, pass_untouched, destroy_threads, auto_rotate
 //	GET  /settings/vcs/gitlab/edit          POST /settings/vcs/gitlab/edit the same; an empty token keeps the one there
 //	                                        POST /settings/vcs/gitlab/test
 //	                                        POST /settings/vcs/gitlab/unlink          host (typed by the person)

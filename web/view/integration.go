@@ -17,17 +17,18 @@ type VCSModel struct {
 
 // IntegrationFormModel is the form to set up or change the integration.
 type IntegrationFormModel struct {
-	Edit          bool
-	APIURL        string
-	ExternalURL   string
-	CAPEM         string
-	StatusPrefix  string
-	Aggregate     bool
-	PassUntouched bool
-	AutoRotate    bool
-	Errors        map[string]string // by field name
-	Error         string
-	Checks        []Check // of the last try; empty: none was made
+	Edit           bool
+	APIURL         string
+	ExternalURL    string
+	CAPEM          string
+	StatusPrefix   string
+	Aggregate      bool
+	PassUntouched  bool
+	AutoRotate     bool
+	DestroyThreads bool
+	Errors         map[string]string // by field name
+	Error          string
+	Checks         []Check // of the last try; empty: none was made
 }
 
 // A Check is one thing that was tried, and what came of it in words.
@@ -251,7 +252,7 @@ func (m IntegrationFormModel) prefix() field {
 
 // moreOpen unfolds the rarely used fields when one of them is not as it first was.
 func (m IntegrationFormModel) moreOpen() bool {
-	return m.Aggregate || m.PassUntouched || m.Errors["status_prefix"] != "" || m.StatusPrefix != "" && m.StatusPrefix != "groundcrew"
+	return m.Aggregate || m.PassUntouched || m.DestroyThreads || m.Errors["status_prefix"] != "" || m.StatusPrefix != "" && m.StatusPrefix != "groundcrew"
 }
 
 func (i Integration) resultsText() string {

@@ -75,6 +75,9 @@ var (
 		{runs.PlanMergeResult, "The merge result", "What the target branch would be after the merge, when GitLab can make it; else the head. The run says which."},
 		{runs.PlanHead, "The head of the source branch", "The branch as it is, whatever the target did meanwhile."},
 	}
+	threadChoices = []Option{
+		{"", "As the integration says"}, {runs.ThreadsOn, "On"}, {runs.ThreadsOff, "Off"},
+	}
 	stateChoices = []choice{
 		{runs.StateManaged, "Managed by Groundcrew", "Kept sealed, in versions, with the run that made each. A backend block in the code is overridden."},
 		{runs.StateOwn, "Its own backend", "The backend block in the code holds. Groundcrew leaves it alone."},
@@ -87,7 +90,7 @@ var wizardSteps = []struct {
 	Fields []string
 }{
 	{"Integrate VCS", []string{"provider", "project", "branch", "project_root", "globs", "install_hook"}},
-	{"Define behaviour", []string{"tool", "tool_version", "commands", "autodeploy", "plan", "run_promotion", "protect"}},
+	{"Define behaviour", []string{"tool", "tool_version", "commands", "autodeploy", "plan", "destroy_threads", "run_promotion", "protect"}},
 	{"Configure state", []string{"state"}},
 	{"Name", []string{"name", "labels", "description", ""}},
 }
@@ -154,4 +157,10 @@ func deleteText(m StackSettingsModel) string {
 		text += fmt.Sprintf(" %s of managed state go too: download the newest first.", Count(m.StateKept, "version", "versions"))
 	}
 	return text
+}
+
+func (f stackForm) threads() field {
+	d := f.field("destroy_threads", "Threads for destroys", f.V.DestroyThreads)
+	d.Help = "A thread on the merge request when its plan destroys or replaces something, for a person to resolve."
+	return d
 }

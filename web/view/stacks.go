@@ -143,7 +143,9 @@ type StackForm struct {
 	Promotion   bool          // run_promotion=on
 	Protect     bool          // protect=on
 	Labels      string        // labels, separated by commas
-	InstallHook bool          // install_hook=on
+	// DestroyThreads is destroy_threads: on, off, or "" for what the integration says.
+	DestroyThreads string
+	InstallHook    bool // install_hook=on
 }
 
 // NewStackForm is the form as it first appears.
