@@ -29,6 +29,7 @@
 //	notices         key → Notice, since when and who dismissed it
 //	states          slug/version → StateVersion (the bytes are sealed files in states/)
 //	audit           id → AuditEntry
+//	onces           sha256 of sender and idempotency key → Once (the answer sealed)
 //
 // Lists come in pages: a limit (at least 1), and a cursor, "" for the first page and the next of the page before
 // for the others. Rows that are added meanwhile neither double nor hide others.

@@ -28,7 +28,7 @@ var stored = map[string]any{
 	"meta": nil, "settings": Settings{}, "integration": Integration{}, "users": User{}, "user_names": nil, "sessions": Session{}, "api_keys": APIKey{},
 	"stacks": runs.Stack{}, "project_stacks": nil, "variables": runs.Variable{}, "runs": runs.Run{}, "stack_runs": nil, "mr_runs": nil, "active": nil,
 	"run_keys": nil, "jobs": Job{}, "deliveries": Delivery{}, "delivery_keys": nil, "bodies": nil, "inbox": nil, "reports": Report{}, "due": nil, "parked": nil,
-	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{},
+	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
 }
 
 // storedFiles are types that are kept as files.

@@ -45,6 +45,10 @@ var migrations = []func(*bolt.Tx) error{
 			return parked.Put(target, []byte{})
 		})
 	},
+	func(tx *bolt.Tx) error { // requests that are done once
+		_, err := tx.CreateBucketIfNotExists([]byte("onces"))
+		return err
+	},
 }
 
 // checkSchema refuses data of a newer version.

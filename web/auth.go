@@ -68,7 +68,7 @@ func (s *Server) guard(r route) echo.HandlerFunc {
 		if err := readBody(c, r); err != nil {
 			return err
 		}
-		return r.handle(&request{c, who})
+		return s.once(&request{c, who}, r)
 	}
 }
 

@@ -70,6 +70,12 @@ func describe(r route, schemas map[string]any) map[string]any {
 	for _, q := range r.doc.query {
 		params = append(params, map[string]any{"name": q, "in": "query", "schema": map[string]any{"type": "string"}})
 	}
+	if takesOnce(r) {
+		params = append(params, map[string]any{
+			"name": onceHeader, "in": "header", "schema": map[string]any{"type": "string", "maxLength": 255},
+			"description": "With a key the request is done once for its sender: sent again within a day, it is answered as before, with the header Idempotency-Replayed.",
+		})
+	}
 	if len(params) > 0 {
 		op["parameters"] = params
 	}

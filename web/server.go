@@ -63,6 +63,7 @@ type Server struct {
 	hub       *hub
 	needed    needsCache
 	countedTo lineCounter
+	onces     sync.Map // idempotency keys at work: a request of a sender is done by one at a time
 
 	closeOnce sync.Once
 	done      chan struct{} // closed by Close: event streams end

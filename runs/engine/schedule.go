@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -24,7 +25,7 @@ func (e *Engine) chores() []chore {
 		{"7 * * * *", e.checkToken, "token check"},
 		{"23 3 * * *", func(context.Context) error {
 			_, err := e.st.PruneDeliveries(keepDeliveries)
-			return err
+			return errors.Join(err, e.st.PruneOnces())
 		}, "retention"},
 	}
 }
