@@ -18,8 +18,9 @@ const usageText = `Groundcrew runs Terraform and OpenTofu for teams with their o
 
 Each flag of the server is also a variable: --data-dir is GROUNDCREW_DATA_DIR. A flag wins over its variable.
 GROUNDCREW_ADMIN_PASSWORD sets the password of the user admin without a browser; GROUNDCREW_BOOTSTRAP_TOKEN
-(32 characters or more) is an admin API key for set-up by scripts. Both may be read from files:
-GROUNDCREW_ADMIN_PASSWORD_FILE, GROUNDCREW_BOOTSTRAP_TOKEN_FILE.
+(32 characters or more) is an admin API key for set-up by scripts; GROUNDCREW_METRICS_TOKEN (32 characters or more)
+is a key that opens /metrics and nothing else. They may be read from files: GROUNDCREW_ADMIN_PASSWORD_FILE,
+GROUNDCREW_BOOTSTRAP_TOKEN_FILE, GROUNDCREW_METRICS_TOKEN_FILE.
 
 Commands over the API find their server by GROUNDCREW_URL, GROUNDCREW_TOKEN (or GROUNDCREW_TOKEN_FILE) and, for a
 private CA, GROUNDCREW_CA_FILE; or by what "groundcrew login" keeps. RUN is a run's id, or a stack for its newest run.
@@ -46,6 +47,9 @@ type config struct {
 	logFormat                                   string
 	gitlabListen                                string // demo
 	adminPassword, bootstrapToken               runs.Secret
+	metricsToken                                runs.Secret
+	metricsListen                               string
+	metricsPerStack                             bool
 	toolPath                                    string
 	proxy                                       []string
 }
@@ -67,6 +71,8 @@ func readConfig(command string, args []string, getenv func(string) string, stder
 	fs.StringVar(&c.masterKeyFile, "master-key-file", "", "file with the master key (default: master.key in the data folder, made at the first start)")
 	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	fs.IntVar(&c.workers, "workers", 2, "runs at work at once; can be changed in the settings later")
+	fs.StringVar(&c.metricsListen, "metrics-listen", "", "address for /metrics alone, open to whoever reaches it, like 127.0.0.1:9464 (default: none; /metrics at --listen asks for a key)")
+	fs.BoolVar(&c.metricsPerStack, "metrics-per-stack", false, "also count ended runs by stack; one series for each stack, type and state")
 	c.limits.flags(fs)
 	if command == "demo" {
 		fs.StringVar(&c.gitlabListen, "gitlab-listen", "127.0.0.1:8929", "address of the simulated GitLab")
@@ -88,6 +94,9 @@ func readConfig(command string, args []string, getenv func(string) string, stder
 		return c, err
 	}
 	if c.bootstrapToken, err = secret("GROUNDCREW_BOOTSTRAP_TOKEN", getenv); err != nil {
+		return c, err
+	}
+	if c.metricsToken, err = secret("GROUNDCREW_METRICS_TOKEN", getenv); err != nil {
 		return c, err
 	}
 	c.toolPath = getenv("PATH")
@@ -149,6 +158,9 @@ func (c config) check() error {
 	}
 	if n := len(c.bootstrapToken.Reveal()); n > 0 && n < web.MinBootstrapToken {
 		return bad("GROUNDCREW_BOOTSTRAP_TOKEN has %d characters; %d is the least, because it is an admin's key", n, web.MinBootstrapToken)
+	}
+	if n := len(c.metricsToken.Reveal()); n > 0 && n < web.MinBootstrapToken {
+		return bad("GROUNDCREW_METRICS_TOKEN has %d characters; %d is the least", n, web.MinBootstrapToken)
 	}
 	if c.externalURL != "" {
 		u, err := url.Parse(c.externalURL)

@@ -6,7 +6,7 @@
 //  2. store/doc.go (every bucket, drawn) and store/apply.go: the one door through which a run changes.
 //  3. runs/engine/engine.go: the pumps that make come true what the rows say is owed.
 //  4. web/routes.go: every address on one screen.
-//  5. main.go and serve.go: how the parts are opened and closed; commands.go: every command. Those of client*.go only
+//  5. main.go and serve.go: how the parts are opened and closed; commands.go: every command. Those of client.go only
 //     know the API.
 //
 // An afternoon is enough. What each test is for stands on the test; whole_test.go tells the story from outside.
@@ -24,6 +24,7 @@
 //   - gitlab: speaks GitLab's language and none of ours; it translates, it never decides.
 //   - gitlab/sim: a GitLab in memory that refuses what GitLab refuses, for tests and the demo.
 //   - gitlab/sim/spec: says what is wrong with a request to GitLab or its answer, by what GitLab publishes of its API.
+//   - metrics: says in Prometheus' words what was counted and what the rows say, at a cost that does not grow with history.
 //   - web: shows what the store says and turns a person's click into one event.
 //   - web/view: the pages; the same arguments give the same bytes.
 //   - static: style sheet, script and icons; a URL names a content for ever.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -17,6 +18,26 @@ func (r *rig) trouble(words string) bool {
 		}
 	}
 	return false
+}
+
+// metrics are what a scraper sees.
+func (r *rig) metrics() string {
+	r.t.Helper()
+	req, err := http.NewRequest("GET", r.url+"/metrics", nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+bootstrap)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		r.t.Fatalf("%s, %v: %s", resp.Status, err, raw)
+	}
+	return string(raw)
 }
 
 // TestMissedEventsAreFound: what was pushed and opened while nobody listened is found at start, and is run once.
@@ -75,6 +96,9 @@ func TestTokenDiesAndComesBack(t *testing.T) {
 	r.sim.RevokeToken(r.token)
 	r.must("POST", "/runs/"+run["id"].(string)+"/retry", nil, 201)
 	until(t, "the inbox", func() bool { return r.trouble("does not work with the token") })
+	if m := r.metrics(); !strings.Contains(m, `groundcrew_gitlab_token_state{state="revoked"} 1`) || !strings.Contains(m, `groundcrew_gitlab_requests_total{code="401",method="GET"}`) {
+		t.Errorf("the check that filled the inbox is not in the metrics:\n%s", m)
+	}
 	in := r.must("GET", "/integration", nil, 200)["token"].(map[string]any)
 	if in["cause"] != "revoked" || in["username"] != r.bot.Username {
 		t.Errorf("token %v", in)

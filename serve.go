@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab"
+	"groundcrew/metrics"
 	"groundcrew/runs/engine"
 	"groundcrew/runs/proc"
 	"groundcrew/store"
@@ -28,9 +29,11 @@ type server struct {
 	url      string
 	listener net.Listener
 	store    *store.Store
+	metrics  *metrics.Metrics
 	engine   *engine.Engine
 	web      *web.Server
 	http     *http.Server
+	scraped  *http.Server // answers /metrics at its own address; nil when there is none
 	guard    *guard
 	served   chan error
 }
@@ -64,7 +67,7 @@ func logger(c config, w io.Writer) *slog.Logger {
 
 // open brings the server up, listening. On an error nothing is left open.
 func open(c config, log *slog.Logger) (_ *server, err error) {
-	s := &server{served: make(chan error, 1)}
+	s := &server{served: make(chan error, 2)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -92,26 +95,36 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	if err != nil {
 		return s, err
 	}
+	s.metrics, err = metrics.New(metrics.Options{
+		Store: s.store, Version: version, PerStack: c.metricsPerStack, Log: log,
+		Workers: func() (busy, total int) { return s.engine.Busy(), s.engine.Workers() },
+	})
+	if err != nil {
+		return s, err
+	}
 	var atWork atomic.Int64
 	s.guard = &guard{account: account, atWork: &atWork, settled: time.Now().Add(settling), logs: s.store.Path("logs"), log: log}
 	toolDirs := []string{s.store.Path("bin")}
 	s.engine, err = engine.New(engine.Options{
 		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}, s.store.Path(), c.limits, account, &atWork}, Log: log, Workers: c.workers,
 		ExternalURL: s.url, Version: version, ToolDirs: toolDirs, ToolPath: c.toolPath, Proxy: c.proxy,
-		RunTime: c.limits.time, Silence: c.limits.silence,
+		RunTime: c.limits.time, Silence: c.limits.silence, Exchanged: s.metrics.Exchanged,
 	})
 	if err != nil {
 		return s, err
 	}
 	s.web = web.New(web.Options{
 		Store: s.store, Engine: s.engine, Log: log, Version: version, ExternalURL: s.url,
-		BootstrapToken: c.bootstrapToken, Secure: strings.HasPrefix(s.url, "https://"),
+		Metrics: s.metrics, MetricsToken: c.metricsToken, BootstrapToken: c.bootstrapToken, Secure: strings.HasPrefix(s.url, "https://"),
 		Facts: web.Facts{Listen: s.listener.Addr().String(), ToolDirs: toolDirs, Isolation: proc.Isolation(account.own())},
 	})
 	if pw := c.adminPassword.Reveal(); pw != "" {
 		if err := s.web.EnsureAdmin(pw); err != nil {
 			return s, fmt.Errorf("GROUNDCREW_ADMIN_PASSWORD cannot be used: %w", err)
 		}
+	}
+	if err := s.listenMetrics(c.metricsListen); err != nil {
+		return s, err
 	}
 	s.engine.Start()
 	s.start()
@@ -155,6 +168,29 @@ func (s *server) start() {
 	}()
 }
 
+// listenMetrics answers /metrics, and nothing else, at an address of its own.
+func (s *server) listenMetrics(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("the address %s cannot be listened on: %w. Choose another with --metrics-listen", addr, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics.Handler())
+	s.scraped = &http.Server{
+		Addr: l.Addr().String(), Handler: s.guard.wrap(mux), ConnContext: s.guard.connContext,
+		ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}
+	go func() {
+		if err := s.scraped.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.served <- err
+		}
+	}()
+	return nil
+}
+
 func scheme(c config) string {
 	if c.tlsCert != "" {
 		return "https"
@@ -192,8 +228,14 @@ func (s *server) close() error {
 	case s.listener != nil:
 		errs = append(errs, s.listener.Close())
 	}
+	if s.scraped != nil {
+		errs = append(errs, s.scraped.Close())
+	}
 	if s.engine != nil {
 		s.engine.Close()
+	}
+	if s.metrics != nil {
+		s.metrics.Close()
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())

@@ -19,6 +19,7 @@ type Options struct {
 	UserAgent string
 	Transport http.RoundTripper // nil: our own, with time-outs, CA pool and the proxy from the environment
 	Limits    func(Limits)      // optional: told of each answer that speaks of a rate limit; from many goroutines
+	Exchanged func(Exchange)    // optional: told of each request after its end; from many goroutines
 }
 
 // A Client calls one GitLab with one token. It is safe for concurrent use; nothing of it changes after New.
@@ -27,6 +28,7 @@ type Client struct {
 	token     Token
 	transport http.RoundTripper
 	limits    func(Limits)
+	exchanged func(Exchange)
 	api       *gogitlab.Client
 }
 
@@ -44,7 +46,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{base: base, token: o.Token, transport: o.Transport, limits: o.Limits}
+	c := &Client{base: base, token: o.Token, transport: o.Transport, limits: o.Limits, exchanged: o.Exchanged}
 	if c.transport == nil {
 		c.transport = newTransport(pool)
 	}
@@ -57,7 +59,7 @@ func (c *Client) BaseURL() string { return c.base.String() }
 
 // httpClient talks to this GitLab and to nobody else.
 func (c *Client) httpClient(limit int64) *http.Client {
-	return &http.Client{Transport: guard{next: c.transport, origin: c.base, limit: limit, limits: c.limits}, CheckRedirect: checkRedirect}
+	return &http.Client{Transport: guard{next: c.transport, origin: c.base, limit: limit, limits: c.limits, exchanged: c.exchanged}, CheckRedirect: checkRedirect}
 }
 
 func parseBase(raw string) (*url.URL, error) {

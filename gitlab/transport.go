@@ -96,6 +96,16 @@ type guard struct {
 	origin *url.URL
 	limit  int64 // bytes of a success; error answers are cut at maxErrorBody
 	limits func(Limits)
+
+	exchanged func(Exchange)
+}
+
+// An Exchange is one request and how it was answered.
+type Exchange struct {
+	Method string
+	Status int           // of HTTP, 0 when no answer came
+	Took   time.Duration // until the answer's headers were here
+	Limits *Limits       // nil: the answer says nothing of rate limits
 }
 
 // RoundTrip implements [http.RoundTripper]. The body of an answer that is no success is read at once and kept.
@@ -103,19 +113,33 @@ func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !sameOrigin(r.URL, g.origin) {
 		return nil, &redirectError{method: r.Method, to: r.URL}
 	}
+	begin := time.Now()
 	resp, err := g.next.RoundTrip(r)
+	x := Exchange{Method: r.Method, Took: time.Since(begin)}
 	if err != nil {
+		g.tell(x)
 		return nil, err
 	}
-	if l, ok := limitsOf(resp, time.Now()); ok && g.limits != nil {
-		g.limits(l)
+	x.Status = resp.StatusCode
+	if l, ok := limitsOf(resp, time.Now()); ok {
+		x.Limits = &l
+		if g.limits != nil {
+			g.limits(l)
+		}
 	}
+	g.tell(x)
 	if resp.StatusCode >= 300 {
 		resp.Body = keep(resp.Body)
 		return resp, nil
 	}
 	resp.Body = &boundedBody{ReadCloser: resp.Body, left: g.limit, limit: g.limit}
 	return resp, nil
+}
+
+func (g guard) tell(x Exchange) {
+	if g.exchanged != nil {
+		g.exchanged(x)
+	}
 }
 
 // A keptBody can still be looked at after a library has read or closed it.

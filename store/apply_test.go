@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -233,7 +234,7 @@ func (w *world) check(tx *Tx) {
 	}
 	for _, r := range reports {
 		if r.State == ReportWaiting {
-			want["due"][r.Target] = ""
+			want["due"][r.Target] = r.MarkedAt.UTC().Format(time.RFC3339)
 		}
 		if r.Kind == ReportStatus {
 			w.owned(r, list)

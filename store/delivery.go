@@ -56,6 +56,7 @@ func (s *Store) AddDelivery(d Delivery, body []byte) (out Delivery, known bool, 
 		d.ReceivedAt = tx.now
 		out = d
 		tx.changed.Inbox = true
+		tx.changed.Received++
 		if d.Key != "" {
 			if err := tx.b.Bucket([]byte("delivery_keys")).Put([]byte(d.Key), []byte(d.ID)); err != nil {
 				return err
@@ -155,10 +156,25 @@ func (tx *Tx) PutDelivery(d Delivery) error {
 		if err := mark(tx, "inbox", d.ID); err != nil {
 			return err
 		}
-	} else if err := unmark(tx, "inbox", d.ID); err != nil {
-		return err
+	} else {
+		tx.changed.Processed = append(tx.changed.Processed, processed(d))
+		if err := unmark(tx, "inbox", d.ID); err != nil {
+			return err
+		}
 	}
 	return put(tx, "deliveries", d.ID, d)
+}
+
+// processed says what became of a delivery.
+func processed(d Delivery) string {
+	switch {
+	case d.State == DeliveryFailed:
+		return ProcessedFailed
+	case len(d.Runs) > 0:
+		return ProcessedRuns
+	default:
+		return ProcessedIgnored
+	}
 }
 
 // Deliveries lists deliveries newest first below the cursor; state "" lists all.

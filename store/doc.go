@@ -19,7 +19,7 @@
 //	deliveries      id → Delivery               delivery_keys   key → id
 //	bodies          id → raw bytes, up to 128 KiB; larger ones are files in deliveries/
 //	inbox           id → "" of deliveries waiting to be processed
-//	reports         target → Report             due             target → "" of reports not yet in GitLab
+//	reports         target → Report             due             target → when it was marked, of reports not yet in GitLab
 //	                                            parked          target → "" of reports that wait for a person
 //	merge_requests  project/iid → MergeRequest
 //	heads           project/branch → commit id last seen there

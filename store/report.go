@@ -253,16 +253,17 @@ func (tx *Tx) PutReport(r Report) error {
 	if err := put(tx, "reports", r.Target, r); err != nil {
 		return err
 	}
-	for index, in := range map[string]bool{"due": r.State == ReportWaiting, "parked": r.State == ReportParked} {
-		change := unmark
-		if in {
-			change = mark
-		}
-		if err := change(tx, index, r.Target); err != nil {
-			return err
-		}
+	change := unmark
+	if r.State == ReportParked {
+		change = mark
 	}
-	return nil
+	if err := change(tx, "parked", r.Target); err != nil {
+		return err
+	}
+	if r.State != ReportWaiting {
+		return unmark(tx, "due", r.Target)
+	}
+	return tx.b.Bucket([]byte("due")).Put([]byte(r.Target), []byte(r.MarkedAt.UTC().Format(time.RFC3339)))
 }
 
 // Report returns the report for a target.

@@ -119,6 +119,7 @@ func (tx *Tx) findRun(id string) (runs.Run, bool, error) {
 // putRun writes the row and keeps the indexes true.
 func (tx *Tx) putRun(old, r runs.Run) error {
 	tx.changed.Runs = append(tx.changed.Runs, r.ID)
+	tx.changed.Moves = append(tx.changed.Moves, moves(old, r)...)
 	if err := put(tx, "runs", r.ID, r); err != nil {
 		return err
 	}
@@ -144,6 +145,18 @@ func (tx *Tx) putRun(old, r runs.Run) error {
 		return unmark(tx, "active", r.ID)
 	}
 	return tx.b.Bucket([]byte("active")).Put([]byte(r.ID), []byte(r.Stack))
+}
+
+// moves are the steps a run took; an event takes one at most, and none changes nothing here.
+func moves(old, r runs.Run) []Move {
+	if len(r.Transitions) == len(old.Transitions) {
+		return nil
+	}
+	m := Move{Type: r.Type, Stack: r.Stack, From: old.State, To: r.State}
+	if old.State != runs.None {
+		m.Took = max(r.Entered().Sub(old.Entered()), 0) // clocks may be set back
+	}
+	return []Move{m}
 }
 
 func runKey(stack string, t runs.Type, sha string) string {

@@ -49,7 +49,26 @@ type Change struct {
 	Reports bool     // GitLab must be told something
 	Links   bool     // a webhook must be brought a new secret, or the link to GitLab changed
 	Runs    []string // runs whose row changed
+
+	Moves     []Move   // every step of a run's life
+	Received  int      // deliveries that were stored
+	Processed []string // what became of deliveries: one of the Processed constants each
 }
+
+// A Move is one step of a run's life, as it was committed.
+type Move struct {
+	Type     runs.Type
+	Stack    string
+	From, To runs.State
+	Took     time.Duration // how long the run was in From; 0 for a new one
+}
+
+// What becomes of a delivery that was processed.
+const (
+	ProcessedRuns    = "runs"    // it started runs
+	ProcessedIgnored = "ignored" // understood, and nothing to do
+	ProcessedFailed  = "failed"  // not understood, or it could not be processed
+)
 
 // batchDelay is how long a delivery waits for others to share its fsync: bbolt's default of 10 ms would be
 // most of the time between a push and its first status.
@@ -225,7 +244,7 @@ func (s *Store) committed(tx *Tx, err, refused error) error {
 		return diskError(err)
 	}
 	c := tx.changed
-	if c.Jobs || c.Inbox || c.Reports || c.Links || len(c.Runs) > 0 {
+	if c.Jobs || c.Inbox || c.Reports || c.Links || len(c.Runs) > 0 || len(c.Processed) > 0 {
 		for _, fn := range s.listeners {
 			fn(c)
 		}

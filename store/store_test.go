@@ -433,7 +433,10 @@ func TestListenersHearCommits(t *testing.T) {
 		t.Fatal(err)
 	}
 	update(t, s, func(*Tx) error { return nil })
-	want := []Change{{Jobs: true, Reports: true, Runs: []string{r.ID}}, {Inbox: true}}
+	want := []Change{
+		{Jobs: true, Reports: true, Runs: []string{r.ID}, Moves: []Move{{Type: runs.Tracked, Stack: "network", To: runs.Queued}}},
+		{Inbox: true, Received: 1},
+	}
 	if diff := cmp.Diff(want, heard); diff != "" {
 		t.Error(diff)
 	}

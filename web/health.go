@@ -3,11 +3,30 @@ package web
 import (
 	"net/http"
 
+	"groundcrew/runs"
 	"groundcrew/store"
 )
 
 // getHealth says that the server answers.
 func (s *Server) getHealth(c *request) error { return c.String(http.StatusOK, "ok\n") }
+
+// metricsPath is where Prometheus asks, with an API key, the metrics token or a session.
+const metricsPath = "/metrics"
+
+func (s *Server) getMetrics(c *request) error {
+	if s.o.Metrics == nil {
+		return runs.NotFoundf("This server keeps no metrics.")
+	}
+	s.o.Metrics.Handler().ServeHTTP(c.Response(), c.Request())
+	return nil
+}
+
+// refusedHook counts a webhook request that was refused.
+func (s *Server) refusedHook(reason string) {
+	if s.o.Metrics != nil {
+		s.o.Metrics.Refused(reason)
+	}
+}
 
 // getReady says whether the server can do its work: the store can be read.
 func (s *Server) getReady(c *request) error {

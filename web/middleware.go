@@ -32,7 +32,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		path, res := c.Request().URL.Path, c.Response()
 		level := slog.LevelInfo
-		if strings.HasPrefix(path, static.Prefix) || path == "/healthz" || path == "/readyz" {
+		if strings.HasPrefix(path, static.Prefix) || path == "/healthz" || path == "/readyz" || path == metricsPath {
 			level = slog.LevelDebug
 		}
 		s.log.Log(c.Request().Context(), level, "request", "method", c.Request().Method, "path", path,

@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/time/rate"
 
+	"groundcrew/metrics"
 	"groundcrew/runs"
 	"groundcrew/runs/engine"
 	"groundcrew/store"
@@ -26,6 +27,10 @@ type Options struct {
 	ExternalURL string
 	// BootstrapToken is an admin's API key for set-up by scripts. One shorter than [MinBootstrapToken] never fits.
 	BootstrapToken runs.Secret
+	// Metrics answers /metrics; nil: nothing is there.
+	Metrics *metrics.Metrics
+	// MetricsToken opens /metrics and nothing else. One shorter than [MinBootstrapToken] never fits.
+	MetricsToken runs.Secret
 	// Secure marks cookies for https only: set it when ExternalURL is https.
 	Secure bool
 	// Facts are what the page about this server shows beside what can be asked of store and engine.
@@ -57,6 +62,7 @@ type Server struct {
 	document  map[string]any // OpenAPI
 	cop       *http.CrossOriginProtection
 	bootstrap [sha256.Size]byte // of the token; zero: there is none
+	scraper   [sha256.Size]byte // of the metrics token; zero: there is none
 	logins    *loginLimiter
 	refusals  *rate.Limiter // of stored refused deliveries
 	hashing   chan struct{} // bounds the memory of password checks
@@ -86,6 +92,9 @@ func New(o Options) *Server {
 	}
 	if t := o.BootstrapToken.Reveal(); len(t) >= MinBootstrapToken {
 		s.bootstrap = sha256.Sum256([]byte(t))
+	}
+	if t := o.MetricsToken.Reveal(); len(t) >= MinBootstrapToken {
+		s.scraper = sha256.Sum256([]byte(t))
 	}
 	if u, err := url.Parse(o.ExternalURL); err == nil && u.Host != "" {
 		if err := s.cop.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab"
+	"groundcrew/metrics"
 	"groundcrew/runs"
 	"groundcrew/runs/engine"
 	"groundcrew/store"
@@ -56,7 +57,10 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s := &site{t: t, st: st, eng: eng, srv: srv}
-	s.web = New(Options{Store: st, Engine: eng, Version: "test", ExternalURL: addr, BootstrapToken: bootstrap})
+	m, err := metrics.New(metrics.Options{Store: st, Version: "test"})
+	must(t, err)
+	t.Cleanup(m.Close)
+	s.web = New(Options{Store: st, Engine: eng, Version: "test", ExternalURL: addr, BootstrapToken: bootstrap, Metrics: m, MetricsToken: scrapeToken})
 	srv.Config.Handler = s.web.Handler()
 	srv.Start()
 	t.Cleanup(func() { s.web.Close(); srv.Close() })

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab"
+	"groundcrew/metrics"
 	"groundcrew/runs"
 	"groundcrew/store"
 )
@@ -30,6 +31,11 @@ func (s *Server) postWebhook(c *request) error {
 		return err
 	}
 	if why := refusal(r.Header, in, linked); why != "" {
+		if linked {
+			s.refusedHook(metrics.RefusedSecret)
+		} else {
+			s.refusedHook(metrics.RefusedUnlinked)
+		}
 		s.storeRefused(c, why, nil)
 		return errWrongHook
 	}
@@ -37,6 +43,7 @@ func (s *Server) postWebhook(c *request) error {
 	var big *http.MaxBytesError
 	if errors.As(err, &big) {
 		_, _ = io.CopyN(io.Discard, r.Body, drainHook) // whatever is left or not, the answer is the same
+		s.refusedHook(metrics.RefusedSize)
 		s.storeRefused(c, "refused: the body is larger than 25 MB", nil)
 		return err
 	}
@@ -44,6 +51,7 @@ func (s *Server) postWebhook(c *request) error {
 		return fmt.Errorf("the body of a delivery broke off: %w", err)
 	}
 	if why := badSignature(r.Header, body, in); why != "" {
+		s.refusedHook(metrics.RefusedSignature)
 		s.storeRefused(c, why, body)
 		return errWrongHook
 	}

@@ -74,7 +74,8 @@ type Options struct {
 	Proxy       []string // proxy variables for runs, NAME=value
 	RunTime     time.Duration
 	Silence     time.Duration
-	RotateGrace time.Duration // optional: 24 h, in which the old webhook secret stays valid
+	RotateGrace time.Duration         // optional: 24 h, in which the old webhook secret stays valid
+	Exchanged   func(gitlab.Exchange) // optional: told of each request to GitLab; from many goroutines
 }
 
 // An Engine owns its pumps' goroutines: Start starts them, Close stops them and waits. Its other methods may be

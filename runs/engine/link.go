@@ -292,7 +292,7 @@ func (e *Engine) clientOf(in store.Integration) (*gitlab.Client, error) {
 	c, err := gitlab.New(gitlab.Options{
 		BaseURL: in.APIURL, Token: gitlab.Token(in.Token.Reveal()), CA: []byte(in.CA),
 		UserAgent: "Groundcrew/" + cmp.Or(e.o.Version, "dev"), Transport: e.o.Transport,
-		Limits: func(l gitlab.Limits) { e.budget.saw(l, e.now()) },
+		Limits: func(l gitlab.Limits) { e.budget.saw(l, e.now()) }, Exchanged: e.o.Exchanged,
 	})
 	if err != nil {
 		return nil, runs.Invalidf("api_url", "%s", err.Error())

@@ -245,6 +245,13 @@ func (e *Engine) Workers() int {
 	return n
 }
 
+// Busy returns how many of the workers have a job.
+func (e *Engine) Busy() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.desk.busy()
+}
+
 func (e *Engine) workersIn(tx *store.Tx) int {
 	if s, err := tx.Settings(); err == nil && s.Workers > 0 { // an unreadable setting leaves what the server was started with
 		return s.Workers
