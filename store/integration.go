@@ -136,7 +136,10 @@ func (in *Integration) sealedFields() []sealedField {
 
 // Settings are the installation's own, changeable at run time.
 type Settings struct {
-	Workers int `json:"workers,omitempty"` // 0: as the server was started
+	Workers     int `json:"workers,omitempty"`      // 0: as the server was started
+	SessionIdle int `json:"session_idle,omitempty"` // hours; 0: [DefaultSessionIdle]
+	SessionLife int `json:"session_life,omitempty"` // days; 0: [DefaultSessionLife]
+	AuditDays   int `json:"audit_days,omitempty"`   // 0: [DefaultAuditDays]
 }
 
 // Settings returns the installation's settings.

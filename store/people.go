@@ -34,6 +34,15 @@ type User struct {
 	PasswordHash string    `json:"password_hash,omitempty"` // argon2id, made by package web
 	CreatedAt    time.Time `json:"created_at"`
 	LastSeen     time.Time `json:"last_seen,omitzero"`
+	DisabledAt   time.Time `json:"disabled_at,omitzero"` // zero: may sign in
+
+	// Of a person who signs in with GitLab: the account's number, the GitLab's own address, and the person's name there.
+	GitLabID    int64  `json:"gitlab_id,omitempty"`
+	GitLabURL   string `json:"gitlab_url,omitempty"`
+	DisplayName string `json:"display_name,omitempty"`
+
+	InviteHash  string    `json:"invite_hash,omitempty"` // of the one-time link's token
+	InviteUntil time.Time `json:"invite_until,omitzero"`
 }
 
 // User returns a user by id, or ErrNotFound.
@@ -65,6 +74,9 @@ func (tx *Tx) PutUser(u User) (User, error) {
 	if strings.TrimSpace(u.Name) == "" || len(u.Name) > 100 {
 		return u, runs.Invalidf("name", "Give a user name of 1 to 100 bytes.")
 	}
+	if reserved(u.Name) {
+		return u, runs.Invalidf("name", "“%s” stands for something else in the audit log. Choose another name.", u.Name)
+	}
 	if other, ok, err := tx.UserByName(u.Name); err != nil {
 		return u, err
 	} else if ok && other.ID != u.ID {
@@ -89,7 +101,11 @@ type Session struct {
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
 	Agent     string    `json:"agent,omitempty"`
-	Address   string    `json:"address,omitempty"`
+	Address   string    `json:"address,omitempty"` // of the last use
+	LastSeen  time.Time `json:"last_seen,omitzero"`
+	Via       string    `json:"via,omitempty"` // password, gitlab or link
+
+	ID string `json:"-"` // see [SessionID]; set by [Tx.Sessions]
 }
 
 // NewToken returns 32 random bytes in base64url.
@@ -107,31 +123,40 @@ func hashToken(token string) string {
 // AddSession signs a user in and returns the cookie's token.
 func (tx *Tx) AddSession(s Session) (string, error) {
 	token := NewToken()
-	s.CreatedAt = tx.now
+	s.CreatedAt, s.LastSeen = tx.now, tx.now
 	return token, put(tx, "sessions", hashToken(token), s)
 }
 
-// Session returns the session and user of a token; expired and unknown ones are not ok.
+// Session returns the session and user of a token; expired, unused for too long, and unknown ones are not ok, nor are
+// those of a disabled user.
 func (tx *Tx) Session(token string) (Session, User, bool, error) {
 	var s Session
 	ok, err := get(tx, "sessions", hashToken(token), &s)
-	if err != nil || !ok || !tx.now.Before(s.ExpiresAt) {
+	if err != nil || !ok {
+		return s, User{}, false, err
+	}
+	set, err := tx.Settings()
+	if err != nil || !s.alive(tx.now, set) {
 		return s, User{}, false, err
 	}
 	u, err := tx.User(s.User)
-	if errors.Is(err, runs.ErrNotFound) {
+	if errors.Is(err, runs.ErrNotFound) || err == nil && !u.DisabledAt.IsZero() {
 		return s, u, false, nil
 	}
 	return s, u, err == nil, err
 }
 
-// EndSession signs a browser out. Expired sessions go with it.
+// EndSession signs a browser out. Sessions that are over go with it.
 func (tx *Tx) EndSession(token string) error {
+	set, err := tx.Settings()
+	if err != nil {
+		return err
+	}
 	drop := []string{hashToken(token)}
-	err := each(tx, "sessions", "", func(k string, _ []byte) (bool, error) {
+	err = each(tx, "sessions", "", func(k string, _ []byte) (bool, error) {
 		var s Session
 		_, err := get(tx, "sessions", k, &s)
-		if !tx.now.Before(s.ExpiresAt) {
+		if !s.alive(tx.now, set) {
 			drop = append(drop, k)
 		}
 		return true, err
@@ -167,11 +192,12 @@ type APIKey struct {
 	CreatedAt time.Time  `json:"created_at"`
 	CreatedBy string     `json:"created_by,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	LastUsed  time.Time  `json:"last_used,omitzero"` // to the minute
 }
 
 // AddAPIKey makes a key and returns it with its text, which is shown once.
 func (tx *Tx) AddAPIKey(k APIKey) (APIKey, string, error) {
-	if strings.TrimSpace(k.Name) == "" {
+	if strings.TrimSpace(k.Name) == "" || len(k.Name) > 100 {
 		return k, "", runs.Invalidf("name", "Give the key a name that says what uses it.")
 	}
 	if !k.Role.Valid() {
@@ -195,11 +221,12 @@ func (tx *Tx) APIKeyByText(text string) (APIKey, bool, error) {
 // APIKeys returns all keys, without their texts.
 func (tx *Tx) APIKeys() ([]APIKey, error) { return all[APIKey](tx, "api_keys", "") }
 
-// DeleteAPIKey ends a key.
-func (tx *Tx) DeleteAPIKey(id string) error {
+// DeleteAPIKey ends a key and returns what it was.
+func (tx *Tx) DeleteAPIKey(id string) (APIKey, error) {
 	var found string
+	var k APIKey
 	err := each(tx, "api_keys", "", func(hash string, _ []byte) (bool, error) {
-		var k APIKey
+		k = APIKey{}
 		_, err := get(tx, "api_keys", hash, &k)
 		if k.ID == id {
 			found = hash
@@ -207,12 +234,12 @@ func (tx *Tx) DeleteAPIKey(id string) error {
 		return found == "", err
 	})
 	if err != nil {
-		return err
+		return k, err
 	}
 	if found == "" {
-		return notFound("API key", id)
+		return k, notFound("API key", id)
 	}
-	return unmark(tx, "api_keys", found)
+	return k, unmark(tx, "api_keys", found)
 }
 
 // NewSetupToken makes the one-time token of the set-up link; an older one dies with it.
@@ -229,38 +256,3 @@ func (tx *Tx) IsSetupToken(token string) bool {
 
 // UseSetupToken ends the set-up link.
 func (tx *Tx) UseSetupToken() error { return tx.b.Bucket([]byte("meta")).Delete([]byte("setup")) }
-
-// An AuditEntry says who did what, when.
-type AuditEntry struct {
-	ID     string    `json:"id"`
-	At     time.Time `json:"at"`
-	By     string    `json:"by"`
-	Action string    `json:"action"` // noun.verb
-	Target string    `json:"target,omitempty"`
-	Stack  string    `json:"stack,omitempty"`
-	Note   string    `json:"note,omitempty"`
-}
-
-// Audit appends to the audit log.
-func (tx *Tx) Audit(e AuditEntry) error {
-	e.ID, e.At = tx.NewID(), tx.now
-	if e.By == "" {
-		e.By = runs.System
-	}
-	return put(tx, "audit", e.ID, e)
-}
-
-// AuditLog lists entries newest first below the cursor.
-func (tx *Tx) AuditLog(cursor string, limit int) (page []AuditEntry, next string, err error) {
-	err = eachBack(tx, "audit", "", cursor, func(k string, _ []byte) (bool, error) {
-		if len(page) == limit {
-			next = page[limit-1].ID
-			return false, nil
-		}
-		var e AuditEntry
-		_, err := get(tx, "audit", k, &e)
-		page = append(page, e)
-		return true, err
-	})
-	return page, next, err
-}

@@ -151,10 +151,10 @@ func TestAPIKeys(t *testing.T) {
 	if valid(short) || !valid(text) {
 		t.Error("a key ends when it expires, and only then")
 	}
-	if err := s.Update(func(tx *Tx) error { return tx.DeleteAPIKey("absent") }); !errors.Is(err, runs.ErrNotFound) {
+	if err := s.Update(func(tx *Tx) error { _, err := tx.DeleteAPIKey("absent"); return err }); !errors.Is(err, runs.ErrNotFound) {
 		t.Error(err)
 	}
-	update(t, s, func(tx *Tx) error { return tx.DeleteAPIKey(forever.ID) })
+	update(t, s, func(tx *Tx) error { _, err := tx.DeleteAPIKey(forever.ID); return err })
 	if valid(text) {
 		t.Error("a deleted key is valid")
 	}

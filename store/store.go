@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +42,11 @@ type Store struct {
 
 	mu      sync.Mutex // guards entropy
 	entropy *ulid.MonotonicEntropy
+
+	digestKey []byte // of [Tx.Digest]
+
+	actingMu sync.Mutex // guards acting, see [Store.Acting]
+	acting   map[string][]*Acts
 }
 
 // A Change says what a committed transaction touched, so that listeners know whom to wake.
@@ -152,6 +159,9 @@ func (s *Store) prepare(o Options) error {
 	if s.seal, err = newSealer(key); err != nil {
 		return err
 	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte("digests of the audit log"))
+	s.digestKey = mac.Sum(nil)
 	if err := s.checkKey(file, sealed); err != nil {
 		return err
 	}

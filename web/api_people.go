@@ -16,11 +16,12 @@ type keyJSON struct {
 	CreatedAt time.Time  `json:"created_at"`
 	CreatedBy string     `json:"created_by"`
 	ExpiresAt *time.Time `json:"expires_at"`
+	LastUsed  *time.Time `json:"last_used_at"` // to the minute
 	Key       string     `json:"key,omitempty"`
 }
 
 func keyOut(k store.APIKey, text string) keyJSON {
-	j := keyJSON{ID: k.ID, Name: k.Name, Role: k.Role, CreatedAt: k.CreatedAt.UTC(), CreatedBy: k.CreatedBy, Key: text}
+	j := keyJSON{ID: k.ID, Name: k.Name, Role: k.Role, CreatedAt: k.CreatedAt.UTC(), CreatedBy: k.CreatedBy, LastUsed: at(k.LastUsed), Key: text}
 	if k.ExpiresAt != nil {
 		j.ExpiresAt = at(*k.ExpiresAt)
 	}
@@ -54,15 +55,7 @@ func (s *Server) apiCreateKey(c *request) error {
 	if err := decode(c, &in); err != nil {
 		return err
 	}
-	var k store.APIKey
-	var text string
-	err := s.st.Update(func(tx *store.Tx) (err error) {
-		k, text, err = tx.AddAPIKey(store.APIKey{Name: in.Name, Role: in.Role, ExpiresAt: in.ExpiresAt, CreatedBy: c.who.Name})
-		if err != nil {
-			return err
-		}
-		return tx.Audit(store.AuditEntry{By: c.who.Name, Action: "api_key.create", Target: k.Name, Note: "role " + string(k.Role)})
-	})
+	k, text, err := s.addKey(c, in)
 	if err != nil {
 		return err
 	}
@@ -70,29 +63,34 @@ func (s *Server) apiCreateKey(c *request) error {
 }
 
 func (s *Server) apiDeleteKey(c *request) error {
-	err := s.st.Update(func(tx *store.Tx) error {
-		if err := tx.DeleteAPIKey(c.Param("id")); err != nil {
-			return err
-		}
-		return tx.Audit(store.AuditEntry{By: c.who.Name, Action: "api_key.delete", Target: c.Param("id")})
-	})
-	if err != nil {
+	if err := s.deleteKey(c, c.Param("id")); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)
 }
 
-// A userJSON is a person with an account.
+// A userJSON is a person with an account. Link is a one-time link, answered once when it is made.
 type userJSON struct {
-	ID        string     `json:"id"`
-	Name      string     `json:"name"`
-	Role      store.Role `json:"role"`
-	CreatedAt time.Time  `json:"created_at"`
-	LastSeen  *time.Time `json:"last_seen_at"`
+	ID          string     `json:"id"`
+	Name        string     `json:"name"`
+	DisplayName string     `json:"display_name"`
+	Role        store.Role `json:"role"`
+	GitLabID    *int64     `json:"gitlab_id"` // of a person who signs in with GitLab
+	Disabled    bool       `json:"disabled"`
+	CreatedAt   time.Time  `json:"created_at"`
+	LastSeen    *time.Time `json:"last_seen_at"`
+	Link        string     `json:"link,omitempty"`
 }
 
 func userOut(u store.User) userJSON {
-	return userJSON{u.ID, u.Name, u.Role, u.CreatedAt.UTC(), at(u.LastSeen)}
+	j := userJSON{
+		ID: u.ID, Name: u.Name, DisplayName: displayName(u), Role: u.Role, Disabled: !u.DisabledAt.IsZero(),
+		CreatedAt: u.CreatedAt.UTC(), LastSeen: at(u.LastSeen),
+	}
+	if u.GitLabID != 0 {
+		j.GitLabID = &u.GitLabID
+	}
+	return j
 }
 
 func (s *Server) apiUsers(c *request) error {
@@ -110,9 +108,30 @@ func (s *Server) apiUsers(c *request) error {
 	return listed(c, items, "")
 }
 
-// A userInput changes a person's role.
+// A newUserInput adds a person.
+type newUserInput struct {
+	Name string     `json:"name"`
+	Role store.Role `json:"role"`
+}
+
+func (s *Server) apiCreateUser(c *request) error {
+	var in newUserInput
+	if err := decode(c, &in); err != nil {
+		return err
+	}
+	u, link, err := s.addPerson(c, in.Name, in.Role)
+	if err != nil {
+		return err
+	}
+	j := userOut(u)
+	j.Link = link
+	return created(c, "/api/v1/users/"+u.ID, j)
+}
+
+// A userInput changes a person's account. Fields that are not given keep what they are.
 type userInput struct {
-	Role *store.Role `json:"role"`
+	Role     *store.Role `json:"role"`
+	Disabled *bool       `json:"disabled"`
 }
 
 func (s *Server) apiPatchUser(c *request) error {
@@ -120,22 +139,19 @@ func (s *Server) apiPatchUser(c *request) error {
 	if err := decode(c, &in); err != nil {
 		return err
 	}
-	var u store.User
-	err := s.st.Update(func(tx *store.Tx) (err error) {
-		if u, err = tx.User(c.Param("id")); err != nil || in.Role == nil {
-			return err
+	u, err := s.changePerson(c, c.Param("id"), "user.change", func(tx *store.Tx, u *store.User) error {
+		if in.Role != nil {
+			if err := setRole(*in.Role)(tx, u); err != nil {
+				return err
+			}
 		}
-		if !in.Role.Valid() {
-			return runs.Invalidf("role", "“%s” is no role. Use admin, writer or reader.", *in.Role)
+		if in.Disabled == nil {
+			return nil
 		}
-		if err := keepAnAdmin(tx, u, *in.Role); err != nil {
-			return err
+		if *in.Disabled && u.ID == c.who.User {
+			return runs.Conflictf("You cannot disable yourself. Ask another admin.")
 		}
-		u.Role = *in.Role
-		if u, err = tx.PutUser(u); err != nil {
-			return err
-		}
-		return tx.Audit(store.AuditEntry{By: c.who.Name, Action: "user.role", Target: u.Name, Note: string(u.Role)})
+		return setDisabled(*in.Disabled)(tx, u)
 	})
 	if err != nil {
 		return err
@@ -143,19 +159,55 @@ func (s *Server) apiPatchUser(c *request) error {
 	return c.JSON(http.StatusOK, userOut(u))
 }
 
-// keepAnAdmin refuses to take the role from the last admin: nobody could give it back.
-func keepAnAdmin(tx *store.Tx, u store.User, to store.Role) error {
-	if u.Role != store.Admin || to == store.Admin {
-		return nil
-	}
-	users, err := tx.Users()
+func (s *Server) apiUserLink(c *request) error {
+	u, link, err := s.newLink(c, c.Param("id"))
 	if err != nil {
 		return err
 	}
-	for _, o := range users {
-		if o.ID != u.ID && o.Role == store.Admin {
-			return nil
+	j := userOut(u)
+	j.Link = link
+	return c.JSON(http.StatusOK, j)
+}
+
+// A sessionJSON is a browser that is signed in. Its id is no secret.
+type sessionJSON struct {
+	ID        string    `json:"id"`
+	Agent     string    `json:"agent"`
+	Address   string    `json:"address"` // of the last use
+	Via       string    `json:"via"`     // password, gitlab or link
+	CreatedAt time.Time `json:"created_at"`
+	LastSeen  time.Time `json:"last_seen_at"`
+}
+
+func (s *Server) apiSessions(c *request) error {
+	var items []sessionJSON
+	err := s.st.View(func(tx *store.Tx) error {
+		u, err := tx.User(c.Param("id"))
+		if err != nil {
+			return err
 		}
+		list, err := tx.Sessions(u.ID)
+		for _, x := range list {
+			items = append(items, sessionJSON{x.ID, x.Agent, x.Address, x.Via, x.CreatedAt.UTC(), x.Seen().UTC()})
+		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	return runs.Conflictf("%s is the last admin. Make another person an admin first.", u.Name)
+	return listed(c, items, "")
+}
+
+func (s *Server) apiEndSessions(c *request) error {
+	if _, err := s.endSessions(c, c.Param("id")); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+func (s *Server) apiEndSession(c *request) error {
+	if err := s.endSession(c, c.Param("id"), c.Param("session")); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
 }

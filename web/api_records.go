@@ -189,15 +189,26 @@ func (s *Server) apiInbox(c *request) error {
 	return listed(c, items, "")
 }
 
-// An auditJSON says who did what.
+// An auditJSON says who did what, from where, and what it was before and after; secrets are digests.
 type auditJSON struct {
-	ID     string    `json:"id"`
-	At     time.Time `json:"at"`
-	By     string    `json:"by"`
-	Action string    `json:"action"`
-	Target string    `json:"target"`
-	Stack  string    `json:"stack"`
-	Note   string    `json:"note"`
+	ID      string              `json:"id"`
+	At      time.Time           `json:"at"`
+	By      string              `json:"by"`
+	Action  string              `json:"action"`
+	Target  string              `json:"target"`
+	Stack   string              `json:"stack"`
+	Note    string              `json:"note"`
+	Address string              `json:"address"`
+	Via     string              `json:"via"` // the session or key it was made with
+	Changes []store.AuditChange `json:"changes"`
+}
+
+func auditOut(e store.AuditEntry) auditJSON {
+	changes := e.Changes
+	if changes == nil {
+		changes = []store.AuditChange{}
+	}
+	return auditJSON{e.ID, e.At.UTC(), e.By, e.Action, e.Target, e.Stack, e.Note, e.Address, e.Via, changes}
 }
 
 func (s *Server) apiAudit(c *request) error {
@@ -205,10 +216,14 @@ func (s *Server) apiAudit(c *request) error {
 	if err != nil {
 		return err
 	}
+	f, err := auditFilter(c)
+	if err != nil {
+		return err
+	}
 	var page []store.AuditEntry
 	var next string
 	err = s.st.View(func(tx *store.Tx) (err error) {
-		page, next, err = tx.AuditLog(cursor, limit)
+		page, next, err = tx.AuditSearch(f, cursor, limit)
 		return err
 	})
 	if err != nil {
@@ -216,7 +231,7 @@ func (s *Server) apiAudit(c *request) error {
 	}
 	var items []auditJSON
 	for _, e := range page {
-		items = append(items, auditJSON{e.ID, e.At.UTC(), e.By, e.Action, e.Target, e.Stack, e.Note})
+		items = append(items, auditOut(e))
 	}
 	return listed(c, items, next)
 }

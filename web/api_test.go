@@ -304,7 +304,7 @@ func TestKeysAndUsersAPI(t *testing.T) {
 	s.apiOK(200, patch, "/users/"+ann.ID, `{"role":"reader"}`)
 	s.problemOf(422, patch, "/users/"+bob.ID, `{"role":"king"}`)
 	s.problemOf(404, patch, "/users/nobody", `{"role":"reader"}`)
-	if log := s.api(bootstrap, get, "/audit", ""); !strings.Contains(log.body, "user.role") || !strings.Contains(log.body, "api_key.create") {
+	if log := s.api(bootstrap, get, "/audit", ""); !strings.Contains(log.body, "user.change") || !strings.Contains(log.body, "api_key.create") {
 		t.Errorf("audit: %s", log.body)
 	}
 }

@@ -21,6 +21,20 @@ type actor struct {
 	Role    store.Role
 	User    string // id of the person, "" for a key
 	Session string // token of the browser's session, "" for a key
+	Key     string // id of the API key, "" for a person
+	GitLab  int64  // the person's number in GitLab, 0 for one who has a password
+}
+
+// via names the session or key in the audit log.
+func (a actor) via() string {
+	switch {
+	case a.Session != "":
+		return "session " + store.SessionID(a.Session)
+	case a.Key != "":
+		return "key " + a.Key
+	default:
+		return ""
+	}
 }
 
 // trigger says what kind of asking this is.
@@ -68,8 +82,30 @@ func (s *Server) guard(r route) echo.HandlerFunc {
 		if err := readBody(c, r); err != nil {
 			return err
 		}
-		return s.once(&request{c, who}, r)
+		if who.Role == "" || r.method == http.MethodGet {
+			return s.once(&request{c, who}, r)
+		}
+		acts := s.st.Acting(who.Name, store.Origin{Address: c.RealIP(), Via: who.via()})
+		err = s.once(&request{c, who}, r)
+		if written := acts.End(); err == nil && written == 0 && c.Response().Status < http.StatusBadRequest {
+			err = s.auditRequest(c, who, r)
+		}
+		return err
 	}
+}
+
+// auditRequest makes sure that every act leaves an entry, also one that changed nothing here, like a test of a webhook.
+func (s *Server) auditRequest(c echo.Context, who actor, r route) error {
+	err := s.st.Update(func(tx *store.Tx) error {
+		return tx.Audit(store.AuditEntry{
+			By: who.Name, Action: "request." + strings.ToLower(r.method), Target: c.Request().URL.Path, Address: c.RealIP(), Via: who.via(),
+		})
+	})
+	if err != nil && c.Response().Committed {
+		s.log.Error("an act was not written to the audit log", "by", who.Name, "path", c.Request().URL.Path, "error", err)
+		return nil
+	}
+	return err
 }
 
 // readBody caps what the handler can read, and reads a form: one that is too large or broken is refused here,
@@ -119,37 +155,50 @@ func (s *Server) identify(c echo.Context) (actor, error) {
 		}
 		return s.keyHolder(strings.TrimSpace(text))
 	}
-	ck, err := r.Cookie(sessionCookie)
+	ck, err := r.Cookie(s.sessionCookie())
 	if err != nil {
 		return actor{}, nil
 	}
-	var who actor
+	return s.sessionHolder(ck.Value, c.RealIP())
+}
+
+// sessionHolder finds whose session a token is of, and notes that it is used.
+func (s *Server) sessionHolder(token, address string) (who actor, err error) {
+	stale := false
 	err = s.st.View(func(tx *store.Tx) error {
-		_, u, ok, err := tx.Session(ck.Value)
+		row, u, ok, err := tx.Session(token)
 		if ok {
-			who = actor{Name: u.Name, Role: u.Role, User: u.ID, Session: ck.Value}
+			who = actor{Name: u.Name, Role: u.Role, User: u.ID, Session: token, GitLab: u.GitLabID}
+			stale = store.Stale(row.LastSeen, tx.Now())
 		}
 		return err
 	})
+	if err == nil && stale {
+		err = s.st.Update(func(tx *store.Tx) error { return tx.TouchSession(token, address) })
+	}
 	return who, err
 }
 
 func (s *Server) keyHolder(text string) (actor, error) {
 	sum := sha256.Sum256([]byte(text))
 	if s.bootstrap != [sha256.Size]byte{} && subtle.ConstantTimeCompare(sum[:], s.bootstrap[:]) == 1 {
-		return actor{Name: "bootstrap token", Role: store.Admin}, nil
+		return actor{Name: "bootstrap token", Role: store.Admin, Key: "bootstrap"}, nil
 	}
 	var k store.APIKey
-	var ok bool
+	var ok, stale bool
 	err := s.st.View(func(tx *store.Tx) (err error) {
 		k, ok, err = tx.APIKeyByText(text)
+		stale = store.Stale(k.LastUsed, tx.Now())
 		return err
 	})
+	if err == nil && ok && stale {
+		err = s.st.Update(func(tx *store.Tx) error { return tx.TouchAPIKey(text) })
+	}
 	if err != nil {
 		return actor{}, err
 	}
 	if !ok {
 		return actor{}, errUnauthorized
 	}
-	return actor{Name: "API key " + k.Name, Role: k.Role}, nil
+	return actor{Name: "API key " + k.Name, Role: k.Role, Key: k.ID}, nil
 }

@@ -10,10 +10,18 @@ import (
 	"groundcrew/web/view"
 )
 
+// The session's cookie. With https its name binds it to this host: no other host of the domain can plant one.
 const (
-	sessionCookie = "groundcrew_session"
-	sessionLife   = 14 * 24 * time.Hour
+	sessionCookie       = "groundcrew_session"
+	secureSessionCookie = "__Host-" + sessionCookie
 )
+
+func (s *Server) sessionCookie() string {
+	if s.o.Secure {
+		return secureSessionCookie
+	}
+	return sessionCookie
+}
 
 func (s *Server) getLogin(c *request) error {
 	next := localPath(c.QueryParam("next"))
@@ -42,7 +50,12 @@ func (s *Server) noUsersYet() (string, error) {
 }
 
 func (s *Server) loginPage(c *request, status int, m view.LoginModel) error {
-	return render(c, status, view.LoginPage(view.Page{Title: "Sign in", Now: time.Now().UTC(), Version: s.o.Version}, m))
+	return render(c, status, view.LoginPage(s.doorPage("Sign in"), m))
+}
+
+// doorPage is the frame of a page for somebody who is not signed in.
+func (s *Server) doorPage(title string) view.Page {
+	return view.Page{Title: title, Now: time.Now().UTC(), Version: s.o.Version}
 }
 
 func (s *Server) postLogin(c *request) error {
@@ -63,13 +76,28 @@ func (s *Server) postLogin(c *request) error {
 	}
 	if !ok {
 		s.log.Warn("sign-in refused", "user", u.Name, "address", c.RealIP()) // an unknown name may be a password typed in the wrong field
+		if err := s.auditRefused(c, u); err != nil {
+			return err
+		}
 		m.Error = "The user name or the password is wrong."
 		return s.loginPage(c, http.StatusUnprocessableEntity, m)
 	}
-	if err := s.openSession(c, u); err != nil {
+	if err := s.openSession(c, u, "password"); err != nil {
 		return err
 	}
 	return c.Redirect(http.StatusSeeOther, m.Next)
+}
+
+// auditRefused writes down that a known person's sign-in was refused. It costs the same for an unknown one, whose name is
+// not kept: it may be a password typed into the wrong field.
+func (s *Server) auditRefused(c *request, u store.User) error {
+	return s.st.Update(func(tx *store.Tx) error {
+		by := u.Name
+		if by == "" {
+			by = "nobody"
+		}
+		return tx.Audit(store.AuditEntry{By: by, Action: "user.sign_in_refused", Target: u.Name, Address: c.RealIP()})
+	})
 }
 
 // signIn checks a name and password. It does the same work whether the name exists or not.
@@ -86,49 +114,71 @@ func (s *Server) signIn(c *request, name, password string) (u store.User, ok boo
 		phc = u.PasswordHash
 	}
 	match, err := s.checkPassword(c.Request().Context(), phc, password)
-	return u, ok && match, err
+	return u, ok && match && u.DisabledAt.IsZero(), err
 }
 
 // openSession signs a person's browser in.
-func (s *Server) openSession(c *request, u store.User) error {
+func (s *Server) openSession(c *request, u store.User, via string) error {
 	var token string
 	err := s.st.Update(func(tx *store.Tx) (err error) {
-		token, err = s.addSession(tx, c, u)
+		token, err = s.newSession(tx, c, u, via)
 		return err
 	})
 	if err == nil {
-		s.setSession(c, token, int(sessionLife.Seconds()))
+		s.setSession(c, token)
 	}
 	return err
 }
 
-// addSession writes the rows of a sign-in.
-func (s *Server) addSession(tx *store.Tx, c *request, u store.User) (string, error) {
+// newSession writes the rows of a sign-in. Its token is always a new one: a token that a browser brings along never
+// becomes a session.
+func (s *Server) newSession(tx *store.Tx, c *request, u store.User, via string) (string, error) {
 	u.LastSeen = tx.Now()
 	if _, err := tx.PutUser(u); err != nil {
 		return "", err
 	}
-	if err := tx.Audit(store.AuditEntry{By: u.Name, Action: "user.sign_in", Target: u.Name, Note: c.RealIP()}); err != nil {
+	set, err := tx.Settings()
+	if err != nil {
 		return "", err
 	}
 	agent := c.Request().UserAgent()
-	return tx.AddSession(store.Session{
-		User: u.ID, ExpiresAt: tx.Now().Add(sessionLife), Agent: agent[:min(200, len(agent))], Address: c.RealIP(),
+	token, err := tx.AddSession(store.Session{
+		User: u.ID, ExpiresAt: tx.Now().Add(set.Life()), Agent: cut(agent, 200), Address: c.RealIP(), Via: via,
+	})
+	if err != nil {
+		return "", err
+	}
+	return token, tx.Audit(store.AuditEntry{
+		By: u.Name, Action: "user.sign_in", Target: u.Name, Note: via, Address: c.RealIP(), Via: "session " + store.SessionID(token),
 	})
 }
 
-func (s *Server) setSession(c *request, token string, maxAge int) {
-	c.SetCookie(&http.Cookie{
-		Name: sessionCookie, Value: token, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, Secure: s.o.Secure, SameSite: http.SameSiteLaxMode,
-	})
+// setSession gives the browser its session. The cookie has no end of its own: the row says when the session is over.
+func (s *Server) setSession(c *request, token string) {
+	c.SetCookie(s.cookie(s.sessionCookie(), token, int(sessionCookieLife.Seconds())))
+}
+
+// sessionCookieLife is longer than any session, so that a longer setting holds for those who are signed in.
+const sessionCookieLife = 400 * 24 * time.Hour
+
+// cookie makes one of ours: for this host only, and not for scripts.
+func (s *Server) cookie(name, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: s.o.Secure, SameSite: http.SameSiteLaxMode,
+	}
 }
 
 func (s *Server) postLogout(c *request) error {
-	if err := s.st.Update(func(tx *store.Tx) error { return tx.EndSession(c.who.Session) }); err != nil {
+	err := s.st.Update(func(tx *store.Tx) error {
+		if err := tx.EndSession(c.who.Session); err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{By: c.who.Name, Action: "user.sign_out", Target: c.who.Name})
+	})
+	if err != nil {
 		return err
 	}
-	s.setSession(c, "", -1)
+	c.SetCookie(s.cookie(s.sessionCookie(), "", -1))
 	return c.Redirect(http.StatusSeeOther, "/login")
 }
 
@@ -151,7 +201,7 @@ func setupToken(tx *store.Tx, token string) error {
 }
 
 func (s *Server) setupPage(c *request, status int, m view.SetupModel) error {
-	return render(c, status, view.SetupPage(view.Page{Title: "Set up Groundcrew", Now: time.Now().UTC(), Version: s.o.Version}, m))
+	return render(c, status, view.SetupPage(s.doorPage("Set up Groundcrew"), m))
 }
 
 func (s *Server) postSetup(c *request) error {
@@ -175,7 +225,7 @@ func (s *Server) postSetup(c *request) error {
 	if err != nil {
 		return err
 	}
-	s.setSession(c, token, int(sessionLife.Seconds()))
+	s.setSession(c, token)
 	return c.Redirect(http.StatusSeeOther, "/")
 }
 
@@ -191,7 +241,10 @@ func (s *Server) firstAdmin(c *request, setup string, u store.User) (token strin
 		if err := tx.UseSetupToken(); err != nil {
 			return err
 		}
-		token, err = s.addSession(tx, c, u)
+		if err := tx.Audit(store.AuditEntry{By: u.Name, Action: "user.add", Target: u.Name, Note: "the first admin, by the set-up link", Address: c.RealIP()}); err != nil {
+			return err
+		}
+		token, err = s.newSession(tx, c, u, "link")
 		return err
 	})
 	return token, err

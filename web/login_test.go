@@ -87,7 +87,7 @@ func TestLoginAndLogout(t *testing.T) {
 		t.Fatalf("status %d to %q", got.status, got.header.Get("Location"))
 	}
 	cookie := got.header.Get("Set-Cookie")
-	for _, want := range []string{"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=1209600"} {
+	for _, want := range []string{"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=34560000"} {
 		if !strings.Contains(cookie, want) {
 			t.Errorf("cookie without %s: %s", want, cookie)
 		}

@@ -27,10 +27,7 @@ const flashCookie = "groundcrew_flash"
 
 // flashTo answers a form that did its work: to the next page, which says so once.
 func (s *Server) flashTo(c *request, to, kind, text string) error {
-	c.SetCookie(&http.Cookie{
-		Name: flashCookie, Value: base64.RawURLEncoding.EncodeToString([]byte(kind + "|" + text)), Path: "/",
-		MaxAge: 60, HttpOnly: true, Secure: s.o.Secure, SameSite: http.SameSiteLaxMode,
-	})
+	c.SetCookie(s.cookie(flashCookie, base64.RawURLEncoding.EncodeToString([]byte(kind+"|"+text)), 60))
 	return c.Redirect(http.StatusSeeOther, to)
 }
 
@@ -40,7 +37,7 @@ func (s *Server) takeFlash(c *request) *view.Flash {
 	if err != nil {
 		return nil
 	}
-	c.SetCookie(&http.Cookie{Name: flashCookie, Path: "/", MaxAge: -1, HttpOnly: true, Secure: s.o.Secure, SameSite: http.SameSiteLaxMode})
+	c.SetCookie(s.cookie(flashCookie, "", -1))
 	raw, err := base64.RawURLEncoding.DecodeString(ck.Value)
 	if err != nil {
 		return nil

@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -27,6 +28,8 @@ func (s *Server) pages() []route {
 		p(get, "/login", public, s.getLogin),
 		p(post, "/login", public, s.postLogin),
 		p(post, "/logout", session, s.postLogout),
+		p(get, "/welcome", public, s.getWelcome),
+		p(post, "/welcome", public, s.postWelcome),
 
 		p(get, "/", reader, s.getStart),
 		p(get, "/stacks", reader, s.getStacks),
@@ -85,6 +88,23 @@ func (s *Server) pages() []route {
 		p(get, "/settings/system", reader, s.getSystem),
 		p(post, "/settings/system", admin, s.postSystem),
 		p(get, "/settings/users", reader, s.getUsers),
+		p(post, "/settings/users", admin, s.postUser),
+		p(get, "/settings/users/:id", admin, s.getUser),
+		p(post, "/settings/users/:id/role", admin, s.postUserRole),
+		p(post, "/settings/users/:id/disable", admin, s.postUserDisable),
+		p(post, "/settings/users/:id/enable", admin, s.postUserEnable),
+		p(post, "/settings/users/:id/link", admin, s.postUserLink),
+		p(post, "/settings/users/:id/sessions/end", admin, s.postUserSessionsEnd),
+		p(post, "/settings/users/:id/sessions/:session/end", admin, s.postUserSessionEnd),
+		p(get, "/settings/keys", admin, s.getKeys),
+		p(post, "/settings/keys", admin, s.postKey),
+		p(post, "/settings/keys/:id/delete", admin, s.postDeleteKey),
+		p(get, "/settings/audit", admin, s.getAudit),
+		p(post, "/settings/audit", admin, s.postAudit),
+		{method: get, path: "/settings/audit/export", need: admin, handle: s.getAuditExport, stream: true},
+		p(get, "/account", session, s.getAccount),
+		p(post, "/account/password", session, s.postPassword),
+		p(post, "/account/sessions/:session/end", session, s.postOwnSessionEnd),
 
 		p(get, "/ui/projects", admin, s.uiProjects),
 		p(get, "/ui/branches", admin, s.uiBranches),
@@ -111,6 +131,7 @@ func (s *Server) api() []route {
 		return route{method: method, path: v1 + path, need: n, handle: h, doc: &doc}
 	}
 	page := []string{"cursor", "limit"}
+	auditQuery := []string{"by", "action", "target", "since", "until"}
 	runQuery := append([]string{"type", "state", "merge_request", "project"}, page...)
 	return []route{
 		r(get, "/openapi.json", public, s.getOpenAPI, operation{summary: "This document", out: map[string]any{}}),
@@ -160,12 +181,20 @@ func (s *Server) api() []route {
 		r(post, "/reports/:id/retry", writer, s.apiRetryReport, operation{summary: "Try a report again at once", out: reportJSON{}}),
 		r(post, "/inbox/:id/dismiss", writer, s.apiDismiss, operation{summary: "Take a notice out of sight until it changes", status: 204}),
 		r(get, "/inbox", reader, s.apiInbox, operation{summary: "What waits for a person", out: list[inboxJSON]{}}),
-		r(get, "/audit", admin, s.apiAudit, operation{summary: "Who did what, newest first", out: list[auditJSON]{}, query: page}),
+		r(get, "/audit", admin, s.apiAudit, operation{summary: "Who did what, newest first", out: list[auditJSON]{}, query: append(slices.Clone(auditQuery), page...)}),
+		{get, v1 + "/audit/export", admin, s.getAuditExport, true, false, &operation{summary: "Everything the filter chooses, newest first, as CSV or JSON lines", text: "application/jsonl", query: append([]string{"format"}, auditQuery...)}},
+		r(get, "/settings", admin, s.apiSettings, operation{summary: "Time-outs of sessions and retention of the audit log", out: settingsJSON{}}),
+		r(patch, "/settings", admin, s.apiPatchSettings, operation{summary: "Change the given settings", in: settingsInput{}, out: settingsJSON{}}),
 
 		r(get, "/api-keys", admin, s.apiKeys, operation{summary: "API keys", out: list[keyJSON]{}}),
 		r(post, "/api-keys", admin, s.apiCreateKey, operation{summary: "Make an API key; its text is answered once", in: keyInput{}, out: keyJSON{}, status: 201}),
 		r(remove, "/api-keys/:id", admin, s.apiDeleteKey, operation{summary: "End an API key", status: 204}),
 		r(get, "/users", admin, s.apiUsers, operation{summary: "People with an account", out: list[userJSON]{}}),
-		r(patch, "/users/:id", admin, s.apiPatchUser, operation{summary: "Change a person's role", in: userInput{}, out: userJSON{}}),
+		r(patch, "/users/:id", admin, s.apiPatchUser, operation{summary: "Change a person's role, or disable the account", in: userInput{}, out: userJSON{}}),
+		r(post, "/users", admin, s.apiCreateUser, operation{summary: "Add a person; the one-time link is answered once", in: newUserInput{}, out: userJSON{}, status: 201}),
+		r(post, "/users/:id/link", admin, s.apiUserLink, operation{summary: "Make a new one-time link to choose a password with", out: userJSON{}}),
+		r(get, "/users/:id/sessions", admin, s.apiSessions, operation{summary: "Where a person is signed in", out: list[sessionJSON]{}}),
+		r(remove, "/users/:id/sessions", admin, s.apiEndSessions, operation{summary: "Sign a person out everywhere", status: 204}),
+		r(remove, "/users/:id/sessions/:session", admin, s.apiEndSession, operation{summary: "End one session of a person", status: 204}),
 	}
 }

@@ -76,22 +76,3 @@ func (s *Server) postSystem(c *request) error {
 	}
 	return s.after(c, err, "/settings/system", "At most "+view.Count(n, "run is", "runs are")+" at work at once now.")
 }
-
-func (s *Server) getUsers(c *request) error {
-	p, err := s.page(c, "Users", view.NavSettings, view.Crumb{Text: "Settings"}, view.Crumb{Text: "Users"})
-	if err != nil {
-		return err
-	}
-	var m view.UsersModel
-	err = s.st.View(func(tx *store.Tx) error {
-		users, err := tx.Users()
-		for _, u := range users {
-			m.Rows = append(m.Rows, view.UserRow{Name: u.Name, Role: string(u.Role), CreatedAt: u.CreatedAt, LastSeen: u.LastSeen})
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return render(c, http.StatusOK, view.UsersPage(p, m))
-}

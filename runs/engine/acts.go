@@ -320,6 +320,7 @@ func (e *Engine) editStack(slug, by, action, note string, edit func(*runs.Stack)
 			return err
 		}
 		threads := st.DestroyThreads
+		old := st
 		if err := edit(&st); err != nil {
 			return err
 		}
@@ -331,7 +332,11 @@ func (e *Engine) editStack(slug, by, action, note string, edit func(*runs.Stack)
 				return err
 			}
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: action, Target: slug, Stack: slug, Note: note})
+		changes, err := store.Changed(old, st)
+		if err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{By: by, Action: action, Target: slug, Stack: slug, Note: note, Changes: changes})
 	})
 	return st, err
 }

@@ -317,6 +317,7 @@ func (e *Engine) RotateSecret(by string) error {
 		if !ok || !in.Linked {
 			return errDetached
 		}
+		old := in
 		in.OldSecret, in.OldSigningSecret, in.OldSecretUntil = in.Secret, in.SigningSecret, tx.Now().Add(e.o.RotateGrace)
 		in.Secret, in.SigningSecret = runs.Secret(store.NewToken()), newSigningSecret()
 		if err := tx.PutIntegration(in); err != nil {
@@ -337,7 +338,7 @@ func (e *Engine) RotateSecret(by string) error {
 				return err
 			}
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: "integration.rotate_secret", Target: in.APIURL})
+		return auditIntegration(tx, by, "integration.rotate_secret", old, in)
 	})
 }
 

@@ -170,6 +170,10 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 		return checks, runs.Invalidf(checkField(checks[i].Name), "%s: %s", checks[i].Name, checks[i].Message)
 	}
 	err = e.st.Update(func(tx *store.Tx) error {
+		old, _, err := tx.Integration()
+		if err != nil {
+			return err
+		}
 		in.Health = health
 		in.Rotation = nil
 		if !in.Linked || in.Secret == "" {
@@ -190,7 +194,7 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 				return err
 			}
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: "integration.save", Target: in.APIURL})
+		return auditIntegration(tx, by, "integration.save", old, in)
 	})
 	if err == nil {
 		e.lookAll()
@@ -263,12 +267,30 @@ func (e *Engine) editIntegration(by, action string, edit func(*store.Integration
 		if !ok || !in.Linked {
 			return errDetached
 		}
+		old := in
 		edit(&in, tx.Now())
 		if err := tx.PutIntegration(in); err != nil {
 			return err
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: action, Target: in.APIURL})
+		return auditIntegration(tx, by, action, old, in)
 	})
+}
+
+// auditIntegration writes down what changed of the link to GitLab; tokens and secrets as digests.
+func auditIntegration(tx *store.Tx, by, action string, old, in store.Integration) error {
+	changes, err := store.Changed(old, in)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name          string
+		before, after runs.Secret
+	}{{"token", old.Token, in.Token}, {"webhook_secret", old.Secret, in.Secret}, {"signing_secret", old.SigningSecret, in.SigningSecret}} {
+		if f.before != f.after {
+			changes = append(changes, store.AuditChange{Field: f.name, Before: tx.Digest(f.name, f.before), After: tx.Digest(f.name, f.after)})
+		}
+	}
+	return tx.Audit(store.AuditEntry{By: by, Action: action, Target: in.APIURL, Changes: changes})
 }
 
 // linkedClient is the client of the present integration.

@@ -3,9 +3,12 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"groundcrew/store"
 )
 
 // A chore is something done by the clock. Its times come from a cron line; that it was done is not stored,
@@ -27,6 +30,7 @@ func (e *Engine) chores() []chore {
 			_, err := e.st.PruneDeliveries(keepDeliveries)
 			return errors.Join(err, e.st.PruneOnces())
 		}, "retention"},
+		{"31 * * * *", e.trimAudit, "retention of the audit log"},
 	}
 }
 
@@ -55,4 +59,28 @@ func (e *Engine) checkToken(ctx context.Context) error {
 	}
 	_, err := e.TestIntegration(ctx)
 	return err
+}
+
+// trimmed is how many entries of the audit log one transaction removes at most, so that nobody waits for it.
+const trimmed = 5000
+
+// trimAudit removes the entries of the audit log that are older than the settings keep them, and says so in it.
+func (e *Engine) trimAudit(ctx context.Context) error {
+	for ctx.Err() == nil {
+		n := 0
+		err := e.st.Update(func(tx *store.Tx) error {
+			set, err := tx.Settings()
+			if err != nil {
+				return err
+			}
+			if n, err = tx.TrimAudit(tx.Now().Add(-set.AuditFor()), trimmed); err != nil || n == 0 {
+				return err
+			}
+			return tx.Audit(store.AuditEntry{Action: "audit.trim", Note: fmt.Sprintf("%d entries older than %d days", n, int(set.AuditFor().Hours()/24))})
+		})
+		if err != nil || n < trimmed {
+			return err
+		}
+	}
+	return ctx.Err()
 }

@@ -90,7 +90,11 @@ func (e *Engine) CreateStack(ctx context.Context, st runs.Stack, project, by str
 		if st, err = tx.AddStack(st); err != nil {
 			return err
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: "stack.create", Target: st.Slug, Stack: st.Slug})
+		changes, err := store.Changed(nil, st)
+		if err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{By: by, Action: "stack.create", Target: st.Slug, Stack: st.Slug, Changes: changes})
 	})
 	if err != nil {
 		return st, nil, err
@@ -173,10 +177,18 @@ func field(name string, err error) error {
 // DeleteStack removes a stack with its variables and managed state. What it manages stays in the world.
 func (e *Engine) DeleteStack(slug, by string) error {
 	err := e.st.Update(func(tx *store.Tx) error {
+		st, err := tx.Stack(slug)
+		if err != nil {
+			return err
+		}
 		if err := tx.DeleteStack(slug); err != nil {
 			return err
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: "stack.delete", Target: slug, Stack: slug})
+		changes, err := store.Changed(st, nil)
+		if err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{By: by, Action: "stack.delete", Target: slug, Stack: slug, Changes: changes})
 	})
 	if err != nil {
 		return err
@@ -188,21 +200,54 @@ func (e *Engine) DeleteStack(slug, by string) error {
 func (e *Engine) PutVariable(slug string, v runs.Variable, by string) error {
 	return e.st.Update(func(tx *store.Tx) error {
 		v.UpdatedBy = by
+		before, err := variableText(tx, slug, v.Name)
+		if err != nil {
+			return err
+		}
 		if err := tx.PutVariable(slug, v); err != nil {
 			return err
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: "variable.set", Target: slug + "/" + v.Name, Stack: slug})
+		after, err := variableText(tx, slug, v.Name)
+		if err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{
+			By: by, Action: "variable.set", Target: slug + "/" + v.Name, Stack: slug,
+			Changes: []store.AuditChange{{Field: v.Name, Before: before, After: after}},
+		})
 	})
 }
 
 // DeleteVariable removes a variable of a stack's runs.
 func (e *Engine) DeleteVariable(slug, name, by string) error {
 	return e.st.Update(func(tx *store.Tx) error {
+		before, err := variableText(tx, slug, name)
+		if err != nil {
+			return err
+		}
 		if err := tx.DeleteVariable(slug, name); err != nil {
 			return err
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: "variable.delete", Target: slug + "/" + name, Stack: slug})
+		return tx.Audit(store.AuditEntry{
+			By: by, Action: "variable.delete", Target: slug + "/" + name, Stack: slug,
+			Changes: []store.AuditChange{{Field: name, Before: before}},
+		})
 	})
+}
+
+// variableText is a variable's value as the audit log may hold it: of a secret its digest. "" when there is none.
+func variableText(tx *store.Tx, slug, name string) (string, error) {
+	all, err := tx.RevealVariables(slug)
+	for _, v := range all {
+		switch {
+		case v.Name != name:
+		case v.Secret:
+			return tx.Digest(slug+"/"+name, runs.Secret(v.Value)), nil
+		default:
+			return v.Value, nil
+		}
+	}
+	return "", err
 }
 
 // SearchProjects asks GitLab for projects to choose from.
@@ -269,10 +314,15 @@ func (e *Engine) SetWorkers(n int, by string) error {
 		if err != nil {
 			return err
 		}
+		old := s
 		s.Workers = n
 		if err := tx.PutSettings(s); err != nil {
 			return err
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: "settings.workers", Note: strconv.Itoa(n)})
+		changes, err := store.Changed(old, s)
+		if err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{By: by, Action: "settings.workers", Note: strconv.Itoa(n), Changes: changes})
 	})
 }

@@ -395,7 +395,14 @@ func settingsSamples() []sample {
 		{"reports-none", ReportsPage(p, ReportsModel{})},
 		{"system", SystemPage(shell("System", NavSettings), SystemModel{Version: "0.9.2", Commit: "3f2a91c0de55", GoVersion: "go1.26", Started: ago(400 * time.Hour), Listen: "127.0.0.1:8080", ExternalURL: "https://gc.corp.example", DataDir: "/var/lib/groundcrew", DBBytes: 12_400_000, FreeBytes: 88_000_000_000, Workers: 4, WorkersText: "many", Errors: map[string]string{"workers": "“many” is no number. Give one from 1 to 64."}, Working: 2, QueuedRuns: 1, Tools: present(), ToolDirs: []string{"/var/lib/groundcrew/bin", "/usr/local/bin"}, Isolation: []string{"memory limits (no cgroup is delegated to this server)"}, Received: 812, Refused: 2, CanAdmin: true})},
 		{"system-bare", SystemPage(shell("System", NavSettings), SystemModel{})},
-		{"users", UsersPage(shell("Users", NavSettings), UsersModel{Rows: []UserRow{{"anna.lind", "admin", ago(900 * time.Hour), ago(time.Minute)}, {"bo.ek", "reader", ago(100 * time.Hour), time.Time{}}}})},
+		{"users", UsersPage(shell("Users", NavSettings), usersFixture())},
+		{"user", UserPage(shell("Anna", NavSettings), UserModel{Row: usersFixture().Rows[0], Sessions: sessionsFixture(), Link: "https://gc.example/welcome?token=abc"})},
+		{"account", AccountPage(shell("Your account", ""), AccountModel{Row: usersFixture().Rows[1], Sessions: sessionsFixture(), Password: true})},
+		{"welcome", WelcomePage(Page{Title: "Choose a password", Now: now}, WelcomeModel{Token: "abc", Name: "bo.ek"})},
+		{"keys", KeysPage(shell("API keys", NavSettings), keysFixture())},
+		{"keys-none", KeysPage(shell("API keys", NavSettings), KeysModel{Role: "reader", Key: "gck_abc", KeyName: "ci"})},
+		{"audit", AuditPage(shell("Audit", NavSettings), auditFixture())},
+		{"audit-none", AuditPage(shell("Audit", NavSettings), AuditModel{Days: 730})},
 	}
 }
 
@@ -494,7 +501,10 @@ func hostile() []sample {
 		{"delivery", DeliveryPage(p, poisoned(DeliveryModel{Headers: []Header{{}}, Replay: can()}))},
 		{"reports", ReportsPage(p, poisoned(ReportsModel{Rows: []Report{{}}, Retry: can()}))},
 		{"system", SystemPage(p, poisoned(SystemModel{Tools: present(), ToolDirs: []string{""}, Isolation: []string{""}, CanAdmin: true, Errors: map[string]string{"workers": ""}}))},
-		{"users", UsersPage(p, UsersModel{Rows: []UserRow{{Name: payload, Role: payload}}})},
+		{"users", UsersPage(p, UsersModel{Rows: []UserRow{{ID: payload, Name: payload, Display: payload + "x", Role: payload}}, CanAdmin: true, Name: payload, Errors: map[string]string{"name": payload}})},
+		{"user", UserPage(p, UserModel{Row: UserRow{ID: payload, Name: payload, Display: payload, Role: payload}, Link: payload, Sessions: []SessionRow{{ID: payload, Agent: payload, Address: payload, Via: payload}}})},
+		{"keys", KeysPage(p, KeysModel{Rows: []KeyRow{{ID: payload, Name: payload, Role: payload, CreatedBy: payload}}, Name: payload, Key: payload, KeyName: payload})},
+		{"audit", AuditPage(p, AuditModel{By: payload, Action: payload, Target: payload, Since: payload, Rows: []AuditRow{{By: payload, Action: payload, Target: payload, Stack: payload, Note: payload, Address: payload, Via: payload, Changes: []AuditChange{{payload, payload, payload}}}}})},
 		{"setup", SetupPage(Page{Title: payload, Now: now}, SetupModel{Token: payload, Name: payload, Error: payload})},
 		{"login", LoginPage(Page{Now: now}, LoginModel{payload, payload, payload})},
 		{"error", ErrorPage(p, ErrorModel{404, payload, payload, payload, payload})},

@@ -28,16 +28,6 @@ type SystemModel struct {
 	CanAdmin                   bool
 }
 
-// UsersModel is the list of people.
-type UsersModel struct{ Rows []UserRow }
-
-// A UserRow is one person with an account.
-type UserRow struct {
-	Name, Role string
-	CreatedAt  time.Time
-	LastSeen   time.Time // zero: never signed in
-}
-
 // SetupModel is the form for the first admin.
 type SetupModel struct {
 	Token, Name string
