@@ -44,7 +44,7 @@ func (g *guard) connContext(ctx context.Context, c net.Conn) context.Context {
 		if errFrom != nil || errTo != nil {
 			return proc.Caller{}
 		}
-		caller, err := proc.CallerOf(to, from, g.account.includes)
+		caller, err := proc.CallerOf(to, from, g.account.includes, g.account.own())
 		if err != nil {
 			g.log.Error("it can't be told whether a request comes from a run; it is refused", "from", remote, "error", err)
 			return proc.Caller{Job: true}

@@ -139,12 +139,12 @@ func (tx *Tx) DeliveryBody(d Delivery) ([]byte, error) {
 	return append([]byte(nil), raw...), nil
 }
 
-// Inbox returns the ids of deliveries that wait to be processed, oldest first.
-func (tx *Tx) Inbox() ([]string, error) {
+// Inbox returns the ids of deliveries that wait to be processed, oldest first, at most limit of them.
+func (tx *Tx) Inbox(limit int) ([]string, error) {
 	var ids []string
 	err := each(tx, "inbox", "", func(id string, _ []byte) (bool, error) {
 		ids = append(ids, id)
-		return true, nil
+		return len(ids) < limit, nil
 	})
 	return ids, err
 }

@@ -71,7 +71,7 @@ func TestDifferentDeliveriesAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	view(t, s, func(tx *Tx) error {
-		ids, err := tx.Inbox()
+		ids, err := tx.Inbox(100)
 		if len(ids) != 26 || !slices.IsSorted(ids) {
 			t.Errorf("%d deliveries wait, sorted %v; want 26", len(ids), slices.IsSorted(ids))
 		}
@@ -117,7 +117,7 @@ func TestDeliveryStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting := func() (n int) {
-		view(t, s, func(tx *Tx) error { ids, err := tx.Inbox(); n = len(ids); return err })
+		view(t, s, func(tx *Tx) error { ids, err := tx.Inbox(100); n = len(ids); return err })
 		return n
 	}
 	for _, tc := range []struct {
@@ -158,7 +158,7 @@ func TestRefusedRequests(t *testing.T) {
 		if len(page) != 100 || page[0].Verdict != "refused 129" || page[99].Verdict != "refused 30" {
 			t.Errorf("%d refused ones are kept, from %q", len(page), page[0].Verdict)
 		}
-		ids, err2 := tx.Inbox()
+		ids, err2 := tx.Inbox(100)
 		if len(ids) != 1 {
 			t.Errorf("%d wait", len(ids))
 		}

@@ -263,7 +263,7 @@ func lookAround(t *testing.T, s *Store) {
 		if r, _, err := tx.NewestRunOf("network", runs.Tracked, "abc"); err != nil || r.ID != tracked.ID {
 			t.Errorf("newest run of abc: %s, %v", r.ID, err)
 		}
-		ids, err := tx.Inbox()
+		ids, err := tx.Inbox(100)
 		if err != nil || len(ids) != 1 {
 			t.Fatalf("inbox %v, %v", ids, err)
 		}

@@ -95,6 +95,7 @@ type Engine struct {
 
 	mu         sync.Mutex      // guards what follows
 	desk       desk            // the jobs that a worker of this process has
+	letters    letters         // the deliveries that wait or are at work
 	sending    map[string]bool // project/sha lanes the outbox writes to at the moment
 	client     *gitlab.Client  // for clientOf; nil until asked for
 	clientKey  string          // the settings client was made from
@@ -124,7 +125,8 @@ func New(o Options) (*Engine, error) {
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
 		linksWake: make(chan struct{}, 1), watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1),
 		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{},
-		echoes: map[int64]*echo{}, unseen: map[int64]bool{},
+		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
+		echoes:  map[int64]*echo{}, unseen: map[int64]bool{},
 	}
 	o.Store.Listen(e.changed)
 	return e, nil

@@ -14,8 +14,8 @@ import (
 func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error {
 	p := h.Push
 	if p.Deleted {
-		return e.st.Update(func(tx *store.Tx) error {
-			v.say("ignored: the branch %s was deleted", p.Branch)
+		return e.st.Batch(func(tx *store.Tx) error {
+			v.lines = []string{"ignored: the branch " + p.Branch + " was deleted"}
 			stacks, err := tx.StacksOf(h.ProjectID)
 			if err != nil {
 				return err
@@ -41,7 +41,7 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 	if err != nil {
 		return err
 	}
-	return e.st.Update(func(tx *store.Tx) error {
+	return e.st.Batch(func(tx *store.Tx) error {
 		*v = verdict{delivery: v.delivery}
 		stacks, err := tx.StacksOf(h.ProjectID)
 		if err != nil {
@@ -242,8 +242,8 @@ func endProposed(tx *store.Tx, slug, note string, which func(runs.Run) bool) err
 func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
 	p := h.Push
 	if p.Deleted {
-		return e.st.Update(func(tx *store.Tx) error {
-			v.say("ignored: the tag %s was deleted", p.Tag)
+		return e.st.Batch(func(tx *store.Tx) error {
+			v.lines = []string{"ignored: the tag " + p.Tag + " was deleted"}
 			if err := tx.PutTag(h.ProjectID, p.Tag, ""); err != nil {
 				return err
 			}
@@ -254,7 +254,7 @@ func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
 	if sha == "" {
 		sha = p.After
 	}
-	return e.st.Update(func(tx *store.Tx) error {
+	return e.st.Batch(func(tx *store.Tx) error {
 		*v = verdict{delivery: v.delivery}
 		stacks, err := tx.StacksOf(h.ProjectID)
 		if err != nil {
@@ -326,7 +326,7 @@ func (e *Engine) reactMergeRequest(ctx context.Context, v *verdict, h gitlab.Hoo
 			files = nil
 		}
 	}
-	return e.st.Update(func(tx *store.Tx) error {
+	return e.st.Batch(func(tx *store.Tx) error {
 		*v = verdict{delivery: v.delivery}
 		if err := tx.PutMergeRequest(mr); err != nil {
 			return err
@@ -373,7 +373,7 @@ func (e *Engine) seenMergeRequest(h gitlab.Hook) (store.MergeRequest, error) {
 
 // recordMR stores a merge request and a verdict without runs.
 func (e *Engine) recordMR(v *verdict, mr store.MergeRequest, text string) error {
-	return e.st.Update(func(tx *store.Tx) error {
+	return e.st.Batch(func(tx *store.Tx) error {
 		if err := tx.PutMergeRequest(mr); err != nil {
 			return err
 		}
@@ -384,7 +384,7 @@ func (e *Engine) recordMR(v *verdict, mr store.MergeRequest, text string) error 
 
 // closed ends what still runs for a closed merge request.
 func (e *Engine) closed(v *verdict, mr store.MergeRequest) error {
-	return e.st.Update(func(tx *store.Tx) error {
+	return e.st.Batch(func(tx *store.Tx) error {
 		*v = verdict{delivery: v.delivery}
 		mr.Held = ""
 		if err := tx.PutMergeRequest(mr); err != nil {

@@ -17,46 +17,19 @@ import (
 // project are taken to be concerned: when in doubt, concerned.
 const patience = 10 * time.Minute
 
-// inbox processes the deliveries that wait, oldest first. One that needs GitLab and can't have it waits
-// without holding up the others.
-func (e *Engine) inbox(ctx context.Context) (time.Duration, error) {
-	var ids []string
-	err := e.st.View(func(tx *store.Tx) error {
-		var err error
-		ids, err = tx.Inbox()
-		return err
-	})
-	next := idle
-	for _, id := range ids {
-		if err != nil || ctx.Err() != nil {
-			break
-		}
-		var wait time.Duration
-		if wait, err = e.process(ctx, id); wait > 0 {
-			next = min(next, wait)
-		}
-	}
-	return next, err
-}
-
 // process brings one delivery to its verdict, or returns how long to wait before it is tried again.
 func (e *Engine) process(ctx context.Context, id string) (time.Duration, error) {
-	var d store.Delivery
-	var body []byte
-	err := e.st.View(func(tx *store.Tx) error {
-		var err error
-		if d, err = tx.Delivery(id); err == nil {
-			body, err = tx.DeliveryBody(d)
-		}
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
+	d, hook, err := e.open(id)
 	v := verdict{delivery: d}
-	hook, err := gitlab.ReadHook(header(d.Headers), body)
-	if err != nil {
-		return 0, e.judge(v, store.DeliveryFailed, "not understood: "+err.Error())
+	switch {
+	case errors.Is(err, errNotUnderstood):
+		return 0, e.judge(v, store.DeliveryFailed, err.Error())
+	case errors.Is(err, runs.ErrNotFound):
+		return 0, e.bodyGone(v)
+	case err != nil:
+		return 0, err
+	case d.State != store.DeliveryWaiting:
+		return 0, nil // its verdict came while it was chosen
 	}
 	v.delivery.Project, v.delivery.ProjectID = hook.ProjectPath, hook.ProjectID
 	if d.Echo && d.Attempts == 0 {
@@ -72,6 +45,14 @@ func (e *Engine) process(ctx context.Context, id string) (time.Duration, error) 
 	}
 	e.log.Error("delivery could not be processed", "delivery", d.ID, "error", err)
 	return 0, e.judge(v, store.DeliveryFailed, "failed: "+message(err))
+}
+
+// bodyGone gives its verdict to a delivery whose body is lost, unless the delivery is gone with it.
+func (e *Engine) bodyGone(v verdict) error {
+	if v.delivery.ID == "" {
+		return nil
+	}
+	return e.judge(v, store.DeliveryFailed, "failed: its body is not kept any more. Send it again from GitLab")
 }
 
 // wait is the pause before a delivery that needs GitLab is tried again: a tenth of its age.
@@ -119,7 +100,7 @@ func plural(n int, word string) string {
 
 // judge stores the verdict of a delivery that led to nothing.
 func (e *Engine) judge(v verdict, state, text string) error {
-	return e.st.Update(func(tx *store.Tx) error {
+	return e.st.Batch(func(tx *store.Tx) error {
 		v.lines = []string{text}
 		return v.store(tx, state)
 	})

@@ -60,7 +60,7 @@ func (e *Engine) watch(ctx context.Context) (time.Duration, error) {
 		if err != nil || !in.Linked || in.Health.Trouble != "" && in.Health.Cause != causeNetwork {
 			return err
 		}
-		waiting, err := tx.Inbox()
+		waiting, err := tx.Inbox(1)
 		if err != nil {
 			return err
 		}

@@ -29,9 +29,9 @@ type Caller struct {
 }
 
 // CallerOf finds out whether a connection that this process accepted comes from one of its jobs. jobUser
-// reports whether a user id is one that jobs run as. Connections of other machines are nobody's job; of those
+// reports whether a user id is one that jobs run as; apart says that it never is that of this process. Connections of other machines are nobody's job; of those
 // of this machine only what is certain to be something else is not taken for a job's.
-func CallerOf(local, remote netip.AddrPort, jobUser func(uid int) bool) (Caller, error) {
+func CallerOf(local, remote netip.AddrPort, jobUser func(uid int) bool, apart bool) (Caller, error) {
 	local, remote = unmapped(local), unmapped(remote)
 	if here, err := isHere(remote.Addr()); err != nil || !here {
 		return Caller{}, err
@@ -43,7 +43,7 @@ func CallerOf(local, remote netip.AddrPort, jobUser func(uid int) bool) (Caller,
 	if !found || s.inode == 0 {
 		return Caller{Job: true}, nil // whoever called did not wait for the answer
 	}
-	if !jobUser(s.uid) && s.uid != os.Geteuid() {
+	if !jobUser(s.uid) && (apart || s.uid != os.Geteuid()) {
 		return Caller{}, nil
 	}
 	dir, err := jobHolding(s.inode)
@@ -77,6 +77,14 @@ type socket struct {
 
 // findSocket finds the socket with this address at its own end and that at the other.
 func findSocket(own, other netip.AddrPort) (socket, bool, error) {
+	if s, found, err := askSocket(own, other); err == nil && found {
+		return s, true, nil
+	}
+	return lookUpSocket(own, other)
+}
+
+// lookUpSocket looks through the kernel's tables of all sockets.
+func lookUpSocket(own, other netip.AddrPort) (socket, bool, error) {
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		b, err := os.ReadFile(table)
 		if os.IsNotExist(err) {

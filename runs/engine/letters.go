@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/store"
+)
+
+const (
+	// readers is how many deliveries are processed at once: what takes long is waiting for GitLab, which is asked at most
+	// this often at a time.
+	readers = 8
+	// lookAhead bounds how many waiting deliveries a pass looks at to find some that may be processed.
+	lookAhead = 10_000
+)
+
+// letters are the deliveries that wait, as far as this process knows more of them than their rows. They are guarded by
+// Engine.mu; a restart forgets them, which costs reading them once more.
+type letters struct {
+	atWork map[string]bool      // by delivery
+	order  map[string]string    // by delivery: what it must be kept in order with, see orderOf
+	due    map[string]time.Time // by delivery: when it is tried again, because GitLab could not be asked
+}
+
+// inbox begins with the deliveries that wait, oldest first, several at a time: those of one branch, tag or merge request
+// in their order, all others beside each other. One that needs GitLab and can't have it holds up only those that
+// follow it on its branch.
+func (e *Engine) inbox(ctx context.Context) (time.Duration, error) {
+	var ids []string
+	var now time.Time
+	err := e.st.View(func(tx *store.Tx) (err error) {
+		now = tx.Now()
+		ids, err = tx.Inbox(lookAhead)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	next := idle
+	taken := e.ordersAtWork()
+	for _, id := range ids {
+		if e.full() || ctx.Err() != nil {
+			break // the one who ends wakes us
+		}
+		order, err := e.orderOf(id)
+		if err != nil {
+			return 0, err
+		}
+		if taken[order] {
+			continue
+		}
+		taken[order] = true
+		if wait := e.dueIn(id, now); wait > 0 {
+			next = min(next, wait)
+			continue
+		}
+		e.begin(id)
+		e.wg.Go(func() { e.read(ctx, id) })
+	}
+	return next, nil
+}
+
+// read processes one delivery and lets the next one begin.
+func (e *Engine) read(ctx context.Context, id string) {
+	wait, err := e.process(ctx, id)
+	if err != nil && ctx.Err() == nil {
+		e.log.Error("a delivery's verdict could not be recorded; trying again", "delivery", id, "error", err)
+		wait = time.Second
+	}
+	now := e.now()
+	e.mu.Lock()
+	delete(e.letters.atWork, id)
+	if wait > 0 {
+		e.letters.due[id] = now.Add(wait)
+	} else {
+		delete(e.letters.due, id)
+		delete(e.letters.order, id)
+	}
+	e.mu.Unlock()
+	wake(e.inboxWake)
+}
+
+func (e *Engine) full() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.letters.atWork) >= readers
+}
+
+func (e *Engine) begin(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.letters.atWork[id] = true
+}
+
+// dueIn is how long a delivery is still to wait.
+func (e *Engine) dueIn(id string, now time.Time) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.letters.due[id].Sub(now)
+}
+
+// ordersAtWork are the orders that have a delivery at work. What follows it waits for its end.
+func (e *Engine) ordersAtWork() map[string]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	taken := map[string]bool{}
+	for id := range e.letters.atWork {
+		taken[e.letters.order[id]] = true
+	}
+	return taken
+}
+
+// orderOf names what a delivery has to be kept in order with. It reads each delivery once.
+func (e *Engine) orderOf(id string) (string, error) {
+	e.mu.Lock()
+	order, ok := e.letters.order[id]
+	e.mu.Unlock()
+	if ok {
+		return order, nil
+	}
+	_, hook, err := e.open(id)
+	switch {
+	case errors.Is(err, runs.ErrNotFound):
+		return id, nil // deleted meanwhile
+	case errors.Is(err, errNotUnderstood):
+		order = id
+	case err != nil:
+		return "", err
+	default:
+		order = cmp.Or(lineOf(hook), id)
+	}
+	e.mu.Lock()
+	e.letters.order[id] = order
+	e.mu.Unlock()
+	return order, nil
+}
+
+// lineOf is the branch or tag an event is about; that of a merge request is its source branch, because pushes to it are
+// about the same runs. "" is an event that stands alone.
+func lineOf(h gitlab.Hook) string {
+	switch {
+	case h.Push != nil:
+		return fmt.Sprintf("%d/%s", h.ProjectID, h.Push.Ref)
+	case h.MR != nil && h.MR.Fork():
+		return fmt.Sprintf("%d/fork/%d", h.ProjectID, h.MR.IID)
+	case h.MR != nil:
+		return fmt.Sprintf("%d/refs/heads/%s", h.ProjectID, h.MR.SourceBranch)
+	default:
+		return ""
+	}
+}
+
+// errNotUnderstood is wrapped around why a body can't be read.
+var errNotUnderstood = errors.New("not understood")
+
+// open reads a delivery.
+func (e *Engine) open(id string) (store.Delivery, gitlab.Hook, error) {
+	var d store.Delivery
+	var body []byte
+	err := e.st.View(func(tx *store.Tx) (err error) {
+		if d, err = tx.Delivery(id); err == nil {
+			body, err = tx.DeliveryBody(d)
+		}
+		return err
+	})
+	if err != nil {
+		return d, gitlab.Hook{}, err
+	}
+	hook, err := gitlab.ReadHook(header(d.Headers), body)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errNotUnderstood, err)
+	}
+	return d, hook, err
+}
