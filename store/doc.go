@@ -15,6 +15,10 @@
 //	                                            mr_runs         project/iid/id → ""
 //	                                            active          id → slug, of runs that have not ended
 //	                                            run_keys        slug/type/sha → id of the newest such run
+//	                                            latest          slug/type → id and state of the newest such run
+//	                                            ended           state/id → ""
+//	                                            typed           type/id → "", but for proposed runs
+//	hours           hour → Hour, counts of its runs
 //	jobs            run/phase → Job
 //	deliveries      id → Delivery               delivery_keys   key → id
 //	bodies          id → raw bytes, up to 128 KiB; larger ones are files in deliveries/

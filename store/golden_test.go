@@ -29,6 +29,7 @@ var stored = map[string]any{
 	"stacks": runs.Stack{}, "project_stacks": nil, "variables": runs.Variable{}, "runs": runs.Run{}, "stack_runs": nil, "mr_runs": nil, "active": nil,
 	"run_keys": nil, "jobs": Job{}, "deliveries": Delivery{}, "delivery_keys": nil, "bodies": nil, "inbox": nil, "reports": Report{}, "due": nil, "parked": nil,
 	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
+	"latest": nil, "ended": nil, "typed": nil, "hours": Hour{},
 }
 
 // storedFiles are types that are kept as files.
@@ -334,7 +335,8 @@ func writeGolden(t *testing.T, path string) {
 		_, err2 := tx.AddSession(Session{User: u.ID, ExpiresAt: tx.Now().Add(time.Hour)})
 		_, _, err3 := tx.AddAPIKey(APIKey{Name: "ci", Role: Writer})
 		_, err4 := tx.AddStateVersion("network", StateVersion{Serial: 5, Lineage: "l", SHA256: "x", File: "states/network/x.sealed"})
-		return errors.Join(err, err2, err3, err4,
+		_, _, err5 := tx.BeginOnce("alice", "key", "digest")
+		return errors.Join(err, err2, err3, err4, err5,
 			tx.PutVariable("network", runs.Variable{Name: "A", Value: "plain"}), tx.PutVariable("network", runs.Variable{Name: "B", Value: "sealed value", Secret: true}),
 			tx.PutMergeRequest(MergeRequest{Project: 7, MergeRequest: runs.MergeRequest{IID: 3}, State: "opened", Head: "def"}),
 			tx.PutTag(7, "v1", "abc"), tx.PutWatch(Watch{Project: 7, TagsKnown: true}), tx.PutHook(Hook{Project: 7, ID: 9}), tx.PutNotice(Notice{Key: "hook/7", Kind: "warn"}),

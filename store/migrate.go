@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	bolt "go.etcd.io/bbolt"
+
+	"groundcrew/runs"
 )
 
 // migrations bring the file from schema n to n+1, one transaction each. Append only: a released migration
@@ -48,6 +50,20 @@ var migrations = []func(*bolt.Tx) error{
 	func(tx *bolt.Tx) error { // requests that are done once
 		_, err := tx.CreateBucketIfNotExists([]byte("onces"))
 		return err
+	},
+	func(tx *bolt.Tx) error { // what finds runs without reading them
+		for _, name := range []string{"latest", "ended", "typed", "hours"} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket([]byte("runs")).ForEach(func(_, raw []byte) error {
+			var r runs.Run
+			if err := json.Unmarshal(raw, &r); err != nil {
+				return err
+			}
+			return indexRun(tx, runs.Run{}, r)
+		})
 	},
 }
 

@@ -1,10 +1,7 @@
 package store
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"groundcrew/runs"
@@ -123,6 +120,9 @@ func (tx *Tx) putRun(old, r runs.Run) error {
 	if err := put(tx, "runs", r.ID, r); err != nil {
 		return err
 	}
+	if err := indexRun(tx.b, old, r); err != nil {
+		return err
+	}
 	if old.State == runs.None {
 		if err := mark(tx, "stack_runs", r.Stack+"/"+r.ID); err != nil {
 			return err
@@ -195,6 +195,9 @@ type RunFilter struct {
 	Types        []runs.Type
 	States       []runs.State
 	Since        time.Time
+	// AtMost bounds how many runs a page reads of each source, 0: as many as it takes. A filter that few runs meet
+	// would read all there are.
+	AtMost int
 }
 
 func (f RunFilter) match(r runs.Run) bool {
@@ -204,49 +207,4 @@ func (f RunFilter) match(r runs.Run) bool {
 		(len(f.Types) == 0 || slices.Contains(f.Types, r.Type)) &&
 		(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
 		(f.Since.IsZero() || !r.CreatedAt.Before(f.Since))
-}
-
-// Runs lists runs newest first, at most limit of them, beginning below the cursor (the id of the last run
-// of the page before, "" for the first page). next is "" on the last page.
-func (tx *Tx) Runs(f RunFilter, cursor string, limit int) (page []runs.Run, next string, err error) {
-	bucket, prefix := "runs", ""
-	switch {
-	case f.MergeRequest != 0 && f.Project != 0:
-		bucket, prefix = "mr_runs", mrKey(f.Project, f.MergeRequest)+"/"
-	case f.Stack != "":
-		bucket, prefix = "stack_runs", f.Stack+"/"
-	}
-	err = eachBack(tx, bucket, prefix, cursor, func(k string, raw []byte) (bool, error) {
-		id := strings.TrimPrefix(k, prefix)
-		if !f.Since.IsZero() && id < idAt(f.Since) {
-			return false, nil // ids sort by time: everything below is older
-		}
-		var r runs.Run
-		if bucket == "runs" {
-			if err := json.Unmarshal(raw, &r); err != nil {
-				return false, fmt.Errorf("row runs/%s is damaged: %w", k, err)
-			}
-		} else if r, err = tx.Run(id); err != nil {
-			return false, err
-		}
-		if !f.match(r) {
-			return true, nil
-		}
-		if len(page) == limit {
-			next = page[limit-1].ID
-			return false, nil
-		}
-		page = append(page, r)
-		return true, nil
-	})
-	return page, next, err
-}
-
-// LatestRun returns the newest run of the stack among the types, if it has one.
-func (tx *Tx) LatestRun(stack string, types ...runs.Type) (runs.Run, bool, error) {
-	page, _, err := tx.Runs(RunFilter{Stack: stack, Types: types}, "", 1)
-	if err != nil || len(page) == 0 {
-		return runs.Run{}, false, err
-	}
-	return page[0], true, nil
 }

@@ -20,9 +20,6 @@ func (tx *Tx) Stack(slug string) (runs.Stack, error) {
 	return st, err
 }
 
-// Stacks returns all stacks by slug.
-func (tx *Tx) Stacks() ([]runs.Stack, error) { return all[runs.Stack](tx, "stacks", "") }
-
 // StacksOf returns the stacks of a project by slug.
 func (tx *Tx) StacksOf(project int64) ([]runs.Stack, error) {
 	prefix := num(project) + "/"
@@ -75,6 +72,9 @@ func (tx *Tx) PutStack(st runs.Stack) error {
 			return err
 		}
 	}
+	if err := tx.stacksChanged(); err != nil {
+		return err
+	}
 	return put(tx, "stacks", st.Slug, st)
 }
 
@@ -113,6 +113,9 @@ func (tx *Tx) DeleteStack(slug string) error {
 		}
 	}
 	if err := unmark(tx, "project_stacks", num(st.Project)+"/"+slug); err != nil {
+		return err
+	}
+	if err := tx.stacksChanged(); err != nil {
 		return err
 	}
 	return unmark(tx, "stacks", slug)

@@ -39,6 +39,7 @@ type Store struct {
 	now       func() time.Time
 	log       *slog.Logger
 	listeners []func(Change)
+	stacks    stackCache
 
 	mu      sync.Mutex // guards entropy
 	entropy *ulid.MonotonicEntropy

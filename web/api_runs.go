@@ -106,9 +106,12 @@ func (s *Server) runJSON(q *engine.Queue, r runs.Run) (runJSON, error) {
 	return j, err
 }
 
+// lookAt is how many runs one page of a list reads at most; one that few runs meet leads on until all were read.
+const lookAt = 1000
+
 // runFilter reads which runs are asked for.
 func runFilter(c *request) (store.RunFilter, error) {
-	f := store.RunFilter{Stack: c.QueryParam("stack")}
+	f := store.RunFilter{Stack: c.QueryParam("stack"), AtMost: lookAt}
 	for _, text := range many(c, "type") {
 		if !slices.Contains(runs.Types, runs.Type(text)) {
 			return f, runs.Invalidf("type", "“%s” is no type of run.", text)

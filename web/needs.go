@@ -1,6 +1,8 @@
 package web
 
 import (
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +18,8 @@ var blocking = []runs.Type{runs.Tracked, runs.Task, runs.Destroy}
 // needs is what waits for a person, all over the installation.
 type needs struct {
 	waiting  []runs.Run     // unconfirmed, oldest first
-	failed   []runs.Run     // the latest blocking run of its stack
+	failed   []runs.Run     // the latest blocking run of its stack, newest first, needRows at most
+	failing  int            // stacks whose latest blocking run failed
 	trouble  []view.Trouble // of notices, what was not dismissed
 	notices  []store.Notice
 	parked   int // reports, parkedLimit at most
@@ -24,7 +27,10 @@ type needs struct {
 	detached bool // stacks without a GitLab
 }
 
-func (n needs) count() int { return len(n.waiting) + len(n.failed) + len(n.trouble) }
+// needRows is how many runs of a kind the start page and the inbox list; the rest is counted.
+const needRows = 50
+
+func (n needs) count() int { return len(n.waiting) + n.failing + len(n.trouble) }
 
 // A needsCache keeps the needs until something changes, because every page shows their number. Counting parked
 // reports means reading all reports, so they have an age of their own.
@@ -133,17 +139,34 @@ func findNeeds(tx *store.Tx, parked []store.Report) (needs, error) {
 		return n, err
 	}
 	n.stacks, n.parked = len(stacks), len(parked)
-	for _, st := range stacks {
-		r, ok, err := tx.LatestRun(st.Slug, blocking...)
-		if err != nil {
-			return n, err
-		}
-		if ok && r.State == runs.Failed {
-			n.failed = append(n.failed, r)
-		}
+	if n.failed, n.failing, err = failed(tx, stacks); err != nil {
+		return n, err
 	}
 	n.trouble, n.notices, n.detached, err = findTrouble(tx, stacks, parked)
 	return n, err
+}
+
+// failed are the latest runs of the stacks where they failed, and how many there are.
+func failed(tx *store.Tx, stacks []runs.Stack) (list []runs.Run, count int, err error) {
+	latest, err := tx.AllLatest(blocking...)
+	if err != nil {
+		return nil, 0, err
+	}
+	var ids []string
+	for _, st := range stacks {
+		if l := latest[st.Slug]; l.State == runs.Failed {
+			ids = append(ids, l.ID)
+		}
+	}
+	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(b, a) })
+	for _, id := range ids[:min(needRows, len(ids))] {
+		r, err := tx.Run(id)
+		if err != nil {
+			return nil, 0, err
+		}
+		list = append(list, r)
+	}
+	return list, len(ids), nil
 }
 
 // findTrouble is what the inbox holds that nobody dismissed, as the start page shows it.

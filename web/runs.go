@@ -7,6 +7,9 @@ import (
 	"groundcrew/web/view"
 )
 
+// manyStacks is how many stacks a drop-down may offer; beyond it a type-ahead does.
+const manyStacks = 100
+
 func (s *Server) getRuns(c *request) error {
 	f, err := runFilter(c)
 	if err != nil {
@@ -23,17 +26,17 @@ func (s *Server) getRuns(c *request) error {
 		if err != nil {
 			return err
 		}
-		names := map[string]string{}
-		for _, st := range stacks {
-			names[st.Slug] = st.Name
-			m.Stacks = append(m.Stacks, view.Option{Value: st.Slug, Text: st.Name})
+		if m.ManyStacks = len(stacks) > manyStacks; !m.ManyStacks {
+			for _, st := range stacks {
+				m.Stacks = append(m.Stacks, view.Option{Value: st.Slug, Text: st.Name})
+			}
 		}
 		page, n, err := tx.Runs(f, c.QueryParam("cursor"), pageRows)
 		if err != nil {
 			return err
 		}
 		next = n
-		if m.Rows, err = s.rows(tx, page, names); err != nil {
+		if m.Rows, err = s.rows(tx, page); err != nil {
 			return err
 		}
 		any, _, err := tx.Runs(store.RunFilter{}, "", 1)

@@ -103,7 +103,7 @@ func (s *Server) getStack(c *request) error {
 			return err
 		}
 		next = n
-		m.Rows, err = s.rows(tx, page, map[string]string{head.Stack.Slug: head.Stack.Name})
+		m.Rows, err = s.rows(tx, page)
 		return err
 	})
 	if err != nil {

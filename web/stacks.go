@@ -56,27 +56,33 @@ func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string) error {
 		return err
 	}
 	m.Any, m.Connected, m.Labels = len(stacks) > 0, in.Linked, labelsOf(stacks)
-	for _, st := range stacks {
-		if !stackMatches(st, m.Q, m.Label) {
-			continue
-		}
-		last, err := lastRun(tx, st.Slug)
+	inState := func(runs.Stack) bool { return true }
+	if m.State != "" {
+		latest, err := tx.AllLatest(blocking...)
 		if err != nil {
 			return err
 		}
-		if m.State != "" && (last == nil || string(last.State) != m.State) {
+		inState = func(st runs.Stack) bool { return string(latest[st.Slug].State) == m.State }
+	}
+	for _, st := range stacks {
+		if !stackMatches(st, m.Q, m.Label) || !inState(st) {
 			continue
 		}
 		m.Pager.Total++
 		switch {
 		case st.Slug <= cursor:
 		case len(m.Rows) < pageRows:
-			m.Rows = append(m.Rows, view.StackRow{Stack: st, Last: last, Detached: !in.Linked})
+			m.Rows = append(m.Rows, view.StackRow{Stack: st, Detached: !in.Linked})
 		default:
 			m.Pager.NextURL = m.Rows[pageRows-1].Stack.Slug
 		}
 	}
 	m.Pager.Shown = len(m.Rows)
+	for i := range m.Rows {
+		if m.Rows[i].Last, err = lastRun(tx, m.Rows[i].Stack.Slug); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -1,17 +1,14 @@
 package web
 
 import (
+	"errors"
 	"net/http"
-	"time"
 
 	"groundcrew/runs"
 	"groundcrew/runs/engine"
 	"groundcrew/store"
 	"groundcrew/web/view"
 )
-
-// dayRuns is how many runs of the last day the start page counts at most.
-const dayRuns = 5000
 
 // getStart shows what needs a person now; until the first run, the way there.
 func (s *Server) getStart(c *request) error {
@@ -25,7 +22,7 @@ func (s *Server) getStart(c *request) error {
 	}
 	var m view.StartModel
 	err = s.st.View(func(tx *store.Tx) (err error) {
-		m, err = s.startModel(tx, n, p.Now)
+		m, err = s.startModel(tx, n)
 		return err
 	})
 	if err != nil {
@@ -34,35 +31,53 @@ func (s *Server) getStart(c *request) error {
 	return render(c, http.StatusOK, view.StartPage(p, m))
 }
 
-func (s *Server) startModel(tx *store.Tx, n needs, now time.Time) (view.StartModel, error) {
+func (s *Server) startModel(tx *store.Tx, n needs) (view.StartModel, error) {
 	var m view.StartModel
-	names, slug, err := stackNames(tx)
-	if err != nil {
-		return m, err
-	}
 	if any, _, err := tx.Runs(store.RunFilter{}, "", 1); err != nil {
 		return m, err
 	} else if len(any) == 0 {
-		in, _, err := tx.Integration()
-		m.Steps = &view.FirstSteps{GitLab: in.Linked, Stack: slug != "", FirstSlug: slug}
+		m.Steps, err = firstSteps(tx)
 		return m, err
 	}
 	m.Trouble = n.trouble
-	if m.Waiting, err = s.rows(tx, n.waiting, names); err != nil {
+	var err error
+	if m.Waiting, m.MoreWaiting, err = s.firstRows(tx, n.waiting); err != nil {
 		return m, err
 	}
-	if m.Failed, err = s.rows(tx, n.failed, names); err != nil {
+	if m.Failed, err = s.rows(tx, n.failed); err != nil {
 		return m, err
 	}
-	if err := s.atWork(tx, &m, names); err != nil {
+	m.MoreFailed = n.failing - len(n.failed)
+	if err := s.atWork(tx, &m); err != nil {
 		return m, err
 	}
-	m.Day, err = day(tx, now)
+	m.Day, err = day(tx)
 	return m, err
 }
 
+// firstSteps says how far a new installation is.
+func firstSteps(tx *store.Tx) (*view.FirstSteps, error) {
+	in, _, err := tx.Integration()
+	if err != nil {
+		return nil, err
+	}
+	stacks, err := tx.Stacks()
+	f := view.FirstSteps{GitLab: in.Linked, Stack: len(stacks) > 0}
+	if f.Stack {
+		f.FirstSlug = stacks[0].Slug
+	}
+	return &f, err
+}
+
+// firstRows makes rows of the first runs of a list and counts the others.
+func (s *Server) firstRows(tx *store.Tx, list []runs.Run) (rows []view.RunRow, more int, err error) {
+	shown := list[:min(needRows, len(list))]
+	rows, err = s.rows(tx, shown)
+	return rows, len(list) - len(shown), err
+}
+
 // atWork fills in what is at work and what waits for it.
-func (s *Server) atWork(tx *store.Tx, m *view.StartModel, names map[string]string) error {
+func (s *Server) atWork(tx *store.Tx, m *view.StartModel) error {
 	active, err := tx.Active("")
 	if err != nil {
 		return err
@@ -76,49 +91,46 @@ func (s *Server) atWork(tx *store.Tx, m *view.StartModel, names map[string]strin
 			queued = append(queued, r)
 		}
 	}
-	if m.Working, err = s.rows(tx, working, names); err != nil {
+	if m.Working, err = s.rows(tx, working); err != nil {
 		return err
 	}
-	m.Queued, err = s.rows(tx, queued, names)
+	m.Queued, m.MoreQueued, err = s.firstRows(tx, queued)
 	return err
 }
 
-// stackNames maps slugs to names; first is the first slug there is.
-func stackNames(tx *store.Tx) (names map[string]string, first string, err error) {
-	stacks, err := tx.Stacks()
-	names = make(map[string]string, len(stacks))
-	for _, st := range stacks {
-		names[st.Slug] = st.Name
-	}
-	if len(stacks) > 0 {
-		first = stacks[0].Slug
-	}
-	return names, first, err
-}
-
 // rows makes list rows of runs.
-func (s *Server) rows(tx *store.Tx, list []runs.Run, names map[string]string) ([]view.RunRow, error) {
+func (s *Server) rows(tx *store.Tx, list []runs.Run) ([]view.RunRow, error) {
 	q, err := s.eng.Queue(tx)
 	if err != nil {
 		return nil, err
 	}
 	var out []view.RunRow
+	names := map[string]string{}
 	for _, r := range list {
+		name, err := stackName(tx, names, r.Stack)
+		if err != nil {
+			return nil, err
+		}
 		text, b, err := waiting(q, r)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, view.RunRow{Run: r, StackName: nameOf(names, r.Stack), Blocker: b, Waiting: text, Progress: s.progress(r)})
+		out = append(out, view.RunRow{Run: r, StackName: name, Blocker: b, Waiting: text, Progress: s.progress(r)})
 	}
 	return out, nil
 }
 
-// nameOf is a stack's name; a deleted one is known by its slug.
-func nameOf(names map[string]string, slug string) string {
-	if n := names[slug]; n != "" {
-		return n
+// stackName is a stack's name, looked up once; a deleted one is known by its slug.
+func stackName(tx *store.Tx, known map[string]string, slug string) (string, error) {
+	if n := known[slug]; n != "" {
+		return n, nil
 	}
-	return slug
+	st, err := tx.Stack(slug)
+	if errors.Is(err, runs.ErrNotFound) {
+		st.Name, err = slug, nil
+	}
+	known[slug] = st.Name
+	return st.Name, err
 }
 
 // waiting says what a run waits for; the blocker is set when that is a run.
@@ -130,23 +142,17 @@ func waiting(q *engine.Queue, r runs.Run) (string, *view.RunRef, error) {
 	return text, &view.RunRef{ID: b.ID, Title: b.Commit.Title, State: b.State}, nil
 }
 
-func day(tx *store.Tx, now time.Time) (view.Day, error) {
+// day counts the runs of the last 24 hours, the present one included.
+func day(tx *store.Tx) (view.Day, error) {
 	var d view.Day
-	since := now.Add(-24 * time.Hour)
-	list, _, err := tx.Runs(store.RunFilter{Since: since}, "", dayRuns)
-	for _, r := range list {
-		d.Total++
-		d.Hours[max(0, min(23, int(r.CreatedAt.Sub(since).Hours())))]++
-		switch r.State {
-		case runs.Finished:
-			d.Finished++
-		case runs.Failed:
-			d.Failed++
-		case runs.Discarded:
-			d.Discarded++
-		default:
-			d.Other++
-		}
+	hours, err := tx.Hours(len(d.Hours))
+	for i, h := range hours {
+		d.Hours[i] = h.Begun
+		d.Total += h.Begun
+		d.Finished += h.Finished
+		d.Failed += h.Failed
+		d.Discarded += h.Discarded
 	}
+	d.Other = d.Total - d.Finished - d.Failed - d.Discarded
 	return d, err
 }

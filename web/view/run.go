@@ -5,9 +5,10 @@ import "groundcrew/runs"
 // RunsModel is the list of all runs.
 type RunsModel struct {
 	Rows               []RunRow
-	Stacks             []Option // slug and name
-	Stack, Type, State string   // the filter as given
-	Any                bool     // there is at least one run, whatever the filter says
+	Stacks             []Option // slug and name; none when there are many
+	ManyStacks         bool
+	Stack, Type, State string // the filter as given
+	Any                bool   // there is at least one run, whatever the filter says
 	Pager              Pager
 }
 

@@ -13,6 +13,8 @@ type StartModel struct {
 	Working []RunRow  // a process is at work
 	Queued  []RunRow  // wait for a worker or a blocker
 	Day     Day
+
+	MoreWaiting, MoreFailed, MoreQueued int // that are not listed
 }
 
 // FirstSteps says how far a new installation is.
@@ -54,9 +56,11 @@ type RunRef struct {
 }
 
 // quiet reports whether nothing waits for a person.
-func (m StartModel) quiet() bool { return len(m.Waiting)+len(m.Failed)+len(m.Trouble) == 0 }
+func (m StartModel) quiet() bool { return m.needs() == 0 }
 
-func (m StartModel) needs() int { return len(m.Waiting) + len(m.Failed) + len(m.Trouble) }
+func (m StartModel) needs() int {
+	return len(m.Waiting) + m.MoreWaiting + len(m.Failed) + m.MoreFailed + len(m.Trouble)
+}
 
 // A bar is one hour of the day's chart, in units of the view box (240 × 32).
 type bar struct {

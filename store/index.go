@@ -1,0 +1,232 @@
+package store
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"groundcrew/runs"
+)
+
+// A Latest names the newest run of a stack and how it stands, without reading the run.
+type Latest struct {
+	ID    string
+	State runs.State
+}
+
+// indexRun keeps true what is found without reading runs: the newest run of each stack and type, the ended runs of
+// each state, the runs of each type but the most frequent one, and the counts of each hour.
+func indexRun(b *bolt.Tx, old, r runs.Run) error {
+	key := []byte(r.Stack + "/" + string(r.Type))
+	latest := b.Bucket([]byte("latest"))
+	if readLatest(latest.Get(key)).ID <= r.ID {
+		if err := latest.Put(key, []byte(r.ID+" "+string(r.State))); err != nil {
+			return err
+		}
+	}
+	if old.State == runs.None && r.Type != runs.Proposed {
+		if err := b.Bucket([]byte("typed")).Put([]byte(string(r.Type)+"/"+r.ID), []byte{}); err != nil {
+			return err
+		}
+	}
+	if !r.State.Terminal() || old.State.Terminal() {
+		return countHour(b, r.CreatedAt, old.State == runs.None, runs.None)
+	}
+	if err := b.Bucket([]byte("ended")).Put([]byte(string(r.State)+"/"+r.ID), []byte{}); err != nil {
+		return err
+	}
+	return countHour(b, r.CreatedAt, old.State == runs.None, r.State)
+}
+
+func readLatest(raw []byte) Latest {
+	id, state, _ := strings.Cut(string(raw), " ")
+	return Latest{id, runs.State(state)}
+}
+
+// Latest returns the newest run of the stack among the types (none given: of any type), without reading it.
+func (tx *Tx) Latest(stack string, types ...runs.Type) (Latest, bool) {
+	if len(types) == 0 {
+		types = runs.Types
+	}
+	var newest Latest
+	b := tx.b.Bucket([]byte("latest"))
+	for _, t := range types {
+		if l := readLatest(b.Get([]byte(stack + "/" + string(t)))); l.ID > newest.ID {
+			newest = l
+		}
+	}
+	return newest, newest.ID != ""
+}
+
+// AllLatest returns by stack the newest run among the types, without reading them. Deleted stacks are there too.
+func (tx *Tx) AllLatest(types ...runs.Type) (map[string]Latest, error) {
+	out := map[string]Latest{}
+	err := each(tx, "latest", "", func(k string, raw []byte) (bool, error) {
+		slug, t, _ := strings.Cut(k, "/")
+		if l := readLatest(raw); slices.Contains(types, runs.Type(t)) && l.ID > out[slug].ID {
+			out[slug] = l
+		}
+		return true, nil
+	})
+	return out, err
+}
+
+// LatestRun returns the newest run of the stack among the types (none given: of any type), if it has one.
+func (tx *Tx) LatestRun(stack string, types ...runs.Type) (runs.Run, bool, error) {
+	l, ok := tx.Latest(stack, types...)
+	if !ok {
+		return runs.Run{}, false, nil
+	}
+	return tx.findRun(l.ID)
+}
+
+// An Hour counts the runs that began in one hour, by how they ended.
+type Hour struct {
+	Begun     int `json:"begun"`
+	Finished  int `json:"finished,omitempty"`
+	Failed    int `json:"failed,omitempty"`
+	Discarded int `json:"discarded,omitempty"`
+	Other     int `json:"other,omitempty"` // stopped, canceled, skipped
+}
+
+// hourKey sorts by time.
+func hourKey(t time.Time) []byte { return []byte(t.UTC().Format("2006010215")) }
+
+func countHour(b *bolt.Tx, at time.Time, begun bool, ended runs.State) error {
+	if !begun && ended == runs.None {
+		return nil
+	}
+	hours := b.Bucket([]byte("hours"))
+	var h Hour
+	if raw := hours.Get(hourKey(at)); raw != nil {
+		if err := json.Unmarshal(raw, &h); err != nil {
+			return fmt.Errorf("row hours/%s is damaged: %w", hourKey(at), err)
+		}
+	}
+	if begun {
+		h.Begun++
+	}
+	switch ended {
+	case runs.None:
+	case runs.Finished:
+		h.Finished++
+	case runs.Failed:
+		h.Failed++
+	case runs.Discarded:
+		h.Discarded++
+	default:
+		h.Other++
+	}
+	raw, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	return hours.Put(hourKey(at), raw)
+}
+
+// Hours returns the counts of n hours, the last of which is the present one; one without runs is zero.
+func (tx *Tx) Hours(n int) ([]Hour, error) {
+	out := make([]Hour, n)
+	for i := range out {
+		at := tx.now.Add(time.Duration(i-n+1) * time.Hour)
+		if _, err := get(tx, "hours", string(hourKey(at)), &out[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// A source is a row of keys that hold ids of runs, newest last.
+type source struct{ bucket, prefix string }
+
+// sources are where runs that meet the filter are found, with as few others as can be.
+func (f RunFilter) sources() []source {
+	switch {
+	case f.MergeRequest != 0 && f.Project != 0:
+		return []source{{"mr_runs", mrKey(f.Project, f.MergeRequest) + "/"}}
+	case f.Stack != "":
+		return []source{{"stack_runs", f.Stack + "/"}}
+	case len(f.States) > 0:
+		return stateSources(f.States)
+	case len(f.Types) > 0 && !slices.Contains(f.Types, runs.Proposed):
+		var out []source
+		for _, t := range f.Types {
+			out = append(out, source{"typed", string(t) + "/"})
+		}
+		return out
+	default:
+		return []source{{"runs", ""}}
+	}
+}
+
+func stateSources(states []runs.State) []source {
+	var out []source
+	active := false
+	for _, s := range states {
+		if s.Terminal() {
+			out = append(out, source{"ended", string(s) + "/"})
+		} else {
+			active = true
+		}
+	}
+	if active {
+		out = append(out, source{"active", ""})
+	}
+	return out
+}
+
+// Runs lists runs newest first, at most limit of them, beginning below the cursor (the next of the page before, "" for
+// the first page). next is "" on the last page. With AtMost a page may have less than limit and still a next.
+func (tx *Tx) Runs(f RunFilter, cursor string, limit int) (page []runs.Run, next string, err error) {
+	end := "" // below it not every source was read
+	for _, src := range f.sources() {
+		found, stopped, err := tx.search(src, f, cursor, limit)
+		if err != nil {
+			return nil, "", err
+		}
+		page, end = append(page, found...), max(end, stopped)
+	}
+	slices.SortFunc(page, func(a, b runs.Run) int { return cmp.Compare(b.ID, a.ID) })
+	page = slices.CompactFunc(page, func(a, b runs.Run) bool { return a.ID == b.ID })
+	if i := slices.IndexFunc(page, func(r runs.Run) bool { return r.ID < end }); i >= 0 {
+		page = page[:i]
+	}
+	if len(page) > limit {
+		return page[:limit], page[limit-1].ID, nil
+	}
+	return page, end, nil
+}
+
+// search reads one source downwards from the cursor. stopped is the last run that was read, if there is more.
+func (tx *Tx) search(src source, f RunFilter, cursor string, limit int) (found []runs.Run, stopped string, err error) {
+	looked := 0
+	err = eachBack(tx, src.bucket, src.prefix, cursor, func(k string, raw []byte) (bool, error) {
+		id := strings.TrimPrefix(k, src.prefix)
+		if !f.Since.IsZero() && id < idAt(f.Since) {
+			return false, nil // ids sort by time: everything below is older
+		}
+		var r runs.Run
+		if src.bucket == "runs" {
+			if err := json.Unmarshal(raw, &r); err != nil {
+				return false, fmt.Errorf("row runs/%s is damaged: %w", k, err)
+			}
+		} else if r, err = tx.Run(id); err != nil {
+			return false, err
+		}
+		if f.match(r) {
+			found = append(found, r)
+		}
+		looked++
+		if len(found) > limit || looked == f.AtMost {
+			stopped = id
+			return false, nil
+		}
+		return true, nil
+	})
+	return found, stopped, err
+}

@@ -1,0 +1,203 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	diff "github.com/google/go-cmp/cmp"
+
+	"groundcrew/runs"
+)
+
+// TestIndexesSayWhatReadingAllSays makes runs at random and compares every filter with a reading of all runs, page by page.
+func TestIndexesSayWhatReadingAllSays(t *testing.T) {
+	s := open(t, quick)
+	addStack(t, s, "a")
+	addStack(t, s, "b")
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var everything []string
+	for i := range 300 {
+		r := request(t, s, []string{"a", "b"}[rnd.IntN(2)], []runs.Type{runs.Proposed, runs.Tracked, runs.Task, runs.Destroy}[rnd.IntN(4)], fmt.Sprintf("%040d", i))
+		everything = append(everything, r.ID)
+		switch rnd.IntN(5) {
+		case 0:
+			apply(t, s, r.ID, runs.Cancel{})
+		case 1:
+			apply(t, s, r.ID, runs.Discard{})
+		case 2:
+			apply(t, s, r.ID, runs.Claimed{})
+		case 3:
+			apply(t, s, r.ID, runs.Claimed{}, runs.Fail{})
+		}
+	}
+	view(t, s, func(tx *Tx) error {
+		for _, f := range []RunFilter{
+			{},
+			{States: []runs.State{runs.Failed}},
+			{States: []runs.State{runs.Queued}},
+			{States: []runs.State{runs.Failed, runs.Queued, runs.Canceled, runs.Preparing}},
+			{Types: []runs.Type{runs.Task}},
+			{Types: []runs.Type{runs.Task, runs.Destroy}},
+			{Types: []runs.Type{runs.Task, runs.Proposed}},
+			{Types: []runs.Type{runs.Tracked}, States: []runs.State{runs.Discarded, runs.Failed}},
+			{Stack: "a", States: []runs.State{runs.Failed}},
+			{Stack: "b", Types: []runs.Type{runs.Destroy}},
+			{States: []runs.State{runs.Finished}},
+		} {
+			var want []string
+			for _, id := range slices.Backward(everything) {
+				if r, err := tx.Run(id); err != nil {
+					return err
+				} else if f.match(r) {
+					want = append(want, id)
+				}
+			}
+			for _, f.AtMost = range []int{0, 1, 7, 1000} {
+				for _, limit := range []int{1, 13, 1000} {
+					if d := diff.Diff(want, pages(t, tx, f, limit)); d != "" {
+						t.Errorf("%+v by %d: %s", f, limit, d)
+					}
+				}
+			}
+		}
+		for _, types := range [][]runs.Type{{runs.Tracked}, {runs.Task, runs.Destroy}, runs.Types} {
+			all, err := tx.AllLatest(types...)
+			if err != nil {
+				return err
+			}
+			for _, slug := range []string{"a", "b"} {
+				page, _, err := tx.Runs(RunFilter{Stack: slug, Types: types}, "", 1)
+				if err != nil {
+					return err
+				}
+				one, ok := tx.Latest(slug, types...)
+				if want := (Latest{page[0].ID, page[0].State}); one != want || !ok || all[slug] != want {
+					t.Errorf("%s %v: %v and %v, want %v", slug, types, one, all[slug], want)
+				}
+			}
+		}
+		hours, err := tx.Hours(24)
+		var counted Hour
+		for _, h := range hours {
+			counted.Begun += h.Begun
+			counted.Failed += h.Failed
+			counted.Discarded += h.Discarded
+			counted.Other += h.Other
+		}
+		var want Hour
+		for _, id := range everything {
+			r, err := tx.Run(id)
+			if err != nil {
+				return err
+			}
+			want.Begun++
+			switch r.State {
+			case runs.Failed:
+				want.Failed++
+			case runs.Discarded:
+				want.Discarded++
+			case runs.Canceled:
+				want.Other++
+			}
+		}
+		if d := diff.Diff(want, counted); d != "" {
+			t.Error(d)
+		}
+		return err
+	})
+}
+
+// pages reads a list to its end.
+func pages(t *testing.T, tx *Tx, f RunFilter, limit int) (ids []string) {
+	t.Helper()
+	for cursor := ""; ; {
+		page, next, err := tx.Runs(f, cursor, limit)
+		if err != nil || len(page) > limit || !slices.IsSortedFunc(page, func(a, b runs.Run) int { return cmp.Compare(b.ID, a.ID) }) {
+			t.Fatal(len(page), err)
+		}
+		for _, r := range page {
+			ids = append(ids, r.ID)
+		}
+		if next == "" {
+			return ids
+		}
+		if cursor != "" && next >= cursor {
+			t.Fatalf("page after %s leads to %s", cursor, next)
+		}
+		cursor = next
+	}
+}
+
+// TestStacksAreAsInTheTransaction reads the kept list beside writers: each reader sees its own moment.
+func TestStacksAreAsInTheTransaction(t *testing.T) {
+	s := open(t, quick)
+	for i := range 20 {
+		addStack(t, s, fmt.Sprintf("s%02d", i))
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 200 {
+				err := s.View(func(tx *Tx) error {
+					have, err := tx.Stacks()
+					if err != nil {
+						return err
+					}
+					want, err := all[runs.Stack](tx, "stacks", "")
+					if d := diff.Diff(want, have); d != "" {
+						t.Error(d)
+					}
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for i := range 200 {
+			err := s.Update(func(tx *Tx) error {
+				switch i % 4 {
+				case 0:
+					_, err := tx.AddStack(runs.Stack{
+						Name: fmt.Sprintf("new%03d", i), Project: 7, ProjectPath: "a/b", Branch: "main", Tool: runs.OpenTofu, State: runs.StateManaged, Plan: runs.PlanHead,
+					})
+					return err
+				case 1:
+					return tx.DeleteStack(fmt.Sprintf("new%03d", i-1))
+				case 2:
+					st, err := tx.Stack("s07")
+					if err != nil {
+						return err
+					}
+					st.LockNote = fmt.Sprint(i)
+					return tx.PutStack(st)
+				default: // what is rolled back was never there
+					st, err := tx.Stack("s03")
+					if err != nil {
+						return err
+					}
+					st.Name = "rolled back"
+					if err := tx.PutStack(st); err != nil {
+						return err
+					}
+					if seen, err := tx.Stacks(); err != nil || !slices.ContainsFunc(seen, func(st runs.Stack) bool { return st.Name == "rolled back" }) {
+						t.Errorf("a writer does not see its own change: %v", err)
+					}
+					return errRollback
+				}
+			})
+			if err != nil && err != errRollback {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+}
+
+var errRollback = runs.Conflictf("rolled back")
