@@ -1,0 +1,224 @@
+package web
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/runs/engine"
+	"groundcrew/store"
+)
+
+// How large the data set of the benchmark is.
+const (
+	manyStacksThere = 10_000
+	manyRunsThere   = 1_000_000
+)
+
+// BenchmarkPages asks for every kind of page with 10,000 stacks and 1,000,000 runs in the store, while runs go on: each
+// round a run moves, so that nothing can be answered from the round before. It reports the median, the 99th
+// percentile and the weight of each page. GROUNDCREW_SCALE makes the data set smaller: 100 is a hundredth of it.
+func BenchmarkPages(b *testing.B) {
+	part := 1
+	if text := os.Getenv("GROUNDCREW_SCALE"); text != "" {
+		var err error
+		if part, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	st, err := store.Open(store.Options{Dir: b.TempDir(), NoSync: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer st.Close()
+	l := fillLarge(b, st, manyStacksThere/part, manyRunsThere/part)
+	b.Logf("%d MB of store", st.Size()>>20)
+	src, err := gitlab.NewSource(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	eng, err := engine.New(engine.Options{Store: st, Source: src, Runner: noRunner{}, ExternalURL: "http://groundcrew.test", ToolDirs: []string{b.TempDir()}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := New(Options{Store: st, Engine: eng, Version: "bench", ExternalURL: "http://groundcrew.test", BootstrapToken: bootstrap})
+	defer s.Close()
+	for _, path := range []string{
+		"/", "/stacks", "/stacks?q=s0999", "/stacks?state=failed", "/stacks?label=team-3", "/stacks/" + l.stack, "/stacks/" + l.stack + "/settings",
+		"/runs", "/runs?state=failed", "/runs?state=unconfirmed", "/runs?type=task", "/runs?state=failed&type=task", "/runs?stack=" + l.stack,
+		"/runs/" + l.run, "/inbox", "/settings/system", "/settings/vcs/gitlab", "/settings/vcs/gitlab/deliveries", "/settings/vcs/gitlab/reports",
+		"/api/v1/stacks", "/api/v1/runs?state=failed", "/api/v1/inbox",
+	} {
+		b.Run(path, func(b *testing.B) { benchPage(b, s, l, path) })
+	}
+}
+
+func benchPage(b *testing.B, s *Server, l large, path string) {
+	var took []time.Duration
+	weight := 0
+	for b.Loop() {
+		l.move(b, s.st)
+		w := &weigher{header: http.Header{}}
+		req, err := http.NewRequestWithContext(b.Context(), get, path, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+bootstrap)
+		req.AddCookie(&http.Cookie{Name: sessionCookie, Value: l.session})
+		start := time.Now()
+		s.Handler().ServeHTTP(w, req)
+		took = append(took, time.Since(start))
+		if w.status != 200 {
+			b.Fatalf("%s: status %d", path, w.status)
+		}
+		weight = w.bytes
+	}
+	slices.Sort(took)
+	ms := func(p float64) float64 {
+		return float64(took[min(len(took)-1, int(float64(len(took))*p))].Microseconds()) / 1000
+	}
+	b.ReportMetric(ms(0.5), "p50-ms")
+	b.ReportMetric(ms(0.99), "p99-ms")
+	b.ReportMetric(float64(weight)/1000, "kB")
+	b.ReportMetric(0, "ns/op")
+}
+
+// A weigher is a response that nobody reads.
+type weigher struct {
+	header http.Header
+	status int
+	bytes  int
+}
+
+func (w *weigher) Header() http.Header  { return w.header }
+func (w *weigher) WriteHeader(code int) { w.status = code }
+func (w *weigher) Write(p []byte) (int, error) {
+	w.bytes += len(p)
+	return io.Discard.Write(p)
+}
+
+// A large data set, and something in it that goes on.
+type large struct {
+	session    string
+	stack, run string
+}
+
+// move lets a run begin and end.
+func (l large) move(b *testing.B, st *store.Store) {
+	err := st.Update(func(tx *store.Tx) error {
+		meta := runs.Meta{At: tx.Now(), By: "ann"}
+		r, err := tx.Apply(tx.NewID(), runs.Requested{Meta: meta, Run: runs.Run{
+			Stack: l.stack, Project: 1, Type: runs.Proposed, TriggeredBy: "ann", Branch: "feature", Commit: runs.Commit{SHA: fmt.Sprintf("%040d", 1), Title: "Move on"},
+		}})
+		if err == nil {
+			_, err = tx.Apply(r.ID, runs.Cancel{Meta: meta})
+		}
+		if err != nil {
+			return err
+		}
+		s, err := tx.Stack(l.stack) // as a push to the tracked branch does
+		if err != nil {
+			return err
+		}
+		return tx.PutStack(s)
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// fillLarge makes stacks and runs: of a hundred runs 80 are proposed, 15 tracked, 4 failed tracked ones and one a task;
+// two hundred runs at the end wait for somebody.
+func fillLarge(b *testing.B, st *store.Store, stacks, total int) large {
+	b.Helper()
+	var l large
+	begin := time.Now()
+	err := st.Update(func(tx *store.Tx) error {
+		for i := range stacks {
+			s, err := tx.AddStack(runs.Stack{
+				Name: fmt.Sprintf("s%05d", i), Project: int64(1 + i/5), ProjectPath: fmt.Sprintf("group-%d/project-%d", i%40, i/5), ProjectURL: "https://gitlab.test/x",
+				Branch: "main", ProjectRoot: fmt.Sprintf("live/%d", i%5), Tool: runs.OpenTofu, State: runs.StateManaged, Plan: runs.PlanMergeResult,
+				Labels: []string{"team-" + strconv.Itoa(i%20)}, TrackedCommit: runs.Commit{SHA: fmt.Sprintf("%040d", i)},
+			})
+			if err != nil {
+				return err
+			}
+			l.stack = s.Slug
+		}
+		u, err := tx.PutUser(store.User{Name: "ann", Role: store.Admin})
+		if err != nil {
+			return err
+		}
+		l.session, err = tx.AddSession(store.Session{User: u.ID, ExpiresAt: tx.Now().Add(24 * time.Hour)})
+		return err
+	})
+	for done := 0; done < total && err == nil; {
+		err = st.Update(func(tx *store.Tx) error {
+			for range min(2000, total-done) {
+				if l.run, err = largeRun(tx, done, stacks, done >= total-200); err != nil {
+					return err
+				}
+				done++
+			}
+			return told(tx)
+		})
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("%d stacks and %d runs in %s", stacks, total, time.Since(begin).Round(time.Second))
+	return l
+}
+
+func largeRun(tx *store.Tx, n, stacks int, stay bool) (string, error) {
+	meta := runs.Meta{At: tx.Now(), By: "ann"}
+	r := runs.Run{
+		Stack: fmt.Sprintf("s%05d", n%stacks), Project: int64(1 + n%stacks/5), Type: runs.Proposed, TriggeredBy: "ann", Branch: "feature/" + strconv.Itoa(n%97),
+		Trigger: runs.ByWebhook, Commit: runs.Commit{SHA: fmt.Sprintf("%040x", n), Title: "Change number " + strconv.Itoa(n), Author: "Ann Lind", URL: "https://gitlab.test/x"},
+	}
+	planned := []runs.Event{
+		runs.Claimed{Meta: meta}, runs.PhaseStarted{Meta: meta, State: runs.Initializing}, runs.PhaseStarted{Meta: meta, State: runs.Planning},
+		runs.Planned{Meta: meta, Delta: runs.Delta{Add: 1}, Fingerprint: "f"},
+	}
+	events := planned
+	switch kind := n % 100; {
+	case stay:
+		r.Type = runs.Tracked
+	case kind < 80:
+	case kind < 95:
+		r.Type = runs.Tracked
+		events = append(planned, runs.Discard{Meta: meta})
+	case kind < 99:
+		r.Type = runs.Tracked
+		events = append(planned[:3:3], runs.Fail{Meta: meta})
+	default:
+		r.Type, r.Command = runs.Task, "true"
+		events = []runs.Event{runs.Claimed{Meta: meta}, runs.Fail{Meta: meta}}
+	}
+	id := tx.NewID()
+	for _, ev := range append([]runs.Event{runs.Requested{Meta: meta, Run: r}}, events...) {
+		if _, err := tx.Apply(id, ev); err != nil {
+			return "", fmt.Errorf("run %d: %w", n, err)
+		}
+	}
+	return id, nil
+}
+
+// told lets GitLab have been told of everything.
+func told(tx *store.Tx) error {
+	due, err := tx.DueReports()
+	for _, r := range due {
+		if err == nil {
+			r.State = store.ReportDelivered
+			err = tx.PutReport(r)
+		}
+	}
+	return err
+}
