@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,7 +25,8 @@ const (
 
 // BenchmarkPages asks for every kind of page with 10,000 stacks and 1,000,000 runs in the store, while runs go on: each
 // round a run moves, so that nothing can be answered from the round before. It reports the median, the 99th
-// percentile and the weight of each page. GROUNDCREW_SCALE makes the data set smaller: 100 is a hundredth of it.
+// percentile and the weight of each page. GROUNDCREW_SCALE makes the data set smaller: 100 is a hundredth of it. Making the
+// whole one takes some minutes; it is kept in the folder GROUNDCREW_SCALE_DIR, if that is set.
 func BenchmarkPages(b *testing.B) {
 	part := 1
 	if text := os.Getenv("GROUNDCREW_SCALE"); text != "" {
@@ -33,12 +35,15 @@ func BenchmarkPages(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	st, err := store.Open(store.Options{Dir: b.TempDir(), NoSync: true})
+	st, err := store.Open(store.Options{Dir: cmp.Or(os.Getenv("GROUNDCREW_SCALE_DIR"), b.TempDir()), NoSync: true})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer st.Close()
-	l := fillLarge(b, st, manyStacksThere/part, manyRunsThere/part)
+	l, kept := findLarge(b, st)
+	if !kept {
+		l = fillLarge(b, st, manyStacksThere/part, manyRunsThere/part)
+	}
 	b.Logf("%d MB of store", st.Size()>>20)
 	src, err := gitlab.NewSource(b.TempDir())
 	if err != nil {
@@ -134,6 +139,32 @@ func (l large) move(b *testing.B, st *store.Store) {
 	}
 }
 
+// findLarge finds a data set that was kept.
+func findLarge(b *testing.B, st *store.Store) (l large, kept bool) {
+	b.Helper()
+	err := st.Update(func(tx *store.Tx) error {
+		stacks, err := tx.Stacks()
+		if err != nil || len(stacks) == 0 {
+			return err
+		}
+		page, _, err := tx.Runs(store.RunFilter{States: []runs.State{runs.Unconfirmed}}, "", 1)
+		if err != nil {
+			return err
+		}
+		u, there, err := tx.UserByName("ann")
+		if err != nil {
+			return err
+		}
+		kept, l.stack, l.run = there, stacks[len(stacks)-1].Slug, page[0].ID
+		l.session, err = tx.AddSession(store.Session{User: u.ID, ExpiresAt: tx.Now().Add(24 * time.Hour)})
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return l, kept
+}
+
 // fillLarge makes stacks and runs: of a hundred runs 80 are proposed, 15 tracked, 4 failed tracked ones and one a task;
 // two hundred runs at the end wait for somebody.
 func fillLarge(b *testing.B, st *store.Store, stacks, total int) large {
@@ -184,7 +215,9 @@ func largeRun(tx *store.Tx, n, stacks int, stay bool) (string, error) {
 		Trigger: runs.ByWebhook, Commit: runs.Commit{SHA: fmt.Sprintf("%040x", n), Title: "Change number " + strconv.Itoa(n), Author: "Ann Lind", URL: "https://gitlab.test/x"},
 	}
 	planned := []runs.Event{
-		runs.Claimed{Meta: meta}, runs.PhaseStarted{Meta: meta, State: runs.Initializing}, runs.PhaseStarted{Meta: meta, State: runs.Planning},
+		runs.Claimed{Meta: meta},
+		runs.PhaseStarted{Meta: meta, State: runs.Initializing},
+		runs.PhaseStarted{Meta: meta, State: runs.Planning},
 		runs.Planned{Meta: meta, Delta: runs.Delta{Add: 1}, Fingerprint: "f"},
 	}
 	events := planned
