@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -36,5 +37,49 @@ func TestAggregatedAndUntouchedThroughTheAPI(t *testing.T) {
 		t.Errorf("the passing status says %q", st.Description)
 	}
 	r.quiet()
+	r.unrefused()
+}
+
+// What is set of one project and of retention goes through the API, and wrong values are named.
+func TestProjectAndRetentionSettingsThroughTheAPI(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve().link()
+	r.stack("network", "infra", nil)
+	r.push("docs", "Words", map[string]string{"docs/x.md": "words"})
+	iid := r.openMR("docs", "Words")
+	until(t, "the merge request", func() bool { return len(r.items("/deliveries?event=Merge+Request+Hook")) > 0 })
+	project := fmt.Sprintf("/projects/%d", r.project.ID)
+	if code, raw := r.api("PATCH", project, map[string]any{"pass_untouched": "maybe"}); code != 422 || !strings.Contains(string(raw), "pass_untouched") {
+		t.Errorf("a wrong choice: %d %s", code, raw)
+	}
+	if got := r.must("PATCH", project, map[string]any{"pass_untouched": "on"}, 200); got["pass_untouched"] != "on" {
+		t.Errorf("the project answers %v", got)
+	}
+	if got := r.items("/projects")[0]["pass_untouched"]; got != "on" {
+		t.Errorf("the list says %v", got)
+	}
+	mr, err := r.sim.MergeRequest(r.project.ID, iid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.status(mr.SHA, "groundcrew", "success")
+	if got := r.must("GET", "/settings", nil, 200); got["delivery_days"] != 7.0 || got["report_days"] != 90.0 {
+		t.Errorf("settings %v", got)
+	}
+	if code, _ := r.api("PATCH", "/settings", map[string]any{"report_days": 0}); code != 422 {
+		t.Errorf("no days at all: %d", code)
+	}
+	if got := r.must("PATCH", "/settings", map[string]any{"delivery_days": 30, "report_days": 365}, 200); got["delivery_days"] != 30.0 || got["report_days"] != 365.0 {
+		t.Errorf("settings %v", got)
+	}
+	for query, want := range map[string]int{
+		"text=IGNORED&event=Push+Hook": 1, "text=nothing-like-it": 0, "project=platform/": 2, "project=elsewhere": 0, "until=2020-01-01": 0, "since=2020-01-01": 2, "state=done": 2, "state=failed": 0,
+		"since=2020-01-01T00:00:00Z&until=2999-01-01": 2,
+	} {
+		until(t, query, func() bool { return len(r.items("/deliveries?"+query)) == want })
+	}
+	if code, raw := r.api("GET", "/deliveries?since=yesterday", nil); code != 422 || !strings.Contains(string(raw), "2026-03-14") {
+		t.Errorf("a wrong date: %d %s", code, raw)
+	}
 	r.unrefused()
 }

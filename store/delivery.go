@@ -179,9 +179,25 @@ func processed(d Delivery) string {
 
 // Deliveries lists deliveries newest first below the cursor; state "" lists all.
 func (tx *Tx) Deliveries(state, cursor string, limit int) (page []Delivery, next string, err error) {
+	return tx.DeliveriesWhere(time.Time{}, time.Time{}, cursor, limit, func(d Delivery) bool { return state == "" || d.State == state })
+}
+
+// DeliveriesWhere lists the deliveries received from since on and before until (zero times bound nothing) for which match is
+// true, newest first below the cursor.
+func (tx *Tx) DeliveriesWhere(since, until time.Time, cursor string, limit int, match func(Delivery) bool) (page []Delivery, next string, err error) {
+	first := ""
+	if !since.IsZero() {
+		first = idAt(since)
+	}
+	if last := idAt(until); !until.IsZero() && (cursor == "" || last < cursor) {
+		cursor = last
+	}
 	err = eachBack(tx, "deliveries", "", cursor, func(k string, _ []byte) (bool, error) {
+		if k < first {
+			return false, nil
+		}
 		d, err := tx.Delivery(k)
-		if err != nil || state != "" && d.State != state {
+		if err != nil || !match(d) {
 			return err == nil, err
 		}
 		if len(page) == limit {

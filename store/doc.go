@@ -29,6 +29,7 @@
 //	heads           project/branch → commit id last seen there
 //	tags            project/tag → id last seen there
 //	watches         project → Watch, how far it was compared with GitLab
+//	projects        project → Project, settings of a GitLab project
 //	hooks           project → Hook, what is known and owed of its webhook
 //	notices         key → Notice, since when and who dismissed it
 //	states          slug/version → StateVersion (the bytes are sealed files in states/)

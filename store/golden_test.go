@@ -28,7 +28,7 @@ var stored = map[string]any{
 	"meta": nil, "settings": Settings{}, "integration": Integration{}, "users": User{}, "user_names": nil, "sessions": Session{}, "api_keys": APIKey{},
 	"stacks": runs.Stack{}, "project_stacks": nil, "variables": runs.Variable{}, "runs": runs.Run{}, "stack_runs": nil, "mr_runs": nil, "active": nil,
 	"run_keys": nil, "jobs": Job{}, "deliveries": Delivery{}, "delivery_keys": nil, "bodies": nil, "inbox": nil, "reports": Report{}, "due": nil, "parked": nil,
-	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
+	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "projects": Project{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
 	"latest": nil, "ended": nil, "typed": nil, "hours": Hour{},
 }
 
@@ -339,7 +339,7 @@ func writeGolden(t *testing.T, path string) {
 		return errors.Join(err, err2, err3, err4, err5,
 			tx.PutVariable("network", runs.Variable{Name: "A", Value: "plain"}), tx.PutVariable("network", runs.Variable{Name: "B", Value: "sealed value", Secret: true}),
 			tx.PutMergeRequest(MergeRequest{Project: 7, MergeRequest: runs.MergeRequest{IID: 3}, State: "opened", Head: "def"}),
-			tx.PutTag(7, "v1", "abc"), tx.PutWatch(Watch{Project: 7, TagsKnown: true}), tx.PutHook(Hook{Project: 7, ID: 9}), tx.PutNotice(Notice{Key: "hook/7", Kind: "warn"}),
+			tx.PutTag(7, "v1", "abc"), tx.PutWatch(Watch{Project: 7, TagsKnown: true}), tx.PutHook(Hook{Project: 7, ID: 9}), tx.PutProject(Project{ID: 7, PrunedMR: 2}), tx.PutNotice(Notice{Key: "hook/7", Kind: "warn"}),
 			tx.PutReport(Report{Kind: ReportNote, Target: "note/7/9/network", Project: 7, MR: 9, Stack: "network", State: ReportParked}),
 			tx.PutHead(7, "main", "abc"), tx.PutSettings(Settings{Workers: 3}))
 	})

@@ -136,10 +136,12 @@ func (in *Integration) sealedFields() []sealedField {
 
 // Settings are the installation's own, changeable at run time.
 type Settings struct {
-	Workers     int `json:"workers,omitempty"`      // 0: as the server was started
-	SessionIdle int `json:"session_idle,omitempty"` // hours; 0: [DefaultSessionIdle]
-	SessionLife int `json:"session_life,omitempty"` // days; 0: [DefaultSessionLife]
-	AuditDays   int `json:"audit_days,omitempty"`   // 0: [DefaultAuditDays]
+	Workers      int `json:"workers,omitempty"`       // 0: as the server was started
+	SessionIdle  int `json:"session_idle,omitempty"`  // hours; 0: [DefaultSessionIdle]
+	SessionLife  int `json:"session_life,omitempty"`  // days; 0: [DefaultSessionLife]
+	AuditDays    int `json:"audit_days,omitempty"`    // 0: [DefaultAuditDays]
+	DeliveryDays int `json:"delivery_days,omitempty"` // days processed deliveries are kept; 0: DefaultDeliveryDays
+	ReportDays   int `json:"report_days,omitempty"`   // days reports that are over are kept; 0: DefaultReportDays
 }
 
 // Settings returns the installation's settings.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -21,7 +22,9 @@ type Hook struct {
 	TestOK   bool      `json:"test_ok,omitempty"`
 	TestText string    `json:"test_text,omitempty"` // what came of the last test, in words
 
-	Owed        bool      `json:"owed,omitempty"` // a new secret is on its way to the hook
+	Owed bool `json:"owed,omitempty"` // a new secret is on its way to the hook; the report of the hook brings it
+
+	// Where the attempts were counted before hooks were reports; rows in the field have them.
 	Attempts    int       `json:"attempts,omitempty"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
@@ -35,12 +38,21 @@ func (tx *Tx) Hook(project int64) (Hook, error) {
 	return h, err
 }
 
+// HookTarget is the target of a project's webhook.
+func HookTarget(project int64) string { return fmt.Sprintf("hook/%d", project) }
+
+// ReportHook marks a project's webhook: GitLab must have ours there, as it has to be. With install it is made where there is
+// none.
+func (tx *Tx) ReportHook(project int64, install bool) error {
+	return tx.mark(Report{Kind: ReportHook, Target: HookTarget(project), Project: project, Install: install})
+}
+
 // Hooks returns what is known of all webhooks, by project.
 func (tx *Tx) Hooks() ([]Hook, error) { return all[Hook](tx, "hooks", "") }
 
 // PutHook stores what is known of a project's webhook.
 func (tx *Tx) PutHook(h Hook) error {
-	tx.changed.Links = tx.changed.Links || h.Owed && h.NextAttempt.IsZero()
+	tx.changed.Links = true
 	return put(tx, "hooks", num(h.Project), h)
 }
 

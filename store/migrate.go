@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -63,6 +64,26 @@ var migrations = []func(*bolt.Tx) error{
 				return err
 			}
 			return indexRun(tx, runs.Run{}, r)
+		})
+	},
+	func(tx *bolt.Tx) error { // settings of projects; hooks that are owed a secret are reports
+		if _, err := tx.CreateBucketIfNotExists([]byte("projects")); err != nil {
+			return err
+		}
+		return tx.Bucket([]byte("hooks")).ForEach(func(_, raw []byte) error {
+			var h Hook
+			if err := json.Unmarshal(raw, &h); err != nil || !h.Owed {
+				return err
+			}
+			r := Report{
+				Kind: ReportHook, Target: HookTarget(h.Project), Project: h.Project, Seq: 1, State: ReportWaiting,
+				Attempts: h.Attempts, LastError: h.LastError, MarkedAt: h.CheckedAt,
+			}
+			row, err := json.Marshal(r)
+			if err != nil {
+				return err
+			}
+			return errors.Join(tx.Bucket([]byte("reports")).Put([]byte(r.Target), row), tx.Bucket([]byte("due")).Put([]byte(r.Target), []byte{}))
 		})
 	},
 }

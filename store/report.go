@@ -13,6 +13,7 @@ const (
 	ReportNote        = "note"
 	ReportDeployment  = "deployment"
 	ReportEnvironment = "environment"
+	ReportHook        = "hook"   // of a project
 	ReportThread      = "thread" // that has to be resolved, about what a plan takes away
 )
 
@@ -37,8 +38,9 @@ type Report struct {
 	SHA     string `json:"sha,omitempty"`
 	Name    string `json:"name,omitempty"` // of a commit status or environment
 	MR      int64  `json:"mr,omitempty"`
-	Gone    bool   `json:"gone,omitempty"` // environment: the stack was deleted, so stop it
-	Sum     string `json:"sum,omitempty"`  // status: the group of runs it sums up, or SumUntouched; "" for one stack's
+	Gone    bool   `json:"gone,omitempty"`    // environment: the stack was deleted, so stop it
+	Install bool   `json:"install,omitempty"` // hook: make it where there is none
+	Sum     string `json:"sum,omitempty"`     // status: the group of runs it sums up, or SumUntouched; "" for one stack's
 
 	Seq         uint64    `json:"seq"` // grows with each mark: a send clears only the mark it rendered
 	State       string    `json:"state"`
@@ -154,7 +156,10 @@ func (tx *Tx) ReportActive() error {
 // ReportUntouched marks the passing status of a merge request that concerns no stack.
 func (tx *Tx) ReportUntouched(mr MergeRequest) error {
 	in, _, err := tx.Integration()
-	if err != nil || !in.PassUntouched {
+	if err != nil {
+		return err
+	}
+	if pass, err := tx.PassesUntouched(in, mr.Project); err != nil || !pass {
 		return err
 	}
 	return tx.mark(Report{
@@ -238,8 +243,11 @@ func (tx *Tx) mark(r Report) error {
 		if old.Project != r.Project || r.Kind == ReportEnvironment && old.Name != r.Name { // the id is another thing's
 			old.RemoteID, old.RemoteState = 0, ""
 		}
+		old.Install = r.Install || old.Install && old.State != ReportDelivered // what is still owed stays so
 		old.Run, old.Gone, old.Project, old.Name = r.Run, r.Gone, r.Project, r.Name
 		r = old
+	} else if r.Unsure, err = tx.forgotten(r); err != nil {
+		return err
 	}
 	r.Seq++
 	r.State, r.MarkedAt, r.Attempts, r.NextAttempt = ReportWaiting, tx.now, 0, time.Time{}

@@ -55,7 +55,7 @@ type Change struct {
 	Jobs    bool     // a job was queued or removed, or a run ended
 	Inbox   bool     // a delivery waits
 	Reports bool     // GitLab must be told something
-	Links   bool     // a webhook must be brought a new secret, or the link to GitLab changed
+	Links   bool     // what is known of a webhook, or of the link to GitLab, changed
 	Runs    []string // runs whose row changed
 
 	Moves     []Move   // every step of a run's life

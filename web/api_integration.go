@@ -194,6 +194,8 @@ type projectJSON struct {
 	DefaultBranch string   `json:"default_branch"`
 	WebURL        string   `json:"web_url"`
 	Stacks        []string `json:"stacks"`
+	// PassUntouched says whether merge requests that concern no stack get a passing status: on, off, or "" for what the integration says.
+	PassUntouched string   `json:"pass_untouched"`
 	Hook          hookJSON `json:"hook"`
 }
 
@@ -224,7 +226,7 @@ func (s *Server) apiProjects(c *request) error {
 	}
 	var items []projectJSON
 	for _, p := range list {
-		items = append(items, projectJSON{p.ID, p.Path, p.DefaultBranch, p.WebURL, orEmpty(p.Stacks), hookOut(p.Hook)})
+		items = append(items, projectJSON{p.ID, p.Path, p.DefaultBranch, p.WebURL, orEmpty(p.Stacks), p.PassUntouched, hookOut(p.Hook)})
 	}
 	return listed(c, items, "")
 }

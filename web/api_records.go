@@ -41,14 +41,15 @@ func (s *Server) apiDeliveries(c *request) error {
 	if err != nil {
 		return err
 	}
-	state, err := oneOf(c, "state", deliveryStates)
+	f, err := deliveryFilterOf(c)
 	if err != nil {
 		return err
 	}
+	f.stored = true
 	var items []deliveryJSON
 	var next string
 	err = s.st.View(func(tx *store.Tx) error {
-		page, n, err := tx.Deliveries(state, cursor, limit)
+		page, n, err := tx.DeliveriesWhere(f.since, f.until, cursor, limit, f.match)
 		for _, d := range page {
 			items = append(items, deliveryOut(d))
 		}

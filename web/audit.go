@@ -179,20 +179,24 @@ func noFormula(cell string) string {
 
 // A settingsInput changes the installation's own settings. Fields that are not given keep what they are.
 type settingsInput struct {
-	SessionIdle *int `json:"session_idle_hours"`
-	SessionLife *int `json:"session_life_days"`
-	AuditDays   *int `json:"audit_days"`
+	SessionIdle  *int `json:"session_idle_hours"`
+	SessionLife  *int `json:"session_life_days"`
+	AuditDays    *int `json:"audit_days"`
+	DeliveryDays *int `json:"delivery_days"`
+	ReportDays   *int `json:"report_days"`
 }
 
 // A settingsJSON is the installation's own settings, defaults filled in.
 type settingsJSON struct {
-	SessionIdle int `json:"session_idle_hours"`
-	SessionLife int `json:"session_life_days"`
-	AuditDays   int `json:"audit_days"`
+	SessionIdle  int `json:"session_idle_hours"`
+	SessionLife  int `json:"session_life_days"`
+	AuditDays    int `json:"audit_days"`
+	DeliveryDays int `json:"delivery_days"` // processed webhook deliveries are kept
+	ReportDays   int `json:"report_days"`   // reports that GitLab shows and nothing can come of any more are kept
 }
 
 func settingsOut(set store.Settings) settingsJSON {
-	return settingsJSON{int(set.Idle().Hours()), int(set.Life().Hours() / 24), int(set.AuditFor().Hours() / 24)}
+	return settingsJSON{int(set.Idle().Hours()), int(set.Life().Hours() / 24), int(set.AuditFor().Hours() / 24), int(set.KeepDeliveries().Hours() / 24), int(set.KeepReports().Hours() / 24)}
 }
 
 func (in settingsInput) apply(set *store.Settings) error {
@@ -205,6 +209,8 @@ func (in settingsInput) apply(set *store.Settings) error {
 		{"session_idle_hours", in.SessionIdle, &set.SessionIdle, 1, 24 * 365},
 		{"session_life_days", in.SessionLife, &set.SessionLife, 1, 365},
 		{"audit_days", in.AuditDays, &set.AuditDays, 30, 36500},
+		{"delivery_days", in.DeliveryDays, &set.DeliveryDays, 1, 3650},
+		{"report_days", in.ReportDays, &set.ReportDays, 1, 3650},
 	} {
 		if f.given == nil {
 			continue

@@ -50,6 +50,7 @@ var wantNeeds = map[need][]string{
 		"GET /settings/audit", "POST /settings/audit", "GET /settings/audit/export", "GET /api/v1/audit/export",
 		"GET /api/v1/settings", "PATCH /api/v1/settings", "POST /api/v1/users", "POST /api/v1/users/:id/link",
 		"GET /api/v1/users/:id/sessions", "DELETE /api/v1/users/:id/sessions", "DELETE /api/v1/users/:id/sessions/:session",
+		"POST /settings/vcs/gitlab/projects/:project/settings", "POST /settings/system/retention", "PATCH /api/v1/projects/:project",
 		"POST /settings/system", "GET /ui/projects", "GET /ui/branches",
 		"PUT /api/v1/integration", "DELETE /api/v1/integration", "POST /api/v1/integration/test",
 		"POST /api/v1/integration/secret/rotate", "POST /api/v1/projects/:project/hook", "POST /api/v1/projects/hooks/test", "POST /api/v1/projects/:project/hook/test",

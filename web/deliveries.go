@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -32,11 +33,13 @@ func (s *Server) getDeliveries(c *request) error {
 	if err != nil {
 		return err
 	}
-	state, err := oneOf(c, "state", append([]string{view.DeliveryIgnored}, deliveryStates...))
+	f, err := deliveryFilterOf(c)
 	if err != nil {
 		return err
 	}
-	m := view.DeliveriesModel{State: state, Event: cut(c.QueryParam("event"), 100), Project: cut(c.QueryParam("project"), 200)}
+	m := view.DeliveriesModel{
+		State: f.state, Event: f.event, Project: f.project, Text: f.text, Since: c.QueryParam("since"), Until: c.QueryParam("until"),
+	}
 	var next string
 	err = s.st.View(func(tx *store.Tx) error {
 		any, _, err := tx.Deliveries("", "", 1)
@@ -44,7 +47,11 @@ func (s *Server) getDeliveries(c *request) error {
 			return err
 		}
 		m.Any = len(any) > 0
-		m.Rows, next, err = deliveriesShown(tx, state, m.Event, m.Project, c.QueryParam("cursor"))
+		page, n, err := tx.DeliveriesWhere(f.since, f.until, c.QueryParam("cursor"), pageRows, f.match)
+		next = n
+		for _, d := range page {
+			m.Rows = append(m.Rows, deliveryView(d))
+		}
 		return err
 	})
 	if err != nil {
@@ -54,32 +61,46 @@ func (s *Server) getDeliveries(c *request) error {
 	return render(c, http.StatusOK, view.DeliveriesPage(p, m))
 }
 
-// deliveriesShown finds a page of deliveries by their state as pages show it, their event and a part of their project's path.
-func deliveriesShown(tx *store.Tx, state, event, project, cursor string) (rows []view.Delivery, next string, err error) {
-	stored := state
-	if state == view.DeliveryIgnored {
-		stored = store.DeliveryDone
+// A deliveryFilter is what the query asks for, of the page and of the API.
+type deliveryFilter struct {
+	state, event, project, text string
+	since, until                time.Time
+	stored                      bool // ignored deliveries are done as well, as the API says it
+}
+
+// deliveryFilterOf reads state (also "ignored": processed, and nothing followed), event, a part of the project's path, a part
+// of the verdict, and since and until, each a date or a time of RFC 3339; a date as until is included.
+func deliveryFilterOf(c *request) (f deliveryFilter, err error) {
+	if f.state, err = oneOf(c, "state", append([]string{view.DeliveryIgnored}, deliveryStates...)); err != nil {
+		return f, err
 	}
-	for {
-		page, more, err := tx.Deliveries(stored, cursor, pageRows)
-		if err != nil {
-			return nil, "", err
-		}
-		for _, d := range page {
-			v := deliveryView(d)
-			if state != "" && v.State != state || event != "" && v.Event != event || project != "" && !strings.Contains(v.Project, project) {
-				continue
-			}
-			if len(rows) == pageRows {
-				return rows, rows[pageRows-1].ID, nil
-			}
-			rows = append(rows, v)
-		}
-		if more == "" {
-			return rows, "", nil
-		}
-		cursor = more
+	f.event, f.project, f.text = cut(c.QueryParam("event"), 100), cut(c.QueryParam("project"), 200), strings.ToLower(cut(c.QueryParam("text"), 200))
+	if f.since, err = momentOf(c, "since", 0); err == nil {
+		f.until, err = momentOf(c, "until", 1)
 	}
+	return f, err
+}
+
+// momentOf reads a date, or days after it, or a moment from the query; zero when nothing is given.
+func momentOf(c *request, name string, days int) (time.Time, error) {
+	text := strings.TrimSpace(c.QueryParam(name))
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.DateOnly, text); err == nil {
+		return at.AddDate(0, 0, days), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, runs.Invalidf(name, "“%s” is no date. Write it like 2026-03-14, or a moment like 2026-03-14T09:30:00Z.", cut(text, 40))
+	}
+	return at, nil
+}
+
+func (f deliveryFilter) match(d store.Delivery) bool {
+	shown := deliveryView(d).State
+	return (f.state == "" || f.state == shown || f.stored && f.state == d.State) && (f.event == "" || f.event == d.Event) &&
+		strings.Contains(d.Project, f.project) && (f.text == "" || strings.Contains(strings.ToLower(d.Verdict), f.text))
 }
 
 // shownBody is how much of a delivery's body the page shows.
@@ -195,6 +216,8 @@ func targetWords(r store.Report, base string) (text, address string) {
 		return r.Name + " on " + runs.ShortSHA(r.SHA), base + "/-/commit/" + r.SHA
 	case store.ReportNote:
 		return fmt.Sprintf("comment of %s on !%d", r.Stack, r.MR), fmt.Sprintf("%s/-/merge_requests/%d", base, r.MR)
+	case store.ReportHook:
+		return "webhook of project " + strconv.FormatInt(r.Project, 10), base + "/-/hooks"
 	case store.ReportThread:
 		return fmt.Sprintf("thread of %s on !%d", r.Stack, r.MR), fmt.Sprintf("%s/-/merge_requests/%d", base, r.MR)
 	case store.ReportDeployment:

@@ -163,7 +163,7 @@ func (s *Server) hookRows(c *request, m *view.IntegrationModel) []view.HookRow {
 	for _, p := range list {
 		out = append(out, view.HookRow{
 			ID: p.ID, Path: p.Path, WebURL: p.WebURL, State: hookWords[p.Hook.State], Detail: p.Hook.Detail,
-			LastDelivery: p.Hook.LastDelivery, Stacks: len(p.Stacks),
+			LastDelivery: p.Hook.LastDelivery, PassUntouched: p.PassUntouched, Stacks: len(p.Stacks),
 			TestedAt: p.Hook.TestedAt, TestOK: p.Hook.TestOK, TestText: p.Hook.TestText,
 		})
 	}
@@ -173,7 +173,7 @@ func (s *Server) hookRows(c *request, m *view.IntegrationModel) []view.HookRow {
 var hookWords = map[string]string{
 	engine.HookOK: view.HookInstalled, engine.HookMissing: view.HookMissing, engine.HookDuplicate: view.HookDuplicate,
 	engine.HookEvents: view.HookEvents, engine.HookURL: view.HookURL, engine.HookSecret: view.HookSecret, engine.HookMoving: view.HookMoving,
-	engine.HookDisabled: view.HookDisabled, engine.HookUnknown: view.HookUnknown,
+	engine.HookDisabled: view.HookDisabled, engine.HookWaits: view.HookWaits, engine.HookUnknown: view.HookUnknown,
 }
 
 func (s *Server) knownProjects(why error) []view.HookRow {

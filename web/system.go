@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -28,6 +29,12 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 	m.Workers, m.Tools, m.ToolDirs, m.Isolation = s.eng.Workers(), s.toolList(c), f.ToolDirs, f.Isolation
 	m.CanAdmin = c.who.has(store.Admin)
 	err = s.st.View(func(tx *store.Tx) error {
+		set, err := tx.Settings()
+		if err != nil {
+			return err
+		}
+		m.DeliveryDays = cmp.Or(m.DeliveryDays, strconv.Itoa(int(set.KeepDeliveries().Hours()/24)))
+		m.ReportDays = cmp.Or(m.ReportDays, strconv.Itoa(int(set.KeepReports().Hours()/24)))
 		active, err := tx.Active("")
 		if err != nil {
 			return err
@@ -75,4 +82,28 @@ func (s *Server) postSystem(c *request) error {
 		return s.systemPage(c, http.StatusUnprocessableEntity, view.SystemModel{WorkersText: text, Errors: map[string]string{field: message}})
 	}
 	return s.after(c, err, "/settings/system", "At most "+view.Count(n, "run is", "runs are")+" at work at once now.")
+}
+
+func (s *Server) postRetention(c *request) error {
+	m := view.SystemModel{DeliveryDays: c.FormValue("delivery_days"), ReportDays: c.FormValue("report_days")}
+	deliveries, err := formDays("delivery_days", m.DeliveryDays)
+	if err == nil {
+		var reports int
+		if reports, err = formDays("report_days", m.ReportDays); err == nil {
+			_, err = s.changeSettings(c, settingsInput{DeliveryDays: &deliveries, ReportDays: &reports})
+		}
+	}
+	if field, message, ok := fieldError(err); ok {
+		m.Errors = map[string]string{field: message}
+		return s.systemPage(c, http.StatusUnprocessableEntity, m)
+	}
+	return s.after(c, err, "/settings/system", "The retention is saved.")
+}
+
+func formDays(name, text string) (int, error) {
+	n, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil {
+		return 0, runs.Invalidf(name, "“%s” is no number.", text)
+	}
+	return n, nil
 }

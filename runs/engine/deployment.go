@@ -111,7 +111,7 @@ func (e *Engine) findDeployment(ctx context.Context, c *gitlab.Client, r *store.
 func (e *Engine) otherDeployments(r *store.Report) (map[int64]bool, error) {
 	known := map[int64]bool{}
 	err := e.st.View(func(tx *store.Tx) error {
-		list, _, err := tx.Runs(store.RunFilter{Stack: r.Stack, Types: []runs.Type{runs.Tracked}}, "", 100)
+		list, _, err := tx.Runs(store.RunFilter{Stack: r.Stack, Types: []runs.Type{runs.Tracked}}, "", store.LookedUpDeployments)
 		for _, other := range list {
 			if other.ID == r.Run || err != nil {
 				continue

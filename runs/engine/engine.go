@@ -88,7 +88,7 @@ type Engine struct {
 
 	budget budget // of the outbox
 
-	inboxWake, jobsWake, reportsWake, linksWake, watchWake, tokenWake, noticesWake chan struct{}
+	inboxWake, jobsWake, reportsWake, watchWake, tokenWake, noticesWake chan struct{}
 
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
@@ -123,7 +123,7 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, st: o.Store, log: o.Log, prober: &tofu.Prober{},
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
-		linksWake: make(chan struct{}, 1), watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1),
+		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1),
 		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{},
 		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
 		echoes:  map[int64]*echo{}, unseen: map[int64]bool{},
@@ -142,9 +142,6 @@ func (e *Engine) changed(c store.Change) {
 	}
 	if c.Reports {
 		wake(e.reportsWake)
-	}
-	if c.Links {
-		wake(e.linksWake)
 	}
 }
 
@@ -165,7 +162,6 @@ func (e *Engine) Start() {
 	e.wg.Go(func() { e.pump(ctx, "inbox", e.inboxWake, e.inbox) })
 	e.wg.Go(func() { e.pump(ctx, "jobs", e.jobsWake, e.jobs) })
 	e.wg.Go(func() { e.pump(ctx, "outbox", e.reportsWake, e.outbox) })
-	e.wg.Go(func() { e.pump(ctx, "hooks", e.linksWake, e.moveHooks) })
 	e.wg.Go(func() { e.pump(ctx, "token", e.tokenWake, e.guard) })
 	e.wg.Go(func() { e.pump(ctx, "notices", e.noticesWake, e.remember) })
 	e.wg.Go(func() { e.pump(ctx, "watch", e.watchWake, e.watch) })

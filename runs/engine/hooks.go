@@ -21,7 +21,8 @@ const (
 	HookURL       = "wrong_url"
 	HookSecret    = "wrong_secret"
 	HookDisabled  = "disabled"
-	HookMoving    = "moving" // a new secret is on its way to it
+	HookMoving    = "moving"       // a new secret is on its way to it
+	HookWaits     = "repair_waits" // it is to be repaired as soon as GitLab lets us
 	HookUnknown   = "unknown"
 )
 
@@ -38,11 +39,11 @@ type Hook struct {
 
 // Mendable reports whether installing the hook again would put it right.
 func (h Hook) Mendable() bool {
-	return h.State != HookOK && h.State != HookUnknown && h.State != HookMoving
+	return h.State != HookOK && h.State != HookUnknown && h.State != HookMoving && h.State != HookWaits
 }
 
-// knownHook is a hook as far as it is known without asking GitLab.
-func knownHook(row store.Hook, t store.Traffic) Hook {
+// knownHook is a hook as far as it is known without asking GitLab: how it was last seen, and what of its repair waits.
+func knownHook(tx *store.Tx, row store.Hook, t store.Traffic) (Hook, error) {
 	h := Hook{
 		State: row.State, Detail: row.Detail, LastDelivery: t.Last, Signed: row.Signed,
 		TestedAt: row.TestedAt, TestOK: row.TestOK, TestText: row.TestText,
@@ -50,7 +51,25 @@ func knownHook(row store.Hook, t store.Traffic) Hook {
 	if h.State == "" {
 		h.State, h.Detail = HookUnknown, "Not looked at yet."
 	}
-	return h
+	rep, ok, err := tx.Report(store.HookTarget(row.Project))
+	if err != nil || !ok {
+		return h, err
+	}
+	switch {
+	case rep.State == store.ReportParked:
+		if row.Owed && h.State == HookOK {
+			h.State = HookSecret
+		}
+		h.Detail = "GitLab refused the repair: " + rep.LastError + " " + rep.Cause + " " + rep.Mend
+	case rep.State == store.ReportWaiting && rep.LastError != "":
+		h.State, h.Detail = HookWaits, fmt.Sprintf("The repair waits: %s Attempt %d follows by itself.", sentence(rep.LastError), rep.Attempts+1)
+		if row.Owed {
+			h.Detail += " The old secret works for its grace period."
+		}
+	case row.Owed:
+		h.State, h.Detail = HookMoving, "The new secret is on its way to the hook. The old one still works."
+	}
+	return h, nil
 }
 
 // lookAtHook asks GitLab how a used project's hook stands and remembers it.
@@ -90,7 +109,9 @@ func (e *Engine) hookState(ctx context.Context, c *gitlab.Client, project int64,
 			row.Signed = row.Signed && len(ours) > 0 && ours[0].SigningTokenPresent
 			row.State, row.Detail = e.judgeHook(ours, all, row, t)
 		}
-		out = knownHook(row, t)
+		if out, err = knownHook(tx, row, t); err != nil {
+			return err
+		}
 		if !keep || row == before && tx.Now().Sub(row.CheckedAt) < time.Minute {
 			return nil
 		}
@@ -130,10 +151,6 @@ func (e *Engine) judgeHook(ours, all []gitlab.ProjectHook, row store.Hook, t sto
 		return HookEvents, "The hook needs push, tag push and merge request events. Repair sets them."
 	case h.BranchFilter != "":
 		return HookEvents, "The hook delivers pushes to branches like “" + h.BranchFilter + "” only. Repair takes the filter away."
-	case row.Owed && row.Refused:
-		return HookSecret, "GitLab refused the new secret for the hook: " + row.LastError
-	case row.Owed:
-		return HookMoving, movingText(row)
 	case t.Refused.After(t.Last) && t.Refused.After(row.WrittenAt):
 		return HookSecret, "The newest delivery that says it is of this project had a wrong secret. Repair gives the hook the right one."
 	case row.Signed && h.SigningTokenPresent:
@@ -141,13 +158,6 @@ func (e *Engine) judgeHook(ours, all []gitlab.ProjectHook, row store.Hook, t sto
 	default:
 		return HookOK, "push, tags, merge requests"
 	}
-}
-
-func movingText(row store.Hook) string {
-	if row.LastError == "" {
-		return "The new secret is on its way to the hook. The old one still works."
-	}
-	return fmt.Sprintf("The new secret could not be brought to the hook yet (%s). Attempt %d follows by itself; the old secret works for its grace period.", row.LastError, row.Attempts+1)
 }
 
 // ours are the project's hooks that point at this server, exactly, because a partial match could be another's, and
@@ -212,26 +222,67 @@ func errOr(err, other error) error {
 }
 
 // InstallHook makes the project's hook right: creates it, or gives the present one our address, events and secret, and
-// removes doubles.
+// removes doubles. That it is to be done is on disk first: what GitLab can't do now is done later (sendHook), and the error says so.
 func (e *Engine) InstallHook(ctx context.Context, project int64, by string) (Hook, error) {
 	in, err := e.withSigning()
 	if err != nil {
 		return Hook{}, err
 	}
-	c, err := e.clientOf(in)
-	if err != nil {
-		return Hook{}, err
-	}
-	if err := e.writeHook(ctx, c, in, project, true); err != nil {
-		return Hook{}, hookError(err)
-	}
 	err = e.st.Update(func(tx *store.Tx) error {
+		if err := tx.ReportHook(project, true); err != nil {
+			return err
+		}
 		return tx.Audit(store.AuditEntry{By: by, Action: "hook.install", Target: strconv.FormatInt(project, 10)})
 	})
 	if err != nil {
 		return Hook{}, err
 	}
-	return e.lookAtHook(ctx, c, project)
+	if err := e.deliverNow(ctx, in, store.HookTarget(project)); err != nil {
+		return Hook{}, err
+	}
+	return e.installed(project)
+}
+
+// installed says what came of the last attempt to make a project's hook right.
+func (e *Engine) installed(project int64) (h Hook, err error) {
+	traffic, err := e.traffic()
+	if err != nil {
+		return h, err
+	}
+	var rep store.Report
+	err = e.st.View(func(tx *store.Tx) error {
+		if rep, _, err = tx.Report(store.HookTarget(project)); err != nil {
+			return err
+		}
+		row, err := tx.Hook(project)
+		if err != nil {
+			return err
+		}
+		h, err = knownHook(tx, row, traffic[project])
+		return err
+	})
+	switch {
+	case err != nil:
+		return h, err
+	case rep.State == store.ReportParked:
+		return h, runs.Conflictf("%s %s %s", sentence(rep.LastError), rep.Cause, rep.Mend)
+	case rep.State == store.ReportWaiting:
+		return h, runs.Conflictf("The repair waits: %s It is done by itself as soon as GitLab lets it.", sentence(rep.LastError))
+	}
+	return h, nil
+}
+
+// sendHook brings the project's hook to what it has to be, and looks at what came of it.
+func (e *Engine) sendHook(ctx context.Context, c *gitlab.Client, r *store.Report) error {
+	in, err := e.withSigning()
+	if err != nil {
+		return err
+	}
+	if err := e.writeHook(ctx, c, in, r.Project, r.Install); err != nil {
+		return err
+	}
+	_, err = e.lookAtHook(ctx, c, r.Project)
+	return err
 }
 
 // writeHook brings GitLab's hook of a project to what it has to be, and remembers that the present secret is there. With
@@ -282,10 +333,9 @@ func (e *Engine) hookWritten(project int64, in store.Integration, h gitlab.Proje
 			return err
 		}
 		if now.Secret != in.Secret {
-			row.NextAttempt = time.Time{}
-			return tx.PutHook(row)
+			return nil
 		}
-		row.Owed, row.Refused, row.Attempts, row.NextAttempt, row.LastError = false, false, 0, time.Time{}, ""
+		row.Owed = false
 		row.ID, row.Signed = h.ID, h.SigningTokenPresent && spec.SigningToken != ""
 		if h.ID != 0 {
 			row.WrittenAt = tx.Now()
@@ -307,7 +357,7 @@ func hookError(err error) error {
 }
 
 // RotateSecret makes new webhook secrets. The old ones stay valid for a grace period (Options.RotateGrace), in
-// which our hooks are brought the new ones (moveHooks) and hooks made by hand can be changed, so that no delivery is lost.
+// which our hooks are brought the new ones (sendHook) and hooks made by hand can be changed, so that no delivery is lost.
 func (e *Engine) RotateSecret(by string) error {
 	return e.st.Update(func(tx *store.Tx) error {
 		in, ok, err := tx.Integration()
@@ -332,83 +382,16 @@ func (e *Engine) RotateSecret(by string) error {
 			if err != nil {
 				return err
 			}
-			row.Owed, row.Refused, row.Attempts, row.NextAttempt, row.LastError = true, false, 0, time.Time{}, ""
-			row.State, row.Detail = HookMoving, movingText(row)
+			row.Owed = true
 			if err := tx.PutHook(row); err != nil {
+				return err
+			}
+			if err := tx.ReportHook(st.Project, false); err != nil {
 				return err
 			}
 		}
 		return auditIntegration(tx, by, "integration.rotate_secret", old, in)
 	})
-}
-
-// moveHooks brings new secrets to the hooks that are owed one, and returns when the next attempt is due.
-func (e *Engine) moveHooks(ctx context.Context) (time.Duration, error) {
-	var in store.Integration
-	var owed []store.Hook
-	err := e.st.View(func(tx *store.Tx) (err error) {
-		if in, _, err = tx.Integration(); err != nil || !in.Linked {
-			return err
-		}
-		all, err := tx.Hooks()
-		for _, h := range all {
-			if h.Owed && !h.Refused {
-				owed = append(owed, h)
-			}
-		}
-		return err
-	})
-	if err != nil || len(owed) == 0 {
-		return idle, err
-	}
-	c, err := e.clientOf(in)
-	if err != nil {
-		return idle, err
-	}
-	next, now := idle, e.now()
-	for _, h := range owed {
-		if wait := h.NextAttempt.Sub(now); wait > 0 {
-			next = min(next, wait)
-			continue
-		}
-		err := e.writeHook(ctx, c, in, h.Project, false)
-		if ctx.Err() != nil {
-			return idle, nil
-		}
-		if err != nil {
-			wait, err := e.hookFailed(h.Project, err)
-			if err != nil {
-				return idle, err
-			}
-			next = min(next, wait)
-		} else if _, err := e.lookAtHook(ctx, c, h.Project); err != nil {
-			return idle, err
-		}
-	}
-	return next, nil
-}
-
-// hookFailed plans the next attempt to bring a hook its secret; what GitLab refuses for good waits for a person.
-func (e *Engine) hookFailed(project int64, cause error) (wait time.Duration, err error) {
-	wait = idle
-	err = e.st.Update(func(tx *store.Tx) error {
-		row, err := tx.Hook(project)
-		if err != nil || !row.Owed {
-			return err
-		}
-		row.Attempts++
-		row.LastError = message(hookError(cause))
-		if kind := gitlab.KindOf(cause); kind == "" || kind.Temporary() || kind.TokenTrouble() {
-			wait = pause(row.Attempts, cause)
-			row.NextAttempt = tx.Now().Add(wait)
-			row.State, row.Detail = HookMoving, movingText(row)
-		} else {
-			row.Refused = true
-			row.State, row.Detail = HookSecret, "GitLab refused the new secret for the hook: "+row.LastError
-		}
-		return tx.PutHook(row)
-	})
-	return wait, err
 }
 
 // HookProgress says how far the present secret has come: how many hooks have it still to get.

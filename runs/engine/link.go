@@ -155,6 +155,7 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 	in.APIURL = strings.TrimSuffix(strings.TrimRight(strings.TrimSpace(l.APIURL), "/"), "/api/v4")
 	in.ExternalURL = strings.TrimRight(strings.TrimSpace(l.ExternalURL), "/")
 	in.CA, in.StatusPrefix = strings.TrimSpace(l.CA), strings.TrimSpace(l.StatusPrefix)
+	passes := l.PassUntouched && !in.PassUntouched
 	in.Aggregate, in.PassUntouched = l.Aggregate, l.PassUntouched
 	in.AutoRotate = l.AutoRotate
 	threads := in.DestroyThreads != l.DestroyThreads
@@ -188,6 +189,17 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 		}
 		if err := tx.ReportActive(); err != nil {
 			return err
+		}
+		if passes {
+			stacks, err := tx.Stacks()
+			if err != nil {
+				return err
+			}
+			for _, st := range stacks { // a project twice is marked twice and sent once
+				if err := tx.ReportAllUntouched(st.Project); err != nil {
+					return err
+				}
+			}
 		}
 		if threads {
 			if err := tx.ReportThreads(""); err != nil {

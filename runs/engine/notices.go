@@ -157,6 +157,10 @@ func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 	var out []store.Notice
 	for _, h := range rows {
 		path, used := projectName(stacks, h.Project)
+		rep, _, err := tx.Report(store.HookTarget(h.Project))
+		if err != nil {
+			return nil, err
+		}
 		n := store.Notice{
 			Key: fmt.Sprintf("hook/%d", h.Project), Kind: "warn", Cause: h.Detail,
 			Mend:     "Repair or install it, then test it. Until then what it misses is found by comparing, some minutes late.",
@@ -175,9 +179,12 @@ func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 			n.Text = "The webhook of " + path + " leads to an old address"
 		case h.State == HookEvents:
 			n.Text = "The webhook of " + path + " does not deliver everything"
-		case h.Owed && h.Attempts > 3:
-			n.Text = "The new webhook secret has not reached " + path
+		case h.Owed && (rep.Attempts > 3 || rep.State == store.ReportParked):
+			n.Text, n.Cause = "The new webhook secret has not reached "+path, rep.LastError
 			n.Mend = "It is tried again by itself. The old secret stops working at the end of its grace period."
+			if rep.State == store.ReportParked {
+				n.Kind, n.Mend = "bad", strings.TrimSpace(rep.Mend)
+			}
 		default:
 			continue
 		}

@@ -18,7 +18,7 @@ import (
 const lanes = 8
 
 // kinds are sent in this order: a status may be what a merge waits for.
-var kinds = []string{store.ReportStatus, store.ReportThread, store.ReportDeployment, store.ReportNote, store.ReportEnvironment}
+var kinds = []string{store.ReportStatus, store.ReportThread, store.ReportDeployment, store.ReportNote, store.ReportEnvironment, store.ReportHook}
 
 // What is compared with GitLab at each start: the statuses of the last day's ends, one request each.
 const (
@@ -117,6 +117,23 @@ func (e *Engine) send(ctx context.Context, in store.Integration, r store.Report)
 	})
 }
 
+// deliverNow delivers one report in the caller's time, for a person who waits for it.
+func (e *Engine) deliverNow(ctx context.Context, in store.Integration, target string) error {
+	name := lane(store.Report{Target: target})
+	for {
+		if free, _ := e.enterLane(name); free {
+			break
+		}
+		select { // the outbox has it, or all lanes, for a moment
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	defer e.leaveLane(name)
+	return e.deliver(ctx, in, target)
+}
+
 func lane(r store.Report) string {
 	if r.SHA != "" {
 		return fmt.Sprintf("%d/%s", r.Project, r.SHA)
@@ -202,6 +219,8 @@ func (e *Engine) senderOf(kind string) sender {
 		return e.sendStatus
 	case store.ReportNote:
 		return e.sendNote
+	case store.ReportHook:
+		return e.sendHook
 	case store.ReportThread:
 		return e.sendThread
 	case store.ReportDeployment:

@@ -16,6 +16,7 @@ type Project struct {
 	Path, DefaultBranch, WebURL string
 	Stacks                      []string
 	Hook                        Hook
+	PassUntouched               string // of store.Project
 }
 
 // WebhookURL is the endpoint GitLab delivers to.
@@ -64,7 +65,15 @@ func (e *Engine) usedProjects() ([]Project, error) {
 				if err != nil {
 					return err
 				}
-				out = append(out, Project{ID: st.Project, Path: st.ProjectPath, WebURL: st.ProjectURL, Hook: knownHook(row, traffic[st.Project])})
+				set, err := tx.Project(st.Project)
+				if err != nil {
+					return err
+				}
+				hook, err := knownHook(tx, row, traffic[st.Project])
+				if err != nil {
+					return err
+				}
+				out = append(out, Project{ID: st.Project, Path: st.ProjectPath, WebURL: st.ProjectURL, Hook: hook, PassUntouched: set.PassUntouched})
 			}
 			out[i].Stacks = append(out[i].Stacks, st.Slug)
 		}

@@ -86,6 +86,18 @@ var knownRefusals = []knownRefusal{
 		"Start Groundcrew with an http or https address as --external-url.",
 	},
 	{
+		"hook", 403, "", "GitLab lets only Maintainers install hooks.",
+		"Give the token's user the role Maintainer in the project, or enter the three values by hand.",
+	},
+	{
+		"hook", 422, "url", "GitLab refuses the webhook address. When this server is in a private network, a GitLab admin must allow it.",
+		"Admin area › Settings › Network › Outbound requests: allow requests to the local network from webhooks, or this server's address.",
+	},
+	{
+		"hook", 422, "", "GitLab takes no such hook, or the project has as many as it may have.",
+		"Look at the project's Settings › Webhooks.",
+	},
+	{
 		"", 404, "", "The project was deleted, its CI/CD features are switched off, or the token's user is no member of it any more (GitLab answers the same to all of these).",
 		"Add the token's user to the project as Maintainer, or switch Environments and CI/CD on under Settings › General › Visibility.",
 	},

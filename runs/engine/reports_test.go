@@ -254,8 +254,19 @@ func TestUntouchedMergeRequestsPass(t *testing.T) {
 		if got := w.statuses(sha); len(got) != 0 {
 			t.Errorf("not asked for: %v", got)
 		}
+		if _, err := w.e.SetProject(w.project.ID, func(p *store.Project) { p.PassUntouched = store.PassOff }, "ada"); err != nil {
+			t.Fatal(err)
+		}
 		w.relink(func(in *store.Integration) { in.PassUntouched = true })
 		pass()
+		w.quiet()
+		if got := w.statuses(sha); len(got) != 0 {
+			t.Errorf("not asked for in this project: %v", got)
+		}
+		w.relink(func(in *store.Integration) { in.PassUntouched = false })
+		if _, err := w.e.SetProject(w.project.ID, func(p *store.Project) { p.PassUntouched = store.PassOn }, "ada"); err != nil {
+			t.Fatal(err)
+		}
 		w.quiet()
 		if got := w.status(sha, "groundcrew"); got.State != "success" || got.Description != "No stack is concerned" {
 			t.Errorf("GitLab shows %+v", got)

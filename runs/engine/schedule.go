@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/robfig/cron/v3"
 
@@ -19,19 +18,32 @@ type chore struct {
 	name string
 }
 
-// keepDeliveries is how long a processed delivery can be looked at and processed again (PRODUCT §3).
-const keepDeliveries = 7 * 24 * time.Hour
-
 func (e *Engine) chores() []chore {
 	return []chore{
 		{"37 * * * *", e.rotateToken, "token rotation"},
 		{"7 * * * *", e.checkToken, "token check"},
-		{"23 3 * * *", func(context.Context) error {
-			_, err := e.st.PruneDeliveries(keepDeliveries)
-			return errors.Join(err, e.st.PruneOnces())
-		}, "retention"},
+		{"23 3 * * *", e.prune, "retention"},
 		{"31 * * * *", e.trimAudit, "retention of the audit log"},
 	}
+}
+
+// prune forgets what nobody needs any more, as long as the settings say.
+func (e *Engine) prune(ctx context.Context) error {
+	var keep store.Settings
+	err := e.st.View(func(tx *store.Tx) (err error) {
+		keep, err = tx.Settings()
+		return err
+	})
+	for err == nil && ctx.Err() == nil {
+		var n int
+		if n, err = e.st.PruneDeliveries(keep.KeepDeliveries()); n == 0 {
+			break
+		}
+	}
+	if err == nil {
+		_, err = e.st.PruneReports(keep.KeepReports())
+	}
+	return errors.Join(err, e.st.PruneOnces())
 }
 
 // schedule does the chores at their times until ctx ends.

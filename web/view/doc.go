@@ -39,10 +39,12 @@
 //	                                        POST /settings/vcs/gitlab/hooks           install in every project that lacks it
 //	                                        POST /settings/vcs/gitlab/projects/{id}/hook        install or repair
 //	                                        POST /settings/vcs/gitlab/projects/{id}/hook/test
-//	GET  /settings/vcs/gitlab/deliveries?state=&cursor=
+//	                                        POST /settings/vcs/gitlab/projects/{id}/settings    pass_untouched
+//	GET  /settings/vcs/gitlab/deliveries?state=&event=&project=&text=&since=&until=&cursor=
 //	GET  /settings/vcs/gitlab/deliveries/{id}    POST /settings/vcs/gitlab/deliveries/{id}/replay
 //	GET  /settings/vcs/gitlab/reports?state=&cursor=   POST /settings/vcs/gitlab/reports/retry   key
 //	GET  /settings/system                   POST /settings/system          workers
+//	                                        POST /settings/system/retention           delivery_days, report_days
 //	GET  /settings/users
 //	GET  /ui/projects?q=                    JSON [{"value","label","hint"}]; value and label the path, hint the default branch
 //	GET  /ui/branches?project=&q=           JSON, the same shape

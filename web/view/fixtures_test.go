@@ -337,10 +337,10 @@ func integrationModel() IntegrationModel {
 		Integration: integrationFixture(), Endpoint: "https://gc.corp.example/webhooks/gitlab", CanAdmin: true, Stacks: 7, Refused: 2, ReportsWaiting: 3, ReportsParked: 1,
 		EndpointWarning: "GitLab may refuse a private address until its admin allows requests to the local network.", PreviousUntil: now.Add(23 * time.Hour), HooksOwed: 2,
 		Projects: []HookRow{
-			{42, "infra/network", "https://gitlab.corp.example/scm/infra/network", HookInstalled, "push, tags, comments, merge requests", ago(4 * time.Minute), 2, ago(time.Hour), true, "It arrived."},
-			{43, "infra/dns", "https://gitlab.corp.example/scm/infra/dns", HookMissing, "GitLab says nothing of pushes to this project.", time.Time{}, 1, time.Time{}, false, ""},
-			{44, "infra/edge", "https://gitlab.corp.example/scm/infra/edge", HookDuplicate, "One is enough; both work, and nothing runs twice.", ago(50 * time.Hour), 1, ago(time.Minute), false, "GitLab does not allow itself to call gc.corp.example."},
-			{45, "infra/old", "https://gitlab.corp.example/scm/infra/old", HookUnknown, "GitLab did not answer.", ago(5000 * time.Hour), 1, time.Time{}, false, ""},
+			{42, "infra/network", "https://gitlab.corp.example/scm/infra/network", HookInstalled, "push, tags, comments, merge requests", ago(4 * time.Minute), 2, ago(time.Hour), true, "It arrived.", "on"},
+			{43, "infra/dns", "https://gitlab.corp.example/scm/infra/dns", HookMissing, "GitLab says nothing of pushes to this project.", time.Time{}, 1, time.Time{}, false, "", ""},
+			{44, "infra/edge", "https://gitlab.corp.example/scm/infra/edge", HookDuplicate, "One is enough; both work, and nothing runs twice.", ago(50 * time.Hour), 1, ago(time.Minute), false, "GitLab does not allow itself to call gc.corp.example.", "off"},
+			{45, "infra/old", "https://gitlab.corp.example/scm/infra/old", HookUnknown, "GitLab did not answer.", ago(5000 * time.Hour), 1, time.Time{}, false, "", ""},
 		},
 	}
 }

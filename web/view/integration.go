@@ -81,6 +81,7 @@ const (
 	HookSecret    = "wrong secret"
 	HookDisabled  = "disabled"
 	HookMoving    = "new secret on its way"
+	HookWaits     = "repair waits"
 	HookUnknown   = "unknown"
 )
 
@@ -95,6 +96,8 @@ type HookRow struct {
 	TestedAt     time.Time // zero: never
 	TestOK       bool
 	TestText     string // what came of the last test
+	// PassUntouched is on, off, or "" for what the integration says.
+	PassUntouched string
 }
 
 // IntegrationModel is the page an admin comes back to.
@@ -115,11 +118,13 @@ type IntegrationModel struct {
 	UnlinkError     string
 }
 
+var passChoices = []Option{{"", "as the integration says"}, {"on", "pass"}, {"off", "get no status"}}
+
 // Mendable counts the projects whose hook a click could put right.
 func (m IntegrationModel) Mendable() int {
 	n := 0
 	for _, p := range m.Projects {
-		if p.State != HookInstalled && p.State != HookUnknown && p.State != HookMoving {
+		if p.State != HookInstalled && p.State != HookUnknown && p.State != HookMoving && p.State != HookWaits {
 			n++
 		}
 	}
@@ -151,6 +156,8 @@ type DeliveriesModel struct {
 	Rows  []Delivery
 	State string // the filter as given
 	Event string // X-Gitlab-Event
+	// Text is a part of the verdict, Since and Until dates.
+	Text, Since, Until string
 	// Project is a part of a path.
 	Project string
 	Any     bool

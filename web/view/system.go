@@ -18,6 +18,7 @@ type SystemModel struct {
 	Workers                    int
 	WorkersText                string // as typed, when it was refused
 	Errors                     map[string]string
+	DeliveryDays, ReportDays   string // days they are kept, or what was typed and refused
 	Working, QueuedRuns        int
 	Tools                      []ToolVersion
 	ToolDirs                   []string

@@ -1,0 +1,44 @@
+package web
+
+import (
+	"net/http"
+
+	"groundcrew/store"
+)
+
+// A projectSettingsInput changes what is set of a project. Fields that are not given keep what they are.
+type projectSettingsInput struct {
+	// PassUntouched is on, off, or "" for what the integration says.
+	PassUntouched *string `json:"pass_untouched"`
+}
+
+// A projectSettingsJSON is what is set of a project.
+type projectSettingsJSON struct {
+	ID            int64  `json:"id"`
+	PassUntouched string `json:"pass_untouched"`
+}
+
+func (s *Server) apiPatchProject(c *request) error {
+	var in projectSettingsInput
+	if err := decode(c, &in); err != nil {
+		return err
+	}
+	id, err := s.eng.ProjectID(c.Request().Context(), c.Param("project"))
+	if err != nil {
+		return err
+	}
+	p, err := s.eng.SetProject(id, func(p *store.Project) { give(&p.PassUntouched, in.PassUntouched) }, c.who.Name)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, projectSettingsJSON{p.ID, p.PassUntouched})
+}
+
+func (s *Server) postProjectSettings(c *request) error {
+	id, err := number(c, "project")
+	if err != nil {
+		return err
+	}
+	_, err = s.eng.SetProject(id, func(p *store.Project) { p.PassUntouched = c.FormValue("pass_untouched") }, c.who.Name)
+	return s.after(c, err, "/settings/vcs/gitlab", "The project's settings are saved.")
+}
