@@ -131,12 +131,28 @@ func BenchmarkAcknowledgeBareBatch(b *testing.B) {
 // BenchmarkDelivery measures a push to a merge request's branch: from the delivery to the first status in GitLab, and to
 // the final one. After each, the same init, plan and show is done by hand, so that the ratio is taken side by side.
 // Every push changes the code and nothing that init reads.
+//
+// Cold is a stack's first runs: each does its own init. Warm is after a tracked run whose init was kept: what is compared
+// is the same, a fresh folder with an init of its own.
 func BenchmarkDelivery(b *testing.B) {
+	b.Run("cold", func(b *testing.B) { benchDelivery(b, false) })
+	b.Run("warm", func(b *testing.B) { benchDelivery(b, true) })
+}
+
+func benchDelivery(b *testing.B, warm bool) {
 	r := newRig(b)
 	r.exe = built(b)
 	r.spawn()
 	defer r.kill()
 	r.link().stack("network", "infra", nil)
+	if warm {
+		r.push("main", "Code", map[string]string{"infra/main.tf": resource("a", "seed")})
+		r.run("tracked", "unconfirmed")
+		until(b, "what init made", func() bool {
+			kept, err := filepath.Glob(filepath.Join(r.dir, "warm", "entries", "*.json"))
+			return err == nil && len(kept) == 1
+		})
+	}
 	r.quiet()
 	var first, last, bare []time.Duration
 	for i := range b.N {

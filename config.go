@@ -44,6 +44,7 @@ type config struct {
 	tlsCert, tlsKey                             string
 	workers                                     int
 	limits                                      limits
+	initCache                                   byteSize
 	logFormat                                   string
 	gitlabListen                                string // demo
 	adminPassword, bootstrapToken               runs.Secret
@@ -53,6 +54,9 @@ type config struct {
 	toolPath                                    string
 	proxy                                       []string
 }
+
+// defaultInitCache holds the largest providers in some versions.
+const defaultInitCache byteSize = 5 << 30
 
 // readConfig reads flags and their variables. Its errors are for people.
 func readConfig(command string, args []string, getenv func(string) string, stderr io.Writer) (config, error) {
@@ -73,6 +77,8 @@ func readConfig(command string, args []string, getenv func(string) string, stder
 	fs.IntVar(&c.workers, "workers", 2, "runs at work at once; can be changed in the settings later")
 	fs.StringVar(&c.metricsListen, "metrics-listen", "", "address for /metrics alone, open to whoever reaches it, like 127.0.0.1:9464 (default: none; /metrics at --listen asks for a key)")
 	fs.BoolVar(&c.metricsPerStack, "metrics-per-stack", false, "also count ended runs by stack; one series for each stack, type and state")
+	c.initCache = defaultInitCache
+	fs.Var(&c.initCache, "init-cache", "size of the providers kept for later runs, which then need no init of their own; 0 = every run does its own init")
 	c.limits.flags(fs)
 	if command == "demo" {
 		fs.StringVar(&c.gitlabListen, "gitlab-listen", "127.0.0.1:8929", "address of the simulated GitLab")

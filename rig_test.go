@@ -134,7 +134,7 @@ func (r *rig) config() config {
 	l := defaultLimits
 	l.time, l.silence = time.Minute, time.Minute
 	return config{
-		dataDir: r.dir, listen: "127.0.0.1:0", workers: 2, limits: l, logFormat: "text",
+		dataDir: r.dir, listen: "127.0.0.1:0", workers: 2, limits: l, initCache: defaultInitCache, logFormat: "text",
 		adminPassword: adminPW, bootstrapToken: bootstrap, toolPath: os.Getenv("PATH"),
 	}
 }

@@ -67,7 +67,7 @@ func (r runner) spec(run string, s engine.Spec) (proc.Spec, error) {
 		},
 	}
 	for _, c := range s.Commands {
-		out.Commands = append(out.Commands, proc.Command{Name: c.Name, Phase: string(c.Phase), Args: c.Args, Stdout: c.Stdout})
+		out.Commands = append(out.Commands, proc.Command{Name: c.Name, Phase: string(c.Phase), Args: c.Args, Stdout: c.Stdout, Keep: (*proc.Keep)(c.Keep)})
 	}
 	return out, nil
 }

@@ -108,7 +108,7 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	s.engine, err = engine.New(engine.Options{
 		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}, s.store.Path(), c.limits, account, &atWork}, Log: log, Workers: c.workers,
 		ExternalURL: s.url, Version: version, ToolDirs: toolDirs, ToolPath: c.toolPath, Proxy: c.proxy,
-		RunTime: c.limits.time, Silence: c.limits.silence, Exchanged: s.metrics.Exchanged,
+		RunTime: c.limits.time, Silence: c.limits.silence, Exchanged: s.metrics.Exchanged, InitCache: initCache(c, account, log),
 	})
 	if err != nil {
 		return s, err
@@ -268,4 +268,13 @@ func ask(ctx context.Context, c config, path string) error {
 		return fmt.Errorf("the server answers %s", resp.Status)
 	}
 	return nil
+}
+
+// initCache is how much of what init makes is kept for later runs: nothing where runs could change it.
+func initCache(c config, a account, log *slog.Logger) uint64 {
+	if err := proc.CanProtect(); err != nil && !a.own() && c.initCache > 0 {
+		log.Warn("nothing of an init is kept for later runs, because runs could change it", "reason", err)
+		return 0
+	}
+	return uint64(c.initCache)
 }

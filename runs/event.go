@@ -36,7 +36,10 @@ type (
 		Tool, ToolVersion string
 		StateVersion      int
 		TrackedAt         string
+		Reused            string // the run whose init made what this one uses instead of an init of its own
 	}
+	// Stale: what was reused of another run's init does not fit. The run begins again, and this time reuses nothing.
+	Stale struct{ Meta }
 	// Planned: the plan is there and safely stored.
 	Planned struct {
 		Meta

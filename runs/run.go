@@ -157,6 +157,8 @@ type Run struct {
 	StateVersion int      `json:"state_version,omitempty"` // managed state the plan was made on; 0 = none yet
 	TrackedAt    string   `json:"tracked_at,omitempty"`    // the stack's tracked commit when it was planned
 	NewVersion   int      `json:"new_version,omitempty"`   // managed state version an apply made
+	Reused       string   `json:"reused,omitempty"`        // the run whose init made what this one uses instead of an init of its own
+	Afresh       bool     `json:"afresh,omitempty"`        // what was reused did not fit, so this run's own init is run
 
 	PrioritizedBy string       `json:"prioritized_by,omitempty"` // who put it before the others in the queue
 	Attempt       int          `json:"attempt,omitempty"`        // times its first job was started; names the job's folder

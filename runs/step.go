@@ -92,6 +92,8 @@ func stepWorking(r Run, ev Event) (Run, []Effect, error) {
 		return halted(r, e)
 	case Lost:
 		return lostWork(r, e)
+	case Stale:
+		return stale(r, e)
 	default:
 		return refuse(r, ev)
 	}
@@ -169,7 +171,7 @@ func started(r Run, e PhaseStarted) (Run, []Effect, error) {
 	}
 	if e.Basis != nil {
 		r.Basis, r.Tool, r.ToolVersion = e.Basis, e.Tool, e.ToolVersion
-		r.StateVersion, r.TrackedAt = e.StateVersion, e.TrackedAt
+		r.StateVersion, r.TrackedAt, r.Reused = e.StateVersion, e.TrackedAt, e.Reused
 	}
 	if again {
 		return r, nil, nil
@@ -263,6 +265,19 @@ func lostWork(r Run, e Lost) (Run, []Effect, error) {
 	}
 }
 
+// stale starts a plan again that stood on another run's init: once, because then it stands on its own.
+func stale(r Run, e Stale) (Run, []Effect, error) {
+	switch {
+	case r.State != Planning || r.Reused == "" || r.Afresh:
+		return refuse(r, e)
+	case r.StopAsked != "":
+		return halted(r, Halted{Meta: e.Meta})
+	default:
+		r.Reused, r.Afresh = "", true
+		return move(r, Queued, e.Meta, Enqueue{r.FirstPhase()})
+	}
+}
+
 // lostApply tells what is known and asks for a fresh plan; an apply is never repeated by guess.
 func lostApply(r Run, m Meta, version int) (Run, []Effect, error) {
 	r.NewVersion = version
@@ -336,6 +351,8 @@ func verb(ev Event) string {
 		return "finish"
 	case Lost:
 		return "be lost"
+	case Stale:
+		return "begin again"
 	default:
 		return "fail"
 	}

@@ -87,7 +87,7 @@ func decode(kind, detail byte, typ Type, at time.Time) Event {
 	case 1:
 		return Claimed{m}
 	case 2:
-		return PhaseStarted{Meta: m, State: Initializing, Basis: &Basis{SHA: "abc"}}
+		return PhaseStarted{Meta: m, State: Initializing, Basis: &Basis{SHA: "abc"}, Reused: []string{"", "00"}[detail&1]}
 	case 3:
 		return PhaseStarted{Meta: m, State: every[int(detail)%len(every)]}
 	case 4:
@@ -112,7 +112,7 @@ func decode(kind, detail byte, typ Type, at time.Time) Event {
 	case 13:
 		return Lost{Meta: m}
 	case 14:
-		return []Event{Fail{Meta: m}, Skip{m}}[detail&1]
+		return []Event{Fail{Meta: m}, Skip{m}, Stale{m}, Fail{Meta: m}}[detail&3]
 	case 15:
 		return Prioritize{m}
 	default:

@@ -76,12 +76,13 @@ type row struct {
 }
 
 var (
-	ends  = func(s State) string { return fmt.Sprintf("%s: dequeue, report, record %s", s, s) }
-	asked = func(r *Run) { r.StopAsked, r.Reason = "bob", "wrong branch" }
-	spent = func(r *Run) { r.Losses = MaxLosses }
-	hasMR = func(r *Run) { r.MR = &MergeRequest{IID: 3} }
-	only  = func(t ...Type) []Type { return t }
-	but   = func(out ...Type) []Type {
+	ends   = func(s State) string { return fmt.Sprintf("%s: dequeue, report, record %s", s, s) }
+	asked  = func(r *Run) { r.StopAsked, r.Reason = "bob", "wrong branch" }
+	reused = func(r *Run) { r.Reused = "00" }
+	spent  = func(r *Run) { r.Losses = MaxLosses }
+	hasMR  = func(r *Run) { r.MR = &MergeRequest{IID: 3} }
+	only   = func(t ...Type) []Type { return t }
+	but    = func(out ...Type) []Type {
 		return slices.DeleteFunc(slices.Clone(Types), func(t Type) bool { return slices.Contains(out, t) })
 	}
 )
@@ -202,6 +203,10 @@ var table = []row{
 	{name: "prioritize", event: Prioritize{alice}, moves: map[State]string{
 		Queued: "queued: hurry, record prioritize", Confirmed: "confirmed: hurry, record prioritize",
 	}},
+	{name: "stale, with an init of its own", event: Stale{system}},
+	{name: "stale", event: Stale{system}, given: reused, moves: map[State]string{Planning: fmt.Sprintf(again, "plan")}, types: but(Task, Destroy)},
+	{name: "stale twice", event: Stale{system}, given: func(r *Run) { r.Reused, r.Afresh = "00", true }},
+	{name: "stale, stop asked", event: Stale{system}, given: func(r *Run) { asked(r); reused(r) }, types: but(Task, Destroy), moves: map[State]string{Planning: ends(Stopped)}},
 	{
 		name: "prioritize twice", event: Prioritize{alice}, given: func(r *Run) { r.PrioritizedBy = "bob" },
 		moves: map[State]string{Queued: "queued: ", Confirmed: "confirmed: "},
@@ -391,6 +396,23 @@ func TestWhatAPlanStandsOnIsKept(t *testing.T) {
 	want := []any{basis, Terraform, "1.9.0", 4, "t1", adds, "f2", []string{"w"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What was reused is on the run, and a run that begins again because it did not fit reuses nothing any more.
+func TestARunBeginsAgainOnceWithoutWhatItReused(t *testing.T) {
+	started := PhaseStarted{State: Initializing, Basis: &Basis{SHA: "abc"}, Reused: "00"}
+	r, _ := must(t, sample(Proposed, Preparing), started, PhaseStarted{State: Planning})
+	if r.Reused != "00" || r.Afresh {
+		t.Errorf("reused %q, afresh %v", r.Reused, r.Afresh)
+	}
+	r, _ = must(t, r, Stale{Meta{Note: "it does not fit"}})
+	if r.Reused != "" || !r.Afresh || r.Reason != "it does not fit" || r.Losses != 0 {
+		t.Errorf("%+v", r)
+	}
+	r, _ = must(t, r, Claimed{}, started, PhaseStarted{State: Planning})
+	if _, _, err := Step(r, Stale{}); !errors.Is(err, ErrConflict) {
+		t.Errorf("twice: %v", err)
 	}
 }
 

@@ -42,6 +42,7 @@ type runJSON struct {
 	Fingerprint  string           `json:"fingerprint"`
 	Tool         string           `json:"tool"`
 	ToolVersion  string           `json:"tool_version"`
+	Reused       string           `json:"reused"`        // the run whose init this one used, empty: its own
 	StateVersion int              `json:"state_version"` // the plan was made on, 0: none
 	NewVersion   int              `json:"new_version"`   // of state an apply made, 0: none
 	StopAsked    *string          `json:"stop_asked"`    // who asked
@@ -80,7 +81,7 @@ func (s *Server) runJSON(q *engine.Queue, r runs.Run) (runJSON, error) {
 		Commit: r.Commit.SHA, CommitTitle: r.Commit.Title, CommitAuthor: r.Commit.Author, CommitURL: r.Commit.URL, Branch: r.Branch,
 		Basis: r.Basis, Command: orNil(r.Command), RetryOf: orNil(r.RetryOf), PromotedOf: orNil(r.PromotedOf),
 		Warnings: orEmpty(r.Warnings), Fingerprint: r.Fingerprint, Tool: r.Tool, ToolVersion: r.ToolVersion,
-		StateVersion: r.StateVersion, NewVersion: r.NewVersion, StopAsked: orNil(r.StopAsked), Prioritized: orNil(r.PrioritizedBy),
+		Reused: r.Reused, StateVersion: r.StateVersion, NewVersion: r.NewVersion, StopAsked: orNil(r.StopAsked), Prioritized: orNil(r.PrioritizedBy),
 		CreatedAt: r.CreatedAt.UTC(), EndedAt: at(r.EndedAt), Transitions: []transitionJSON{}, URL: s.o.ExternalURL + "/runs/" + r.ID,
 	}
 	if r.MR != nil {

@@ -74,6 +74,7 @@ type Options struct {
 	Proxy       []string // proxy variables for runs, NAME=value
 	RunTime     time.Duration
 	Silence     time.Duration
+	InitCache   uint64                // bytes of providers kept for runs to come, so that they need no init; 0 = init is always run
 	RotateGrace time.Duration         // optional: 24 h, in which the old webhook secret stays valid
 	Exchanged   func(gitlab.Exchange) // optional: told of each request to GitLab; from many goroutines
 }
@@ -85,6 +86,7 @@ type Engine struct {
 	st     *store.Store
 	log    *slog.Logger
 	prober *tofu.Prober
+	larder *larder
 
 	budget budget // of the outbox
 
@@ -121,7 +123,7 @@ func New(o Options) (*Engine, error) {
 		o.RotateGrace = 24 * time.Hour
 	}
 	e := &Engine{
-		o: o, st: o.Store, log: o.Log, prober: &tofu.Prober{},
+		o: o, st: o.Store, log: o.Log, prober: &tofu.Prober{}, larder: &larder{st: o.Store, max: o.InitCache},
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
 		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1),
 		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{},

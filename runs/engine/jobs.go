@@ -263,4 +263,7 @@ func (e *Engine) tidy() {
 			e.scrub(e.spaceOf(r))
 		}
 	}
+	if err := e.tidyWarm(); err != nil {
+		e.log.Error("what init made could not be tidied up", "error", err)
+	}
 }

@@ -85,6 +85,10 @@ func (t *task) layOut(ctx context.Context) (Spec, error) {
 		fmt.Fprintln(log, err)
 		return Spec{}, refusal{err.Error()}
 	}
+	reused, err := t.warm(&w, state, log)
+	if err != nil {
+		return Spec{}, err
+	}
 	if w.Mirror != "" {
 		fmt.Fprintln(log, "Providers come from the mirror in the data folder and from nowhere else")
 	}
@@ -92,6 +96,7 @@ func (t *task) layOut(ctx context.Context) (Spec, error) {
 	ev := runs.PhaseStarted{
 		State: runs.Initializing, Basis: &basis, Tool: t.stack.Tool, ToolVersion: bin.Version,
 		StateVersion: newest.Version, TrackedAt: t.stack.TrackedCommit.SHA,
+		Reused: reused,
 	}
 	_, err = t.e.apply(t.run.ID, func(m runs.Meta) runs.Event { ev.Meta = m; return ev }, runs.System, "")
 	if err != nil {
@@ -339,6 +344,9 @@ func (t *task) layOutApply(ctx context.Context) (Spec, error) {
 	w := t.toolWork(bin)
 	if _, err := os.Stat(w.Root); err != nil {
 		return Spec{}, refusef("The run's workspace is gone, so nothing was applied. Start the run again.")
+	}
+	if err := t.again(&w); err != nil {
+		return Spec{}, err
 	}
 	if err := layBack(w.PlanFile(), plan); err != nil {
 		return Spec{}, err

@@ -24,6 +24,7 @@ func (e *Engine) chores() []chore {
 		{"7 * * * *", e.checkToken, "token check"},
 		{"23 3 * * *", e.prune, "retention"},
 		{"31 * * * *", e.trimAudit, "retention of the audit log"},
+		{"53 * * * *", func(context.Context) error { return e.tidyWarm() }, "tidying what init made"},
 	}
 }
 

@@ -135,6 +135,7 @@ func (e *Engine) work(ctx context.Context, j store.Job) error {
 	if err != nil {
 		return settled(err)
 	}
+	t.takeIn()
 	e.sweep(ended)
 	return nil
 }
@@ -181,6 +182,8 @@ func (t *task) end(res Result, err error) (runs.Run, error) {
 		return t.close(func(m runs.Meta) runs.Event { return runs.Halted{Meta: m} }, "")
 	case res.Stopped: // it may have changed the world: what it left is kept
 		return t.saved(func(m runs.Meta, v int) runs.Event { return runs.Halted{Meta: m, NewVersion: v} }, "")
+	case t.job.Phase == runs.PhasePlan && t.misfit(res):
+		return t.stale()
 	default:
 		return t.fail(t.reason(res))
 	}
@@ -198,6 +201,15 @@ func (t *task) reason(res Result) string {
 		return t.hide.String(res.Message)
 	}
 	return res.Command + " failed; the log says why"
+}
+
+// misfit reports whether the run failed because what took the place of its init does not fit.
+func (t *task) misfit(res Result) bool {
+	if t.e.larder.noteOf(t.space).Reused == nil || res.Limited || res.Stopped {
+		return false
+	}
+	log, err := tail(t.e.LogFile(t.run.ID, runs.Planning), 64<<10)
+	return err == nil && tofu.SaysInit(log)
 }
 
 // explained adds to an error of the tool what only we know of its cause.

@@ -133,6 +133,15 @@ func Isolation(ownUser bool) []string {
 	return list
 }
 
+// CanProtect says why commands that run as the server's own user could change what they are only given to read; nil if
+// they can't.
+func CanProtect() error {
+	if v := abi(); v < abiTruncate {
+		return fmt.Errorf("the kernel has version %d of Landlock, and version %d (Linux 6.2) is needed", v, abiTruncate)
+	}
+	return nil
+}
+
 // CanLimitPorts says why [Spec].Ports cannot be enforced on this machine; nil if they can.
 func CanLimitPorts() error {
 	if v := abi(); v < abiPorts {

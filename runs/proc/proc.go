@@ -31,6 +31,15 @@ type Command struct {
 	Phase  string   `json:"phase"`            // names the log: <LogDir>/<Phase>.log
 	Args   []string `json:"args"`             // argv; Args[0] is absolute or found on the PATH in Spec.Env
 	Stdout string   `json:"stdout,omitempty"` // absolute file that takes standard output instead of the log; "" = log
+	Keep   *Keep    `json:"keep,omitempty"`   // what is copied when the command has ended well
+}
+
+// A Keep is a copy that the shim makes of what a command left, when it has ended well and before the next one starts:
+// nothing of the job is alive then. It is for a place that commands can't write, so what is there afterwards is what that
+// command left, whatever those after it do. A copy that can't be made is left out, and the job goes on.
+type Keep struct {
+	Files []string `json:"files"` // absolute paths of files and folders; what is not there is left out
+	To    string   `json:"to"`    // absolute path of a folder that is not there; it appears whole or not at all
 }
 
 // Limits bound a job. Zero means no limit.

@@ -49,6 +49,7 @@ func Shim(args []string, stdin io.Reader, stderr io.Writer) int {
 // Shim; the goroutine that copies a command's output owns the log meanwhile.
 type shim struct {
 	dir      string
+	stderr   io.Writer // shim.err
 	spec     Spec
 	secrets  *redact.Redactor
 	asked    <-chan os.Signal // somebody wants the job to end
@@ -73,7 +74,7 @@ func runShim(dir string, stdin io.Reader, stderr io.Writer) error {
 	// Caught, not ignored, because children inherit what is ignored. Nobody reads the channel.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT)
 
-	s := shim{dir: dir, asked: asked}
+	s := shim{dir: dir, stderr: stderr, asked: asked}
 	// The first sandbox starts while the server still prepares the workspace. What it costs to start is then
 	// no part of the run; if it is never needed, it dies with the shim.
 	var err error
@@ -199,6 +200,7 @@ func (s *shim) one(c Command, more bool) bool {
 	case problem != "":
 		s.fail(c, problem)
 	case exit == 0:
+		s.keep(c)
 		return true
 	case s.cause != "":
 		s.fail(c, s.cause)

@@ -10,6 +10,14 @@ type Command struct {
 	Phase  runs.State // the state of the run while it is at work; names the log
 	Args   []string
 	Stdout string // file that takes standard output, "" = the log
+	Keep   *Keep  // what is copied when the command has ended well and before anything else runs
+}
+
+// A Keep is a copy to be made of what a command left, under the names that the files and folders have. What is not
+// there is left out. To appears whole or not at all.
+type Keep struct {
+	Files []string // absolute paths of files and folders
+	To    string   // absolute path of a folder that is not there
 }
 
 // lockTimeout is how long a run waits for a lock on its own backend, which somebody's laptop may hold.
@@ -27,7 +35,14 @@ func Commands(w Work, phase runs.Phase) ([]Command, error) {
 	tool := func(name string, state runs.State, args ...string) Command {
 		return Command{Name: name, Phase: state, Args: append([]string{w.Binary.Path}, args...)}
 	}
-	first := tool("init", runs.Initializing, "init", "-input=false")
+	init := tool("init", runs.Initializing, "init", "-input=false")
+	if w.KeepInit != "" {
+		init.Keep = w.Keep(w.KeepInit)
+	}
+	first := []Command{init}
+	if w.Made != nil {
+		first = nil
+	}
 	switch phase {
 	case runs.PhasePlan:
 		lock := lockTimeout
@@ -36,14 +51,18 @@ func Commands(w Work, phase runs.Phase) ([]Command, error) {
 		}
 		show := tool("show", runs.Planning, "show", "-json", w.PlanFile())
 		show.Stdout = w.PlanJSON()
-		return []Command{first, tool("plan", runs.Planning, "plan", "-input=false", lock, "-out="+w.PlanFile()), show}, nil
+		return append(first, tool("plan", runs.Planning, "plan", "-input=false", lock, "-out="+w.PlanFile()), show), nil
 	case runs.PhaseApply:
-		return []Command{tool("apply", runs.Applying, "apply", "-input=false", lockTimeout, w.PlanFile())}, nil
+		apply := tool("apply", runs.Applying, "apply", "-input=false", lockTimeout, w.PlanFile())
+		if w.InitAgain {
+			return append(first, apply), nil
+		}
+		return []Command{apply}, nil
 	case runs.PhaseDestroy:
-		return []Command{first, tool("destroy", runs.Destroying, "destroy", "-input=false", lockTimeout, "-auto-approve")}, nil
+		return append(first, tool("destroy", runs.Destroying, "destroy", "-input=false", lockTimeout, "-auto-approve")), nil
 	case runs.PhasePerform:
 		task, err := taskCommand(w)
-		return []Command{first, task}, err
+		return append(first, task), err
 	default:
 		return nil, runs.Invalidf("", "There is no phase “%s”.", phase)
 	}

@@ -407,9 +407,9 @@ func TestCommands(t *testing.T) {
 	custom := runs.Commands{Plan: "p", Apply: "a"}
 	all := runs.Commands{Init: "i", Plan: "p", Show: "s", Apply: "a", Destroy: "d"}
 	sh := func(name string, state runs.State, script, stdout string) Command {
-		return Command{name, state, []string{"/bin/sh", "-ec", script}, stdout}
+		return Command{Name: name, Phase: state, Args: []string{"/bin/sh", "-ec", script}, Stdout: stdout}
 	}
-	first := Command{"init", runs.Initializing, []string{"/t", "init", "-input=false"}, ""}
+	first := Command{Name: "init", Phase: runs.Initializing, Args: []string{"/t", "init", "-input=false"}}
 	for name, tt := range map[string]struct {
 		change func(*Work)
 		phase  runs.Phase
@@ -418,16 +418,16 @@ func TestCommands(t *testing.T) {
 	}{
 		"plan": {nil, runs.PhasePlan, []Command{
 			first,
-			{"plan", runs.Planning, []string{"/t", "plan", "-input=false", lockTimeout, "-out=/a/tfplan"}, ""},
-			{"show", runs.Planning, []string{"/t", "show", "-json", "/a/tfplan"}, "/a/plan.json"},
+			{Name: "plan", Phase: runs.Planning, Args: []string{"/t", "plan", "-input=false", lockTimeout, "-out=/a/tfplan"}},
+			{Name: "show", Phase: runs.Planning, Args: []string{"/t", "show", "-json", "/a/tfplan"}, Stdout: "/a/plan.json"},
 		}, ""},
 		"speculative": {func(w *Work) { w.Speculative = true }, runs.PhasePlan, []Command{
 			first,
-			{"plan", runs.Planning, []string{"/t", "plan", "-input=false", "-lock=false", "-out=/a/tfplan"}, ""},
-			{"show", runs.Planning, []string{"/t", "show", "-json", "/a/tfplan"}, "/a/plan.json"},
+			{Name: "plan", Phase: runs.Planning, Args: []string{"/t", "plan", "-input=false", "-lock=false", "-out=/a/tfplan"}},
+			{Name: "show", Phase: runs.Planning, Args: []string{"/t", "show", "-json", "/a/tfplan"}, Stdout: "/a/plan.json"},
 		}, ""},
-		"apply":   {nil, runs.PhaseApply, []Command{{"apply", runs.Applying, []string{"/t", "apply", "-input=false", lockTimeout, "/a/tfplan"}, ""}}, ""},
-		"destroy": {nil, runs.PhaseDestroy, []Command{first, {"destroy", runs.Destroying, []string{"/t", "destroy", "-input=false", lockTimeout, "-auto-approve"}, ""}}, ""},
+		"apply":   {nil, runs.PhaseApply, []Command{{Name: "apply", Phase: runs.Applying, Args: []string{"/t", "apply", "-input=false", lockTimeout, "/a/tfplan"}}}, ""},
+		"destroy": {nil, runs.PhaseDestroy, []Command{first, {Name: "destroy", Phase: runs.Destroying, Args: []string{"/t", "destroy", "-input=false", lockTimeout, "-auto-approve"}}}, ""},
 		"perform": {nil, runs.PhasePerform, []Command{first, sh("task", runs.Performing, "do it", "")}, ""},
 		"no task": {func(w *Work) { w.Command = "" }, runs.PhasePerform, nil, "no command"},
 		"no tool": {func(w *Work) { w.Binary.Path = "" }, runs.PhasePlan, nil, "No tool was chosen"},

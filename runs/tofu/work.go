@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -29,6 +30,9 @@ type Work struct {
 	Path        string   // PATH of the commands; "" = the system's usual one
 	Proxy       []string // NAME=value of the proxy variables to hand on
 	Tmp         string   // absolute folder for temporary files that Aux is too long for; "" = in Aux
+	Made        *Made    // what LayOut brought here in the place of init; nil = init is run
+	InitAgain   bool     // before an apply: what was laid out in the place of init is gone
+	KeepInit    string   // absolute folder to copy what init made to; "" = none
 	Run         string   // facts the run may read in GROUNDCREW_ variables
 	Commit      string
 	Branch      string
@@ -108,6 +112,9 @@ func (w Work) Access() (readOnly, readWrite []string) {
 	if w.Mirror != "" {
 		readOnly = append(readOnly, w.Mirror)
 	}
+	if w.Made != nil {
+		readOnly = append(readOnly, slices.Sorted(maps.Values(w.Made.Packages))...)
+	}
 	readWrite = []string{w.checkout(), w.Aux}
 	if w.Tmp != "" {
 		readWrite = append(readWrite, w.Tmp)
@@ -171,11 +178,37 @@ func Prepare(w Work, state []byte) error {
 		// The tool would want to move it to its new place, or refuse to go on.
 		return runs.Invalidf("state", "The code contains a %s, but this stack's state is managed by Groundcrew. Remove the file from the repository, or set the stack's state to “own backend”.", stateName)
 	}
-	text := fmt.Sprintf("# Written by Groundcrew: this stack's state is managed.\nterraform {\n  backend \"local\" {\n    path = %s\n  }\n}\n", quote(w.StateFile()))
+	at, err := w.statePath()
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("# Written by Groundcrew: this stack's state is managed.\nterraform {\n  backend \"local\" {\n    path = %s\n  }\n}\n", quote(at))
 	if err := replaceFile(root, overrideName, []byte(text)); err != nil {
 		return err
 	}
 	return placeState(aux, w, state)
+}
+
+// statePath is where the code finds the managed state: relative to Root, so that what init records of it is the same in
+// every workspace; absolute where a link leads to Root, because then “..” leads elsewhere.
+func (w Work) statePath() (string, error) {
+	run := filepath.Dir(w.Aux)
+	realRun, err := filepath.EvalSymlinks(run)
+	if err != nil {
+		return "", err
+	}
+	realRoot, err := filepath.EvalSymlinks(w.Root)
+	if err != nil {
+		return "", err
+	}
+	named, err := filepath.Rel(run, w.Root)
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.Rel(realRun, realRoot); err != nil || real != named {
+		return w.StateFile(), nil
+	}
+	return filepath.Rel(w.Root, w.StateFile())
 }
 
 // inside refuses a root that a link in the checkout leads out of the run's folder.
