@@ -45,6 +45,8 @@ var fences = map[string][]string{
 	"github.com/a-h/templ":           {"web", "web/view"},
 	"github.com/xanzy/go-gitlab":     {"gitlab"},
 	"github.com/go-git/":             {"gitlab"},
+	"github.com/coreos/go-oidc/":     {"gitlab"},
+	"golang.org/x/oauth2":            {"gitlab"},
 	"github.com/yuin/goldmark":       {"gitlab/sim"},
 	"github.com/spf13/cobra":         {"main"},
 	"golang.org/x/term":              {"main"},

@@ -189,8 +189,8 @@ func (tx *Tx) TouchAPIKey(text string) error {
 	return put(tx, "api_keys", hashToken(text), k)
 }
 
-// reserved are the names nobody may have, because they stand for something else in the audit log.
-func reserved(name string) bool {
+// ReservedName reports whether a name is one that nobody may have, because it stands for something else in the audit log.
+func ReservedName(name string) bool {
 	name = strings.ToLower(strings.TrimSpace(name))
-	return name == strings.ToLower(runs.System) || name == "bootstrap token" || name == "api key" || strings.HasPrefix(name, "api key ")
+	return name == strings.ToLower(runs.System) || name == "bootstrap token" || name == "metrics token" || name == "nobody" || name == "api key" || strings.HasPrefix(name, "api key ")
 }

@@ -74,7 +74,7 @@ func (tx *Tx) PutUser(u User) (User, error) {
 	if strings.TrimSpace(u.Name) == "" || len(u.Name) > 100 {
 		return u, runs.Invalidf("name", "Give a user name of 1 to 100 bytes.")
 	}
-	if reserved(u.Name) {
+	if ReservedName(u.Name) {
 		return u, runs.Invalidf("name", "“%s” stands for something else in the audit log. Choose another name.", u.Name)
 	}
 	if other, ok, err := tx.UserByName(u.Name); err != nil {

@@ -50,6 +50,11 @@ func (s *Server) noUsersYet() (string, error) {
 }
 
 func (s *Server) loginPage(c *request, status int, m view.LoginModel) error {
+	how, err := s.signInSettings()
+	if err != nil {
+		return err
+	}
+	m.GitLab, m.PasswordOff = how.GitLab, how.PasswordOff
 	return render(c, status, view.LoginPage(s.doorPage("Sign in"), m))
 }
 
@@ -69,6 +74,13 @@ func (s *Server) postLogin(c *request) error {
 		m.Error = "Too many tries. Wait a minute, then try again."
 		c.Response().Header().Set("Retry-After", "60")
 		return s.loginPage(c, http.StatusTooManyRequests, m)
+	}
+	how, err := s.signInSettings()
+	if err != nil {
+		return err
+	}
+	if how.PasswordOff {
+		return runs.Forbiddenf("Sign-in by password is switched off. Sign in with GitLab.")
 	}
 	u, ok, err := s.signIn(c, name, password)
 	if err != nil {

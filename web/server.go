@@ -64,6 +64,7 @@ type Server struct {
 	bootstrap [sha256.Size]byte // of the token; zero: there is none
 	scraper   [sha256.Size]byte // of the metrics token; zero: there is none
 	logins    *loginLimiter
+	flows     *flows        // sign-ins with GitLab on their way
 	refusals  *rate.Limiter // of stored refused deliveries
 	hashing   chan struct{} // bounds the memory of password checks
 	hub       *hub
@@ -85,6 +86,7 @@ func New(o Options) *Server {
 		st: o.Store, eng: o.Engine, log: o.Log, o: o, started: time.Now(),
 		cop:      http.NewCrossOriginProtection(),
 		logins:   newLoginLimiter(),
+		flows:    newFlows(),
 		refusals: rate.NewLimiter(1, 1),
 		hashing:  make(chan struct{}, 4),
 		hub:      newHub(),

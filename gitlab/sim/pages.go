@@ -160,7 +160,11 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, f frame)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'")
+	policy := "default-src 'none'; style-src 'self'; base-uri 'none'"
+	if name != "authorize" { // whose form leads back to the application
+		policy += "; form-action 'self'"
+	}
+	w.Header().Set("Content-Security-Policy", policy)
 	w.WriteHeader(status)
 	_, _ = w.Write(out.Bytes()) // the client went away
 }

@@ -49,6 +49,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.serveAPI(w, r, rec, strings.TrimPrefix(path, "api/v4/"))
 		case isGit(path):
 			s.serveGit(w, r, rec, path)
+		case isOAuth(path):
+			s.serveOAuth(w, r, path)
 		default:
 			s.servePage(w, r, path)
 		}

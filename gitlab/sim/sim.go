@@ -74,6 +74,7 @@ type Server struct {
 	leases       map[string]bool
 	visitor      int64
 	deliverTwice bool
+	oauth        oauth
 }
 
 // New makes an empty instance: no users, no projects. It fails when the git binary is missing or Dir cannot be made.

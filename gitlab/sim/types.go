@@ -13,6 +13,7 @@ type User struct {
 	Admin    bool
 	Bot      bool
 	created  time.Time
+	blocked  bool
 }
 
 // A Project as tests and the demo see it.

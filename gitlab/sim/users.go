@@ -76,8 +76,12 @@ func (s *Server) basics(u *User) any {
 	if u == nil {
 		return nil
 	}
+	state := "active"
+	if u.blocked {
+		state = "blocked"
+	}
 	return object{
-		"id": u.ID, "username": u.Username, "public_email": nil, "name": u.Name, "state": "active", "locked": false,
+		"id": u.ID, "username": u.Username, "public_email": nil, "name": u.Name, "state": state, "locked": false,
 		"avatar_url": s.avatar(u), "web_url": s.url() + "/" + u.Username,
 	}
 }

@@ -92,18 +92,15 @@ type AuditChange struct{ Field, Before, After string }
 
 // SignInModel is how people sign in.
 type SignInModel struct {
-	Linked                bool   // a GitLab is linked
-	RedirectURL, AppsURL  string // to copy, and the page of GitLab to paste it on
-	GitLab, PasswordOff   bool
-	ClientID              string
-	HasSecret             bool
-	Groups, Role          string
-	Idle, Life            string // hours, days
-	Errors                map[string]string
-	Error                 string
-	PasswordOffAct        Act
-	Checked               string // what the last check found, in words
-	LoopbackNeedsExternal bool
+	Linked               bool   // a GitLab is linked
+	RedirectURL, AppsURL string // to copy, and the page of GitLab to paste it on
+	GitLab, PasswordOff  bool
+	ClientID             string
+	HasSecret            bool
+	Groups, Role         string // groups: one a line
+	Idle, Life           string // hours, days
+	Errors               map[string]string
+	Error                string
 }
 
 var roleOptions = []Option{{"admin", "admin"}, {"writer", "writer"}, {"reader", "reader"}}
@@ -157,4 +154,12 @@ func (m AuditModel) exportURL(format string) string {
 
 func (m AuditModel) filtered() bool {
 	return m.By+m.Action+m.Target+m.Since+m.Until != ""
+}
+
+func (m SignInModel) secret() field {
+	f := field{Name: "client_secret", Label: "Secret", Type: "password", Err: m.Errors["client_secret"], Mono: true, Attrs: map[string]any{"autocomplete": "off"}}
+	if m.HasSecret {
+		f.Help = "Kept encrypted. Blank keeps the present one."
+	}
+	return f
 }

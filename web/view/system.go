@@ -38,8 +38,9 @@ type SetupModel struct {
 
 // LoginModel is the sign-in form.
 type LoginModel struct {
-	Username, Next string
-	Error          string
+	Username, Next      string
+	Error               string
+	GitLab, PasswordOff bool // what is offered
 }
 
 // ErrorModel is the page of a refused request.
