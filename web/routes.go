@@ -194,7 +194,6 @@ func (s *Server) api() []route {
 		r(get, "/settings", admin, s.apiSettings, operation{summary: "Time-outs of sessions, and how long things are kept", out: settingsJSON{}}),
 		r(get, "/sign-in", admin, s.apiSignIn, operation{summary: "How people sign in", out: signInJSON{}}),
 		r(patch, "/sign-in", admin, s.apiPatchSignIn, operation{summary: "Change how people sign in, after asking GitLab", in: signInInput{}, out: signInJSON{}}),
-		r(get, "/settings", admin, s.apiSettings, operation{summary: "Time-outs of sessions and retention of the audit log", out: settingsJSON{}}),
 		r(patch, "/settings", admin, s.apiPatchSettings, operation{summary: "Change the given settings", in: settingsInput{}, out: settingsJSON{}}),
 
 		r(get, "/api-keys", admin, s.apiKeys, operation{summary: "API keys", out: list[keyJSON]{}}),

@@ -506,7 +506,7 @@ func hostile() []sample {
 		{"keys", KeysPage(p, KeysModel{Rows: []KeyRow{{ID: payload, Name: payload, Role: payload, CreatedBy: payload}}, Name: payload, Key: payload, KeyName: payload})},
 		{"audit", AuditPage(p, AuditModel{By: payload, Action: payload, Target: payload, Since: payload, Rows: []AuditRow{{By: payload, Action: payload, Target: payload, Stack: payload, Note: payload, Address: payload, Via: payload, Changes: []AuditChange{{payload, payload, payload}}}}})},
 		{"setup", SetupPage(Page{Title: payload, Now: now}, SetupModel{Token: payload, Name: payload, Error: payload})},
-		{"login", LoginPage(Page{Now: now}, LoginModel{payload, payload, payload})},
+		{"login", LoginPage(Page{Now: now}, LoginModel{payload, payload, payload, true, false})},
 		{"error", ErrorPage(p, ErrorModel{404, payload, payload, payload, payload})},
 	}
 }
