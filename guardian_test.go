@@ -123,6 +123,13 @@ func TestHookDoctor(t *testing.T) {
 	if n := len(r.items("/runs")); n != 0 {
 		t.Fatalf("a test started %d runs", n)
 	}
+	// From the first signed delivery on the secret alone is not enough, also while it is rotated.
+	until(t, "the hook that is known to sign", func() bool {
+		return strings.Contains(r.items("/projects")[0]["hook"].(map[string]any)["detail"].(string), "unsigned is refused")
+	})
+	if code := r.deliverUnsigned(); code != 401 {
+		t.Errorf("an unsigned delivery of a hook that signs: %d", code)
+	}
 	before := r.secret()
 	r.must("POST", "/integration/secret/rotate", nil, 200)
 	until(t, "the new secret at the hook", func() bool {
@@ -156,6 +163,24 @@ func TestHookDoctor(t *testing.T) {
 	if got := state(); got != "ok" {
 		t.Errorf("state after the repair %v", got)
 	}
+}
+
+// deliverUnsigned sends a delivery of the project with the right secret and no signature.
+func (r *rig) deliverUnsigned() int {
+	r.t.Helper()
+	body := fmt.Sprintf(`{"object_kind":"push","ref":"refs/heads/main","before":"%040d","after":"%040d","project_id":%d,"project":{"id":%d}}`, 1, 2, r.project.ID, r.project.ID)
+	req, err := http.NewRequest("POST", r.url+"/webhooks/gitlab", strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("X-Gitlab-Event", "Push Hook")
+	req.Header.Set("X-Gitlab-Token", r.secret())
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
 }
 
 // TestProjectMoves: a moved project keeps its stacks, and they learn where it is.

@@ -30,8 +30,9 @@ type Delivery struct {
 	Size       int               `json:"size"`
 	InFile     bool              `json:"in_file,omitempty"`
 	Attempts   int               `json:"attempts,omitempty"`
-	Echo       bool              `json:"echo,omitempty"` // of a test of the hook: it starts nothing
-	Made       bool              `json:"made,omitempty"` // by us, of an event that GitLab did not deliver
+	Echo       bool              `json:"echo,omitempty"`   // of a test of the hook: it starts nothing
+	Signed     bool              `json:"signed,omitempty"` // by GitLab, and the signature was right
+	Made       bool              `json:"made,omitempty"`   // by us, of an event that GitLab did not deliver
 }
 
 // inlineBody is the largest body kept in the database; larger ones are files, so that the database does not

@@ -10,6 +10,12 @@ import (
 // DefaultPrefix begins the names of commit statuses and environments.
 const DefaultPrefix = "groundcrew"
 
+// What an integration says of deliveries that are not signed, see [Integration.RequireSigned].
+const (
+	SignedAlways = "always"
+	SignedNever  = "never"
+)
+
 // An Integration is the one GitLab of this installation. Its secrets are sealed on disk and open in memory.
 type Integration struct {
 	APIURL        string `json:"api_url"`                // API host URL
@@ -19,10 +25,13 @@ type Integration struct {
 	Aggregate     bool   `json:"aggregate,omitempty"`      // one status for each kind of run and commit, not for each stack
 	PassUntouched bool   `json:"pass_untouched,omitempty"` // merge requests that concern no stack get a passing status
 	// DestroyThreads opens a thread for what a plan destroys or replaces, unless a stack says otherwise.
-	DestroyThreads bool      `json:"destroy_threads,omitempty"`
-	Linked         bool      `json:"linked"` // false: unlinked, stacks are detached, secrets and token are gone
-	CreatedAt      time.Time `json:"created_at"`
-	UpdatedAt      time.Time `json:"updated_at"`
+	DestroyThreads bool `json:"destroy_threads,omitempty"`
+	// RequireSigned says when a delivery that is not signed is refused: SignedAlways, SignedNever, or "" for as soon as the
+	// project's hook has delivered signed.
+	RequireSigned string    `json:"require_signed,omitempty"`
+	Linked        bool      `json:"linked"` // false: unlinked, stacks are detached, secrets and token are gone
+	CreatedAt     time.Time `json:"created_at"`
+	UpdatedAt     time.Time `json:"updated_at"`
 
 	Token  runs.Secret `json:"-"`
 	Secret runs.Secret `json:"-"` // the webhook secret

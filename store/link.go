@@ -18,6 +18,9 @@ type Hook struct {
 	WrittenAt time.Time `json:"written_at,omitzero"` // when GitLab last took our secret
 	Signed    bool      `json:"signed,omitempty"`    // GitLab signs its deliveries
 
+	// SignedAt is when a signed delivery of the project was first processed since its hook signs; zero before.
+	SignedAt time.Time `json:"signed_at,omitzero"`
+
 	TestedAt time.Time `json:"tested_at,omitzero"`
 	TestOK   bool      `json:"test_ok,omitempty"`
 	TestText string    `json:"test_text,omitempty"` // what came of the last test, in words
@@ -45,6 +48,19 @@ func HookTarget(project int64) string { return fmt.Sprintf("hook/%d", project) }
 // none.
 func (tx *Tx) ReportHook(project int64, install bool) error {
 	return tx.mark(Report{Kind: ReportHook, Target: HookTarget(project), Project: project, Install: install})
+}
+
+// Signs reports whether the project's hook has been seen to sign: what comes unsigned then is not from it.
+func (h Hook) Signs() bool { return h.Signed && !h.SignedAt.IsZero() }
+
+// HeardSigned remembers that a signed delivery of a project came.
+func (tx *Tx) HeardSigned(project int64) error {
+	h, err := tx.Hook(project)
+	if err != nil || !h.Signed || !h.SignedAt.IsZero() {
+		return err
+	}
+	h.SignedAt = tx.now
+	return tx.PutHook(h)
 }
 
 // Hooks returns what is known of all webhooks, by project.

@@ -243,6 +243,9 @@ func (tx *Tx) mark(r Report) error {
 		if old.Project != r.Project || r.Kind == ReportEnvironment && old.Name != r.Name { // the id is another thing's
 			old.RemoteID, old.RemoteState = 0, ""
 		}
+		if r.Kind == ReportDeployment {
+			r.Name = old.Name // it stays in the environment it was begun in, whatever the prefix is by now
+		}
 		old.Install = r.Install || old.Install && old.State != ReportDelivered // what is still owed stays so
 		old.Run, old.Gone, old.Project, old.Name = r.Run, r.Gone, r.Project, r.Name
 		r = old

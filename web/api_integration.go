@@ -19,6 +19,8 @@ type integrationJSON struct {
 	Aggregate    bool   `json:"aggregate"`
 	// PassUntouched gives merge requests that concern no stack a passing status.
 	PassUntouched bool `json:"pass_untouched"`
+	// RequireSigned says when unsigned deliveries are refused: always, never, or "" for as soon as a project's hook has delivered signed.
+	RequireSigned string `json:"require_signed"`
 	// DestroyThreads opens a thread for what a plan destroys or replaces, unless a stack says otherwise.
 	DestroyThreads bool        `json:"destroy_threads"`
 	AutoRotate     bool        `json:"auto_rotate"` // let GitLab renew the token before it expires
@@ -52,7 +54,7 @@ type tokenJSON struct {
 
 func (s *Server) integrationJSON(in store.Integration, owed int, who actor) integrationJSON {
 	j := integrationJSON{
-		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, DestroyThreads: in.DestroyThreads, AutoRotate: in.AutoRotate, Linked: in.Linked,
+		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, DestroyThreads: in.DestroyThreads, RequireSigned: in.RequireSigned, AutoRotate: in.AutoRotate, Linked: in.Linked,
 		Webhook: webhookJSON{Endpoint: s.eng.WebhookURL()},
 		Token: tokenJSON{
 			Name: in.Health.Name, Username: in.Health.Username, Scopes: orEmpty(in.Health.Scopes),
@@ -108,6 +110,7 @@ type integrationInput struct {
 	Aggregate      *bool        `json:"aggregate"`
 	PassUntouched  *bool        `json:"pass_untouched"`
 	DestroyThreads *bool        `json:"destroy_threads"`
+	RequireSigned  *string      `json:"require_signed"`
 	AutoRotate     *bool        `json:"auto_rotate"`
 }
 
@@ -120,7 +123,7 @@ func (s *Server) apiPutIntegration(c *request) error {
 	if err != nil {
 		return err
 	}
-	l := engine.Link{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CA: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, DestroyThreads: in.DestroyThreads, AutoRotate: in.AutoRotate}
+	l := engine.Link{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CA: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, DestroyThreads: in.DestroyThreads, RequireSigned: in.RequireSigned, AutoRotate: in.AutoRotate}
 	give(&l.APIURL, body.APIURL)
 	give(&l.ExternalURL, body.ExternalURL)
 	give(&l.CA, body.CAPEM)
@@ -130,6 +133,7 @@ func (s *Server) apiPutIntegration(c *request) error {
 	give(&l.PassUntouched, body.PassUntouched)
 	give(&l.AutoRotate, body.AutoRotate)
 	give(&l.DestroyThreads, body.DestroyThreads)
+	give(&l.RequireSigned, body.RequireSigned)
 	if _, err := s.eng.SaveIntegration(c.Request().Context(), l, c.who.Name); err != nil {
 		return err
 	}

@@ -106,7 +106,7 @@ func (s *Server) getIntegration(c *request) error {
 		return c.Redirect(http.StatusSeeOther, "/settings/vcs") // it says that there is none
 	}
 	if !linked {
-		return s.integrationForm(c, http.StatusOK, view.IntegrationFormModel{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, DestroyThreads: in.DestroyThreads})
+		return s.integrationForm(c, http.StatusOK, view.IntegrationFormModel{APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, DestroyThreads: in.DestroyThreads, RequireSigned: in.RequireSigned})
 	}
 	return s.integrationPage(c, http.StatusOK, view.IntegrationModel{})
 }
@@ -228,7 +228,7 @@ func (s *Server) getIntegrationEdit(c *request) error {
 		return c.Redirect(http.StatusSeeOther, "/settings/vcs/gitlab")
 	}
 	return s.integrationForm(c, http.StatusOK, view.IntegrationFormModel{
-		Edit: true, APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, AutoRotate: in.AutoRotate, DestroyThreads: in.DestroyThreads,
+		Edit: true, APIURL: in.APIURL, ExternalURL: in.ExternalURL, CAPEM: in.CA, StatusPrefix: in.StatusPrefix, Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, AutoRotate: in.AutoRotate, DestroyThreads: in.DestroyThreads, RequireSigned: in.RequireSigned,
 	})
 }
 
@@ -239,12 +239,12 @@ func (s *Server) postIntegration(c *request) error {
 		APIURL: c.FormValue("api_url"), ExternalURL: c.FormValue("external_url"), CAPEM: c.FormValue("ca_pem"),
 		StatusPrefix: c.FormValue("status_prefix"), Aggregate: c.FormValue("aggregate") != "",
 		PassUntouched: c.FormValue("pass_untouched") != "", AutoRotate: c.FormValue("auto_rotate") != "",
-		DestroyThreads: c.FormValue("destroy_threads") != "",
+		DestroyThreads: c.FormValue("destroy_threads") != "", RequireSigned: c.FormValue("require_signed"),
 	}
 	var checks []engine.Check
 	checks, err := s.eng.SaveIntegration(c.Request().Context(), engine.Link{
 		APIURL: m.APIURL, ExternalURL: m.ExternalURL, CA: m.CAPEM, StatusPrefix: m.StatusPrefix,
-		Aggregate: m.Aggregate, PassUntouched: m.PassUntouched, AutoRotate: m.AutoRotate, DestroyThreads: m.DestroyThreads, Token: runs.Secret(c.FormValue("token")),
+		Aggregate: m.Aggregate, PassUntouched: m.PassUntouched, AutoRotate: m.AutoRotate, DestroyThreads: m.DestroyThreads, RequireSigned: m.RequireSigned, Token: runs.Secret(c.FormValue("token")),
 	}, c.who.Name)
 	m.Checks = checksView(checks)
 	if fields, text, ok := formErrors(err); ok {

@@ -11,6 +11,7 @@ import (
 	"groundcrew/gitlab"
 	"groundcrew/metrics"
 	"groundcrew/runs"
+	"groundcrew/runs/engine"
 	"groundcrew/store"
 )
 
@@ -55,9 +56,16 @@ func (s *Server) postWebhook(c *request) error {
 		s.storeRefused(c, why, body)
 		return errWrongHook
 	}
+	if why, err := s.unsigned(r.Header, body, in); err != nil {
+		return err
+	} else if why != "" {
+		s.refusedHook(metrics.RefusedSignature)
+		s.storeRefused(c, why, body)
+		return errWrongHook
+	}
 	project, echo := s.eng.Echo(r.Header, body)
 	d, known, err := s.st.AddDelivery(store.Delivery{
-		ProjectID: project, Echo: echo, Key: gitlab.DeliveryKey(r.Header, body), Event: eventOf(r.Header), Headers: keptHeaders(r.Header),
+		ProjectID: project, Echo: echo, Signed: gitlab.Signed(r.Header) && len(in.SigningSecrets(time.Now())) > 0, Key: gitlab.DeliveryKey(r.Header, body), Event: eventOf(r.Header), Headers: keptHeaders(r.Header),
 	}, body)
 	if err != nil {
 		return err
@@ -125,6 +133,32 @@ func badSignature(h http.Header, body []byte, in store.Integration) string {
 		return "refused: " + string(fault)
 	}
 	return ""
+}
+
+// unsigned is the verdict on a delivery that is authentic by its secret alone, although it should be signed; "" when it
+// need not be. The secret goes over the wire with each delivery and can be recorded; whoever has it must not get around the
+// signature by leaving it out. Which project's events the request brings is what its body says, and that is what the engine will act on.
+func (s *Server) unsigned(h http.Header, body []byte, in store.Integration) (why string, err error) {
+	switch {
+	case in.RequireSigned == store.SignedNever, gitlab.Signed(h) && len(in.SigningSecrets(time.Now())) > 0:
+		return "", nil
+	case in.RequireSigned == store.SignedAlways:
+		return "refused: not signed", nil
+	case !engine.Signs(in.Health.Version):
+		return "", nil
+	}
+	claim, err := gitlab.ReadHook(h, body)
+	if err != nil {
+		return "", nil // nothing can come of it but a verdict
+	}
+	err = s.st.View(func(tx *store.Tx) error {
+		row, err := tx.Hook(claim.ProjectID)
+		if row.Signs() {
+			why = "refused: not signed, although the hook of this project signs"
+		}
+		return err
+	})
+	return why, err
 }
 
 // claimSize is how much of a refused request is read to learn which project it says it is of.

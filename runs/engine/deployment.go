@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,6 +133,11 @@ func (e *Engine) sendEnvironment(ctx context.Context, c *gitlab.Client, r *store
 	if err != nil {
 		return err
 	}
+	if r.Gone {
+		if ours, err := e.mayStop(*r); err != nil || !ours {
+			return err
+		}
+	}
 	have, ok, err := c.Environment(ctx, r.Project, r.Name)
 	if err != nil {
 		return err
@@ -150,6 +156,29 @@ func (e *Engine) sendEnvironment(ctx context.Context, c *gitlab.Client, r *store
 		r.RemoteID = have.ID
 	}
 	return err
+}
+
+// mayStop reports whether an environment is to be stopped still: not when its stack has its name back. While something is
+// deployed to it, the error says that it waits, because the end of a deployment would start it again (CONTRACT §8).
+func (e *Engine) mayStop(r store.Report) (ours bool, err error) {
+	run := ""
+	err = e.st.View(func(tx *store.Tx) error {
+		in, _, err := tx.Integration()
+		if err != nil {
+			return err
+		}
+		_, err = tx.Stack(r.Stack)
+		if err != nil && !errors.Is(err, runs.ErrNotFound) {
+			return err
+		}
+		ours = err != nil || r.Name != runs.EnvironmentName(in.Prefix(), r.Stack)
+		run, err = tx.Deploying(r)
+		return err
+	})
+	if err == nil && ours && run != "" {
+		err = runs.Conflictf("The environment is stopped when GitLab knows the end of run %s, which deploys to it.", run)
+	}
+	return ours, err
 }
 
 // createEnvironment makes an environment. A deployment that was created since we looked has made it already, without

@@ -106,7 +106,9 @@ func (e *Engine) hookState(ctx context.Context, c *gitlab.Client, project int64,
 			row.State, row.Detail = HookUnknown, message(gitlabError(askErr, "the project is gone, or the token's user is not its Maintainer"))
 		} else {
 			ours := e.ours(all, row.ID)
-			row.Signed = row.Signed && len(ours) > 0 && ours[0].SigningTokenPresent
+			if row.Signed = row.Signed && len(ours) > 0 && ours[0].SigningTokenPresent; !row.Signed {
+				row.SignedAt = time.Time{}
+			}
 			row.State, row.Detail = e.judgeHook(ours, all, row, t)
 		}
 		if out, err = knownHook(tx, row, t); err != nil {
@@ -154,6 +156,9 @@ func (e *Engine) judgeHook(ours, all []gitlab.ProjectHook, row store.Hook, t sto
 	case t.Refused.After(t.Last) && t.Refused.After(row.WrittenAt):
 		return HookSecret, "The newest delivery that says it is of this project had a wrong secret. Repair gives the hook the right one."
 	case row.Signed && h.SigningTokenPresent:
+		if row.Signs() {
+			return HookOK, "push, tags, merge requests; signed, and what comes unsigned is refused"
+		}
 		return HookOK, "push, tags, merge requests; signed"
 	default:
 		return HookOK, "push, tags, merge requests"
@@ -175,6 +180,13 @@ func (e *Engine) ours(all []gitlab.ProjectHook, made int64) []gitlab.ProjectHook
 // signedSince is the first GitLab that signs deliveries.
 const signedSince = 19
 
+// Signs reports whether a GitLab of the version signs deliveries.
+func Signs(version string) bool {
+	major, _, _ := strings.Cut(version, ".")
+	n, err := strconv.Atoi(major)
+	return err == nil && n >= signedSince
+}
+
 // hookSpec is what a hook of ours has to be.
 func (e *Engine) hookSpec(in store.Integration) gitlab.HookSpec {
 	spec := gitlab.HookSpec{
@@ -182,8 +194,7 @@ func (e *Engine) hookSpec(in store.Integration) gitlab.HookSpec {
 		Push: true, TagPush: true, MergeRequests: true, Notes: true,
 		SSLVerification: strings.HasPrefix(e.WebhookURL(), "https://"),
 	}
-	major, _, _ := strings.Cut(in.Health.Version, ".")
-	if n, err := strconv.Atoi(major); err == nil && n >= signedSince {
+	if Signs(in.Health.Version) {
 		spec.SigningToken = gitlab.Token(in.SigningSecret.Reveal())
 	}
 	return spec
@@ -337,6 +348,9 @@ func (e *Engine) hookWritten(project int64, in store.Integration, h gitlab.Proje
 		}
 		row.Owed = false
 		row.ID, row.Signed = h.ID, h.SigningTokenPresent && spec.SigningToken != ""
+		if !row.Signed {
+			row.SignedAt = time.Time{}
+		}
 		if h.ID != 0 {
 			row.WrittenAt = tx.Now()
 		}
@@ -403,4 +417,14 @@ func HookProgress(tx *store.Tx) (owed int, err error) {
 		}
 	}
 	return owed, err
+}
+
+// heardSigned remembers, once, that a project's hook signs what it delivers.
+func (e *Engine) heardSigned(project int64) error {
+	var row store.Hook
+	err := e.st.View(func(tx *store.Tx) (err error) { row, err = tx.Hook(project); return err })
+	if err != nil || !row.Signed || row.Signs() {
+		return err
+	}
+	return e.st.Update(func(tx *store.Tx) error { return tx.HeardSigned(project) })
 }

@@ -32,6 +32,11 @@ func (e *Engine) process(ctx context.Context, id string) (time.Duration, error) 
 		return 0, nil // its verdict came while it was chosen
 	}
 	v.delivery.Project, v.delivery.ProjectID = hook.ProjectPath, hook.ProjectID
+	if d.Signed {
+		if err := e.heardSigned(hook.ProjectID); err != nil {
+			return 0, err
+		}
+	}
 	if d.Echo && d.Attempts == 0 {
 		return 0, e.judge(v, store.DeliveryDone, "test: it arrived; a test starts nothing")
 	}

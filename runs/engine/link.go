@@ -25,6 +25,7 @@ type Link struct {
 	AutoRotate     bool        // let GitLab renew the token before it expires
 	PassUntouched  bool        // a passing status for merge requests that concern no stack
 	DestroyThreads bool        // a thread for what a plan destroys or replaces
+	RequireSigned  string      // of store.Integration
 	Token          runs.Secret // "" keeps the present one
 }
 
@@ -134,6 +135,9 @@ func checkLink(in store.Integration) error {
 	if in.Token == "" {
 		return runs.Invalidf("token", "Enter an API token with the scope api.")
 	}
+	if !slices.Contains([]string{"", store.SignedAlways, store.SignedNever}, in.RequireSigned) {
+		return runs.Invalidf("require_signed", "“%s” is no choice. Use always, never, or nothing for as soon as a project's hook signs.", in.RequireSigned)
+	}
 	if len(in.StatusPrefix) > 50 || strings.Trim(in.StatusPrefix, "/") != in.StatusPrefix || strings.ContainsAny(in.StatusPrefix, ":@#\n\x00") {
 		return runs.Invalidf("status_prefix", "“%s” cannot begin the name of a status or environment.", in.StatusPrefix)
 	}
@@ -152,12 +156,13 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 	if err != nil {
 		return nil, err
 	}
+	prefix := in.Prefix()
 	in.APIURL = strings.TrimSuffix(strings.TrimRight(strings.TrimSpace(l.APIURL), "/"), "/api/v4")
 	in.ExternalURL = strings.TrimRight(strings.TrimSpace(l.ExternalURL), "/")
 	in.CA, in.StatusPrefix = strings.TrimSpace(l.CA), strings.TrimSpace(l.StatusPrefix)
 	passes := l.PassUntouched && !in.PassUntouched
 	in.Aggregate, in.PassUntouched = l.Aggregate, l.PassUntouched
-	in.AutoRotate = l.AutoRotate
+	in.AutoRotate, in.RequireSigned = l.AutoRotate, l.RequireSigned
 	threads := in.DestroyThreads != l.DestroyThreads
 	in.DestroyThreads = l.DestroyThreads
 	if l.Token != "" {
@@ -189,6 +194,11 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 		}
 		if err := tx.ReportActive(); err != nil {
 			return err
+		}
+		if in.Prefix() != prefix {
+			if err := tx.RenameEnvironments(); err != nil {
+				return err
+			}
 		}
 		if passes {
 			stacks, err := tx.Stacks()

@@ -26,6 +26,7 @@ type IntegrationFormModel struct {
 	PassUntouched  bool
 	AutoRotate     bool
 	DestroyThreads bool
+	RequireSigned  string            // always, never, or "" for as soon as a hook signs
 	Errors         map[string]string // by field name
 	Error          string
 	Checks         []Check // of the last try; empty: none was made
@@ -253,13 +254,22 @@ func (m IntegrationFormModel) caPEM() field {
 func (m IntegrationFormModel) prefix() field {
 	return field{
 		Name: "status_prefix", Label: "Prefix", Value: m.StatusPrefix, Err: m.Errors["status_prefix"], Mono: true, Placeholder: "groundcrew",
-		Attrs: codeInput, Help: "Statuses and environments are named prefix/stack. Change it when two installations share a GitLab.",
+		Attrs: codeInput, Help: "Statuses and environments are named prefix/stack. Change it when two installations share a GitLab. GitLab renames nothing: after a change, statuses of runs at work are ended under the old name and go on under the new one, environments of the new name are made, and the old ones stopped as soon as nothing deploys to them. What is finished keeps its old name.",
 	}
 }
 
+func (m IntegrationFormModel) signed() field {
+	return field{
+		Name: "require_signed", Label: "Unsigned deliveries", Value: m.RequireSigned, Err: m.Errors["require_signed"],
+		Help: "GitLab 19 and later signs deliveries. A hook that Groundcrew wrote signs from then on, also while secrets are rotated; an unsigned delivery with the right secret is then not from it.",
+	}
+}
+
+var signedChoices = []Option{{"", "refuse them once the project's hook signs"}, {"always", "always refuse them"}, {"never", "take them"}}
+
 // moreOpen unfolds the rarely used fields when one of them is not as it first was.
 func (m IntegrationFormModel) moreOpen() bool {
-	return m.Aggregate || m.PassUntouched || m.DestroyThreads || m.Errors["status_prefix"] != "" || m.StatusPrefix != "" && m.StatusPrefix != "groundcrew"
+	return m.Aggregate || m.PassUntouched || m.DestroyThreads || m.RequireSigned != "" || m.Errors["require_signed"] != "" || m.Errors["status_prefix"] != "" || m.StatusPrefix != "" && m.StatusPrefix != "groundcrew"
 }
 
 func (i Integration) resultsText() string {

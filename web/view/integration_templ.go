@@ -343,6 +343,10 @@ func IntegrationFormPage(p Page, m IntegrationFormModel) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
+			templ_7745c5c3_Err = selectField(m.signed(), signedChoices).Render(ctx, templ_7745c5c3_Buffer)
+			if templ_7745c5c3_Err != nil {
+				return templ_7745c5c3_Err
+			}
 			templ_7745c5c3_Err = checkbox(field{Name: "destroy_threads", Label: "Threads for destroys", Help: "A merge request whose plan destroys or replaces something gets a thread for each such stack, which a person has to resolve where GitLab's “All threads must be resolved” is on. A stack's settings can say otherwise."}, m.DestroyThreads).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
