@@ -58,6 +58,7 @@ type rig struct {
 	url     string        // of the server, once there is one
 	exe     string        // the program; the test binary unless set
 	set     func(*config) // settings of a server in this process; nil = as they are
+	env     []string      // more environment of a spawned server
 
 	inside *server   // a server in this process
 	proc   *exec.Cmd // or one that can be killed
@@ -66,11 +67,17 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigOn(t, httptest.NewServer)
+}
+
+// newRigOn lets the test say how GitLab listens.
+func newRigOn(t testing.TB, listen func(http.Handler) *httptest.Server) *rig {
+	t.Helper()
 	s, err := sim.New(sim.Options{Dir: t.TempDir(), RelativeRoot: "/scm"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, sim: s, gitlab: httptest.NewServer(watched(t, s, "/scm")), dir: dataDir(t)}
+	r := &rig{t: t, sim: s, gitlab: listen(watched(t, s, "/scm")), dir: dataDir(t)}
 	t.Cleanup(r.reap)
 	t.Cleanup(func() {
 		r.gitlab.CloseClientConnections()
@@ -131,10 +138,14 @@ func (r *rig) reap() {
 }
 
 func (r *rig) config() config {
+	listen := "127.0.0.1:0"
+	if r.url != "" { // the address stays the same over restarts, as it does in life
+		listen = strings.TrimPrefix(r.url, "http://")
+	}
 	l := defaultLimits
 	l.time, l.silence = time.Minute, time.Minute
 	return config{
-		dataDir: r.dir, listen: "127.0.0.1:0", workers: 2, limits: l, initCache: defaultInitCache, logFormat: "text",
+		dataDir: r.dir, listen: listen, workers: 2, limits: l, initCache: defaultInitCache, logFormat: "text",
 		adminPassword: adminPW, bootstrapToken: bootstrap, toolPath: os.Getenv("PATH"),
 	}
 }
@@ -181,6 +192,7 @@ func (r *rig) spawn() {
 	}
 	cmd := exec.Command(cmp.Or(r.exe, exe), "serve", "--data-dir", r.dir, "--listen", listen)
 	cmd.Env = append(os.Environ(), "GROUNDCREW_ADMIN_PASSWORD="+adminPW, "GROUNDCREW_BOOTSTRAP_TOKEN="+bootstrap)
+	cmd.Env = append(cmd.Env, r.env...)
 	r.out = &bytes.Buffer{}
 	cmd.Stderr = r.out
 	out, err := cmd.StdoutPipe()
@@ -228,7 +240,7 @@ func (r *rig) link() *rig {
 
 func (r *rig) stack(name, root string, more map[string]any) map[string]any {
 	r.t.Helper()
-	body := map[string]any{"name": name, "project": projectAt, "project_root": root, "tool": tool(r.t), "install_hook": true}
+	body := map[string]any{"name": name, "project": r.project.Path, "project_root": root, "tool": tool(r.t), "install_hook": true}
 	maps.Copy(body, more)
 	return r.must("POST", "/stacks", body, 201)
 }

@@ -25,7 +25,8 @@ import (
 // GitLab lets a user have five archives of a project in a minute.
 const (
 	archivesPerMinute = 5
-	archiveWarning    = "GitLab refuses git over HTTP, so the files come from its archive of the commit: what .gitattributes marks as export-ignore is missing"
+	archiveWarning    = "GitLab refuses git over HTTP, so the files come from its archive of the commit: what .gitattributes marks as export-ignore is missing, and submodules are empty"
+	sha256Warning     = "the repository uses SHA-256 commit ids, so the files come from GitLab's archive of the commit: what .gitattributes marks as export-ignore is missing, and submodules are empty"
 )
 
 // gitRefused reports whether GitLab answered that git over HTTP is not for us, which an instance can be set to.
@@ -36,17 +37,17 @@ func gitRefused(err error) bool {
 
 // fetchArchive brings a commit's files into the mirror from GitLab's archive endpoint. They are kept as git objects, so
 // that everything a checkout refuses is refused of them too. The caller has the turn.
-func (m *mirror) fetchArchive(ctx context.Context, c *Client, project int64, hash plumbing.Hash, limits limits) error {
+func (m *mirror) fetchArchive(ctx context.Context, c *Client, project int64, sha string, limits limits) error {
 	now := time.Now()
 	m.archives = slices.DeleteFunc(m.archives, func(t time.Time) bool { return now.Sub(t) >= time.Minute })
 	if len(m.archives) >= archivesPerMinute {
 		return &Error{
 			Kind: KindRateLimited, RetryAfter: time.Minute - now.Sub(m.archives[0]),
-			Message: "git over HTTP is refused, and GitLab gives out five archives of a project a minute",
+			Message: "the files come from GitLab's archive of the commit, of which it gives out five a minute for a project",
 		}
 	}
 	m.archives = append(m.archives, now)
-	body, err := c.archive(ctx, project, hash.String(), limits.bytes)
+	body, err := c.archive(ctx, project, sha, limits.bytes)
 	if err != nil {
 		return err
 	}
@@ -56,11 +57,11 @@ func (m *mirror) fetchArchive(ctx context.Context, c *Client, project int64, has
 	if err := st.Init(); err != nil {
 		return fmt.Errorf("the mirror %s can't be made: %w", m.dir, err)
 	}
-	tree, err := st.unpack(ctx, body, hash.String(), limits)
+	tree, err := st.unpack(ctx, body, sha, limits)
 	if err != nil {
 		return err
 	}
-	return m.mark(hash, tree.String())
+	return m.mark(sha, tree.String())
 }
 
 // archive asks for the archive of a commit.

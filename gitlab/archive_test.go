@@ -166,11 +166,7 @@ func unpacked(t testing.TB, raw []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	commit, err := commitHash(aCommit)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.mark(commit, hash.String()); err != nil {
+	if err := m.mark(aCommit, hash.String()); err != nil {
 		t.Fatal(err)
 	}
 	s := &Source{MaxBytes: 1 << 20, MaxFiles: 200, dir: dir, mirrors: map[int64]*mirror{42: m}}
@@ -248,4 +244,35 @@ func FuzzArchive(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Of a repository with SHA-256 ids, which the git library does not speak, GitLab's archive is taken without asking git first.
+func TestArchiveOfASHA256Repository(t *testing.T) {
+	g, s := newGitServer(t), newSource(t)
+	repo := filepath.Join(t.TempDir(), "long")
+	must(t, os.MkdirAll(repo, 0o755))
+	g.run(repo, "init", "-q", "--object-format=sha256", "-b", "main")
+	must(t, os.WriteFile(filepath.Join(repo, "main.tf"), []byte("one"), 0o600))
+	g.run(repo, "add", "-A")
+	g.run(repo, "commit", "-q", "-m", "One")
+	sha := strings.TrimSpace(g.run(repo, "rev-parse", "HEAD"))
+	var asked []string
+	f := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		_, _ = w.Write([]byte(g.run(repo, "archive", "--format=tar.gz", "--prefix=infra-"+sha+"/", sha)))
+	})
+	g.inject.Store((*http.HandlerFunc)(&f))
+	for range 2 {
+		mustFetch(t, s, g.client(), sha)
+	}
+	files, warnings := checkedOut(t, s, sha)
+	if files["main.tf"] != "one" || len(warnings) != 1 || warnings[0] != sha256Warning {
+		t.Errorf("%v, %v", files, warnings)
+	}
+	if len(asked) != 1 || !strings.HasSuffix(asked[0], "/repository/archive.tar.gz") {
+		t.Errorf("asked for %v", asked)
+	}
+	if text, err := s.ReadFile(42, sha, "main.tf", 10); string(text) != "one" {
+		t.Errorf("%q, %v", text, err)
+	}
 }

@@ -57,23 +57,23 @@ func open(dir string) store {
 // dirs are where a commit may be: the mirror, and the one before it was begun anew.
 func (m *mirror) dirs() []string { return []string{m.dir, m.dir + setAsideName} }
 
-func (m *mirror) has(hash plumbing.Hash) bool {
-	return m.read(hash, func(store, *object.Tree) error { return nil }) == nil
+func (m *mirror) has(sha string) bool {
+	return m.read(sha, func(store, *object.Tree) error { return nil }) == nil
 }
 
 // read calls f with the tree of a commit that was fetched.
-func (m *mirror) read(hash plumbing.Hash, f func(store, *object.Tree) error) error {
+func (m *mirror) read(sha string, f func(store, *object.Tree) error) error {
 	m.files.RLock()
 	defer m.files.RUnlock()
-	err := fmt.Errorf("commit %s was not fetched: %w", hash, fs.ErrNotExist)
+	err := fmt.Errorf("commit %s was not fetched: %w", sha, fs.ErrNotExist)
 	for _, dir := range m.dirs() {
-		mark, markErr := os.ReadFile(filepath.Join(dir, m.fetchedDir, hash.String()))
+		mark, markErr := os.ReadFile(filepath.Join(dir, m.fetchedDir, sha))
 		if markErr != nil {
 			continue
 		}
 		st := open(dir)
 		defer st.Close()
-		tree, treeErr := st.markedTree(hash, string(mark))
+		tree, treeErr := st.markedTree(sha, string(mark))
 		if treeErr == nil {
 			return f(st, tree)
 		}
@@ -83,9 +83,9 @@ func (m *mirror) read(hash plumbing.Hash, f func(store, *object.Tree) error) err
 }
 
 // markedTree is the tree of a commit, or what its mark names instead.
-func (st store) markedTree(hash plumbing.Hash, mark string) (*object.Tree, error) {
+func (st store) markedTree(sha, mark string) (*object.Tree, error) {
 	if mark == "" {
-		return st.tree(hash)
+		return st.tree(plumbing.NewHash(sha))
 	}
 	return object.GetTree(st, plumbing.NewHash(mark))
 }
@@ -161,7 +161,7 @@ func (m *mirror) fetchInto(ctx context.Context, r *repository, hash plumbing.Has
 	if err := st.whole(hash); err != nil {
 		return damagedError{err}
 	}
-	return m.mark(hash, "")
+	return m.mark(hash.String(), "")
 }
 
 // prepare clears what a crash left behind, sets a mirror aside that has grown many commits, and names the newest that
@@ -254,10 +254,10 @@ func (st store) wholeTree(tree *object.Tree, seen map[plumbing.Hash]bool) error 
 }
 
 // mark notes that a commit is whole. tree is where its files are, when they came without the commit itself.
-func (m *mirror) mark(hash plumbing.Hash, tree string) error {
+func (m *mirror) mark(sha, tree string) error {
 	dir := filepath.Join(m.dir, m.fetchedDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, hash.String()), []byte(tree), 0o600)
+	return os.WriteFile(filepath.Join(dir, sha), []byte(tree), 0o600)
 }

@@ -290,6 +290,8 @@ func isSHA(s string) bool {
 }
 
 // isZero reports whether s is the id that stands for "nothing": all zeros.
+func isSHA256(s string) bool { return len(s) == 64 && isSHA(s) }
+
 func isZero(s string) bool { return isSHA(s) && strings.Trim(s, "0") == "" }
 
 func firstOf(words ...string) string {

@@ -66,19 +66,19 @@ func (s *Source) mirror(project int64) *mirror {
 
 // Fetch brings one commit into the project's mirror; when it returns nil every file of the commit is on disk. path is the
 // project's path_with_namespace. One fetch per project runs at a time: callers who want the same commit wait for the
-// first and find it there. Where GitLab refuses git over HTTP, its archive of the commit is taken instead. refs (like refs/merge-requests/7/head) are where to look for the commit on a server that
+// first and find it there. Where GitLab refuses git over HTTP, and of a repository with SHA-256 commit ids, GitLab's archive of
+// the commit is taken instead. refs (like refs/merge-requests/7/head) are where to look for the commit on a server that
 // doesn't hand out commits by id; GitLab does. Errors of the network and of GitLab are [Error]s.
 func (s *Source) Fetch(ctx context.Context, c *Client, project int64, path, sha string, refs ...string) error {
-	hash, err := commitHash(sha)
-	if err != nil {
-		return err
+	if !isSHA(sha) {
+		return notACommit(sha)
 	}
 	remote, err := c.repository(path, s.MaxBytes)
 	if err != nil {
 		return err
 	}
 	m := s.mirror(project)
-	if m.has(hash) {
+	if m.has(sha) {
 		return nil
 	}
 	select {
@@ -87,7 +87,7 @@ func (s *Source) Fetch(ctx context.Context, c *Client, project int64, path, sha 
 	case <-ctx.Done():
 		return failure(ctx.Err())
 	}
-	if m.has(hash) {
+	if m.has(sha) {
 		return nil
 	}
 	if _, ok := ctx.Deadline(); !ok {
@@ -95,11 +95,18 @@ func (s *Source) Fetch(ctx context.Context, c *Client, project int64, path, sha 
 		ctx, cancel = context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
 	}
-	err = m.fetch(ctx, remote, hash, refs)
+	bounds := limits{s.MaxBytes, s.MaxFiles}
+	if isSHA256(sha) { // go-git does not speak it
+		if _, err := m.prepare(); err != nil {
+			return err
+		}
+		return m.fetchArchive(ctx, c, project, sha, bounds)
+	}
+	err = m.fetch(ctx, remote, plumbing.NewHash(sha), refs)
 	if !gitRefused(err) {
 		return err
 	}
-	instead := m.fetchArchive(ctx, c, project, hash, limits{s.MaxBytes, s.MaxFiles})
+	instead := m.fetchArchive(ctx, c, project, sha, bounds)
 	if KindOf(instead) == KindNotFound || gitRefused(instead) {
 		return err // neither way is open: the first refusal says more
 	}
@@ -122,7 +129,11 @@ func (s *Source) Checkout(ctx context.Context, project int64, sha, dest string) 
 		warnings = w.warnings()
 		return nil
 	})
-	if err == nil && s.mirror(project).isArchive(sha) {
+	switch {
+	case err != nil:
+	case isSHA256(sha):
+		warnings = append(warnings, sha256Warning)
+	case s.mirror(project).isArchive(sha):
 		warnings = append(warnings, archiveWarning)
 	}
 	return warnings, err
@@ -188,12 +199,11 @@ func (st store) find(tree *object.Tree, path string) (object.TreeEntry, error) {
 // read calls f with the tree of a fetched commit. A mirror that turns out to be damaged is thrown away, so that the next
 // Fetch brings it anew.
 func (s *Source) read(project int64, sha string, f func(store, *object.Tree) error) error {
-	hash, err := commitHash(sha)
-	if err != nil {
-		return err
+	if !isSHA(sha) {
+		return notACommit(sha)
 	}
 	m := s.mirror(project)
-	err = m.read(hash, f)
+	err := m.read(sha, f)
 	if _, damaged := errors.AsType[damagedError](err); damaged {
 		return errors.Join(err, m.discardIdle())
 	}
@@ -209,12 +219,4 @@ func (e damagedError) Error() string {
 
 func (e damagedError) Unwrap() error { return e.error }
 
-func commitHash(sha string) (plumbing.Hash, error) {
-	switch {
-	case !isSHA(sha):
-		return plumbing.ZeroHash, invalidf("%q is no full commit id", flatten(sha))
-	case len(sha) != 2*len(plumbing.ZeroHash):
-		return plumbing.ZeroHash, invalidf("the repository uses SHA-256 commit ids, whose sources can't be fetched yet")
-	}
-	return plumbing.NewHash(sha), nil
-}
+func notACommit(sha string) error { return invalidf("%q is no full commit id", flatten(sha)) }

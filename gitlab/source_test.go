@@ -138,7 +138,6 @@ func TestSourceErrors(t *testing.T) {
 		"no project":   {path: "acme/none", kind: KindNotFound},
 		"bad path":     {path: "acme/../x", kind: KindInvalid},
 		"short id":     {sha: "abc", kind: KindInvalid},
-		"sha256":       {sha: strings.Repeat("ab", 32), kind: KindInvalid, words: "SHA-256"},
 		"unknown":      {sha: strings.Repeat("ab", 20), kind: KindNotFound},
 		"server error": {handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, kind: KindServer},
 		"busy":         {handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, kind: KindRateLimited},

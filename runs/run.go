@@ -35,6 +35,7 @@ const (
 	ByDrift      Trigger = "drift"
 	ByDependency Trigger = "dependency"
 	ByAPI        Trigger = "api"
+	ByComparison Trigger = "comparison" // GitLab did not deliver what happened; comparing with it showed it
 )
 
 // A State is where a run stands (PRODUCT §4).

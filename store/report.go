@@ -344,6 +344,17 @@ func (tx *Tx) DueAfter(target string) (Report, bool, error) {
 	return tx.Report(string(k))
 }
 
+// ResumeReportsOf lets the reports of one project that are parked try again at once: what kept GitLab from taking them is over.
+func (tx *Tx) ResumeReportsOf(project int64) error {
+	list, err := all[Report](tx, "reports", "")
+	for _, r := range list {
+		if err == nil && r.Project == project && r.State == ReportParked {
+			_, err = tx.RetryReport(r.Target)
+		}
+	}
+	return err
+}
+
 // ReleaseReports lets the waiting reports of which which is true try again at once.
 func (tx *Tx) ReleaseReports(which func(Report) bool) error {
 	list, err := tx.DueReports()

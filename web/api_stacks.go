@@ -37,6 +37,7 @@ type stackJSON struct {
 	LockedBy       string    `json:"locked_by"`
 	LockNote       string    `json:"lock_note"`
 	Flag           string    `json:"flag"`
+	ProjectTrouble string    `json:"project_trouble"` // what keeps the GitLab project from being used, as last seen; "" = nothing
 	URL            string    `json:"url"`
 	CreatedAt      time.Time `json:"created_at"`
 	UpdatedAt      time.Time `json:"updated_at"`
@@ -52,9 +53,14 @@ func (s *Server) stackJSON(tx *store.Tx, st runs.Stack) (stackJSON, error) {
 	if ok {
 		status = string(last.State)
 	}
+	watch, _, err := tx.Watch(st.Project)
+	if err != nil {
+		return stackJSON{}, err
+	}
 	in, _, err := tx.Integration()
 	return stackJSON{
-		Slug: st.Slug, Name: st.Name, Description: st.Description, Project: st.ProjectPath, ProjectID: st.Project,
+		ProjectTrouble: watch.Trouble,
+		Slug:           st.Slug, Name: st.Name, Description: st.Description, Project: st.ProjectPath, ProjectID: st.Project,
 		Branch: st.Branch, ProjectRoot: st.ProjectRoot, Globs: orEmpty(st.Globs), Tool: st.Tool, ToolVersion: st.ToolVersion,
 		Commands: st.Commands, State: st.State, Autodeploy: st.Autodeploy, Plan: st.Plan, Promotion: st.Promotion, DestroyThreads: st.DestroyThreads,
 		Protect: st.Protect, ReleaseTags: st.ReleaseTags, Labels: orEmpty(st.Labels), TrackedCommit: orNil(st.TrackedCommit.SHA),

@@ -50,6 +50,11 @@ func (s *Server) stackHead(tx *store.Tx, c *request, tab string) (view.StackHead
 		return h, err
 	}
 	h.Detached = !in.Linked
+	watch, _, err := tx.Watch(h.Stack.Project)
+	if err != nil {
+		return h, err
+	}
+	h.ProjectTrouble, h.ProjectMend = watch.Trouble, watch.Mend
 	mrs, err := openMRs(tx, h.Stack)
 	if err != nil {
 		return h, err

@@ -15,9 +15,28 @@ import (
 )
 
 // A repo is one bare repository on disk.
-type repo struct{ dir string }
+type repo struct {
+	dir    string
+	format string // of its ids: "sha1" or "sha256"
+}
 
-const zeroSHA = "0000000000000000000000000000000000000000"
+// zero stands for the side of a change that is not there.
+func (r repo) zero() string {
+	if r.format == "sha256" {
+		return strings.Repeat("0", 64)
+	}
+	return strings.Repeat("0", 40)
+}
+
+func isZero(sha string) bool { return strings.Trim(sha, "0") == "" }
+
+// nonZero is an id, "" for zeros.
+func nonZero(sha string) string {
+	if isZero(sha) {
+		return ""
+	}
+	return sha
+}
 
 // command prepares git in the repository, free of the machine's and the user's configuration.
 func (r repo) command(ctx context.Context, args ...string) *exec.Cmd {
@@ -47,7 +66,7 @@ func (r repo) init(branch string) error {
 	if err := os.MkdirAll(r.dir, 0o755); err != nil {
 		return fmt.Errorf("sim: make a repository: %w", err)
 	}
-	if _, err := r.git("init", "--quiet", "--bare", "--initial-branch="+branch, r.dir); err != nil {
+	if _, err := r.git("init", "--quiet", "--bare", "--initial-branch="+branch, "--object-format="+r.format, r.dir); err != nil {
 		return err
 	}
 	config := `

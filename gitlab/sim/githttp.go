@@ -213,14 +213,14 @@ func (s *Server) receive(report io.Writer, r *http.Request, p *project, u *User,
 	if err != nil {
 		return err
 	}
-	return s.pushed(p, u, changesBetween(before, after))
+	return s.pushed(p, u, changesBetween(p.repo.zero(), before, after))
 }
 
 // changesBetween compares two states of the refs, in the order of their names.
-func changesBetween(before, after map[string]string) []refChange {
+func changesBetween(zero string, before, after map[string]string) []refChange {
 	var changes []refChange
 	for _, ref := range sortedKeys(before, after) {
-		c := refChange{ref: ref, before: zeroSHA, after: zeroSHA}
+		c := refChange{ref: ref, before: zero, after: zero}
 		if sha, ok := before[ref]; ok {
 			c.before = sha
 		}

@@ -245,7 +245,7 @@ func (c *call) sample(trigger string) (e event, missing string, err error) {
 	switch {
 	case trigger == "push_events" && p.defaultBranch != "":
 		head := p.commitAt(p.defaultBranch)
-		from := append(slices.Clone(head.parents), zeroSHA)[0]
+		from := append(slices.Clone(head.parents), c.project.repo.zero())[0]
 		e, err = c.pushEvent(p, c.user, refChange{ref: "refs/heads/" + p.defaultBranch, before: from, after: head.sha})
 		return e, "", err
 	case trigger == "push_events":

@@ -133,7 +133,7 @@ func TestHookPayloads(t *testing.T) {
 	sha := w.push("feature/nat", map[string]string{"nat.tf": "1\n"})
 	create := rc.next(t, "Push Hook").body
 	samePayload(t, "push_branch_create", create)
-	if create["before"] != zeroSHA || create["total_commits_count"] != 1.0 {
+	if create["before"] != strings.Repeat("0", 40) || create["total_commits_count"] != 1.0 {
 		t.Errorf("branch create: before %v, %v commits", create["before"], create["total_commits_count"])
 	}
 	w.check(w.s.CreateTag(w.project.ID, "v1.0.0", sha, ""))

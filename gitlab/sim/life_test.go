@@ -53,7 +53,7 @@ func TestMergeRequestLife(t *testing.T) {
 	if mr := w.mr(iid); mr.Title != "Ready" || !cmp.Equal(mr.Labels, []string{"a", "b"}) {
 		t.Errorf("edited: %+v", mr)
 	}
-	got := w.want(409, "maintainer", "PUT", w.in("/merge_requests/%d/merge", iid), map[string]any{"sha": zeroSHA})
+	got := w.want(409, "maintainer", "PUT", w.in("/merge_requests/%d/merge", iid), map[string]any{"sha": strings.Repeat("0", 40)})
 	if want := "SHA does not match HEAD of source branch: " + w.mr(iid).SHA; got.object()["message"] != want {
 		t.Errorf("message %v, want %s", got.object()["message"], want)
 	}
@@ -239,7 +239,7 @@ func TestApprovals(t *testing.T) {
 	w := newWorld(t)
 	w.push("feature", map[string]string{"a.tf": "1\n"})
 	mr := w.in("/merge_requests/%d", w.openMR("feature"))
-	w.want(409, "developer", "POST", mr+"/approve", map[string]any{"sha": zeroSHA})
+	w.want(409, "developer", "POST", mr+"/approve", map[string]any{"sha": strings.Repeat("0", 40)})
 	w.want(201, "developer", "POST", mr+"/approve", nil)
 	w.want(401, "developer", "POST", mr+"/approve", nil)
 	got := w.want(200, "maintainer", "GET", mr+"/approvals", nil).object()

@@ -199,7 +199,7 @@ func (s *Server) refreshMergeRequests(p *project, u *User, branch string, c refC
 
 // sourceMoved is the update with oldrev; a deleted source branch closes without a hook.
 func (s *Server) sourceMoved(mr *mergeRequest, u *User, c refChange) error {
-	if c.after == zeroSHA {
+	if isZero(c.after) {
 		s.prepare(mr)
 		mr.state, mr.ended, mr.endedBy = "closed", s.now(), u
 		return nil
@@ -219,10 +219,10 @@ func (s *Server) sourceMoved(mr *mergeRequest, u *User, c refChange) error {
 // targetMoved sends nothing (GOTCHAS 37), unless the push brought the merge request's head along: then it is merged.
 func (s *Server) targetMoved(mr *mergeRequest, u *User, c refChange) {
 	r := mr.target.repo
-	if c.after == zeroSHA {
+	if isZero(c.after) {
 		return
 	}
-	if r.ancestor(mr.sha, c.after) && c.before != zeroSHA && !r.ancestor(mr.sha, c.before) {
+	if r.ancestor(mr.sha, c.after) && !isZero(c.before) && !r.ancestor(mr.sha, c.before) {
 		mr.mergeCommit = c.after
 		s.merged(mr, u)
 		return
@@ -412,7 +412,7 @@ func (s *Server) removeSource(mr *mergeRequest, u *User) error {
 	if err := mr.source.repo.setRef(ref, ""); err != nil {
 		return err
 	}
-	return s.pushed(mr.source, u, []refChange{{ref: ref, before: mr.sha, after: zeroSHA}})
+	return s.pushed(mr.source, u, []refChange{{ref: ref, before: mr.sha, after: mr.source.repo.zero()}})
 }
 
 // MergeRequest is one merge request of a project.

@@ -76,7 +76,7 @@ func (s *Server) pushEvent(p *project, u *User, c refChange) (event, error) {
 	newest := commits[max(0, len(commits)-maxPushCommits):]
 	body := object{
 		"object_kind": "push", "event_name": "push", "before": c.before, "after": c.after, "ref": c.ref,
-		"ref_protected": isBranch && p.protected(branch), "checkout_sha": orNull(p.repo.resolve(strings.TrimPrefix(c.after, zeroSHA))),
+		"ref_protected": isBranch && p.protected(branch), "checkout_sha": orNull(p.repo.resolve(nonZero(c.after))),
 		"message": nil, "user_id": u.ID, "user_name": u.Name, "user_username": u.Username, "user_email": nil, "user_avatar": s.avatar(u),
 		"project_id": p.id, "project": s.hookProject(p), "commits": renderAll(newest, func(c *commit) any { return s.pushCommit(p, c) }),
 		"total_commits_count": len(commits), "push_options": object{}, "repository": s.pushRepository(p),
@@ -103,11 +103,11 @@ func (s *Server) pushRepository(p *project) object {
 func (s *Server) pushedCommits(p *project, branch string, isBranch bool, c refChange) ([]*commit, error) {
 	args := []string{"--reverse"}
 	switch {
-	case c.after == zeroSHA:
+	case isZero(c.after):
 		return nil, nil
 	case !isBranch:
 		args = []string{"-1", c.after}
-	case c.before != zeroSHA:
+	case !isZero(c.before):
 		args = append(args, c.before+".."+c.after)
 	case branch == p.defaultBranch:
 		args = append(args, c.after)
@@ -221,7 +221,7 @@ func (s *Server) firePipeline(p *project, pl *pipeline) {
 		"object_kind": "pipeline", "merge_request": nil, "user": s.hookUser(pl.user), "project": s.hookProject(p),
 		"commit": s.hookCommit(p, p.commitAt(pl.sha)), "builds": builds,
 		"object_attributes": object{
-			"id": pl.id, "iid": pl.iid, "name": nil, "ref": pl.ref, "tag": false, "sha": pl.sha, "before_sha": zeroSHA, "source": pl.source,
+			"id": pl.id, "iid": pl.iid, "name": nil, "ref": pl.ref, "tag": false, "sha": pl.sha, "before_sha": strings.Repeat("0", len(pl.sha)), "source": pl.source,
 			"status": pl.status(), "detailed_status": pl.status(), "stages": []string{"external"}, "created_at": hookTime(pl.created),
 			"finished_at": hookTime(finished), "duration": duration, "queued_duration": nil, "variables": []any{},
 			"url": s.pipelineURL(p, pl),

@@ -162,7 +162,7 @@ func (s *Server) pipelineEntity(p *project, pl *pipeline) object {
 	state := pl.status()
 	started, finished := pl.times()
 	maps.Copy(e, (object{
-		"before_sha": zeroSHA, "tag": false, "yaml_errors": nil, "user": s.basics(pl.user), "started_at": isoTime(started),
+		"before_sha": strings.Repeat("0", len(pl.sha)), "tag": false, "yaml_errors": nil, "user": s.basics(pl.user), "started_at": isoTime(started),
 		"finished_at": isoTime(finished), "committed_at": nil, "duration": nil, "queued_duration": nil, "coverage": nil,
 		"detailed_status": object{
 			"icon": "status_" + state, "text": title(state), "label": state, "group": state, "tooltip": state, "has_details": false,

@@ -160,7 +160,7 @@ func (s *Server) fullProject(p *project, u *User) object {
 	maps.Copy(e, (object{
 		"container_registry_image_prefix": "registry.invalid/" + p.path, "_links": links, "marked_for_deletion_at": nil,
 		"marked_for_deletion_on": nil, "packages_enabled": true, "empty_repo": p.defaultBranch == "", "archived": p.settings.Archived,
-		"resolve_outdated_diff_discussions": false, "container_expiration_policy": nil, "repository_object_format": "sha1",
+		"resolve_outdated_diff_discussions": false, "container_expiration_policy": nil, "repository_object_format": p.repo.format,
 		"can_create_merge_request_in": p.role(u) >= Developer, "emails_disabled": false, "emails_enabled": true,
 		"shared_runners_enabled": true, "creator_id": 1, "import_status": "none", "open_issues_count": 0,
 		"description_html": "", "updated_at": isoTime(p.active), "ci_config_path": "", "public_jobs": true, "shared_with_groups": []any{},

@@ -70,10 +70,26 @@ var pathForm = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]*(/[a-zA-Z0-9_][a-
 func (s *Server) AddProject(path, defaultBranch string, files map[string]string) (Project, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, err := s.addProject(path, cmp.Or(defaultBranch, "main"))
+	p, err := s.addProject(path, cmp.Or(defaultBranch, "main"), "sha1")
 	if err != nil {
 		return Project{}, err
 	}
+	return s.begun(p, files)
+}
+
+// AddSHA256Project is AddProject with a repository whose ids have 64 digits.
+func (s *Server) AddSHA256Project(path, defaultBranch string, files map[string]string) (Project, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.addProject(path, cmp.Or(defaultBranch, "main"), "sha256")
+	if err != nil {
+		return Project{}, err
+	}
+	return s.begun(p, files)
+}
+
+// begun makes the first commit, unless the repository is to stay empty.
+func (s *Server) begun(p *project, files map[string]string) (Project, error) {
 	if files != nil {
 		author, err := s.someone()
 		if err != nil {
@@ -88,7 +104,7 @@ func (s *Server) AddProject(path, defaultBranch string, files map[string]string)
 	return s.projectView(p), nil
 }
 
-func (s *Server) addProject(path, branch string) (*project, error) {
+func (s *Server) addProject(path, branch, format string) (*project, error) {
 	if !pathForm.MatchString(path) {
 		return nil, fmt.Errorf("sim: %q is no project path; it needs a namespace, as in acme/infra", path)
 	}
@@ -102,7 +118,7 @@ func (s *Server) addProject(path, branch string) (*project, error) {
 	}
 	p.settings.Visibility = "private"
 	p.namespace = s.namespaceOf(path)
-	p.repo = repo{dir: filepath.Join(s.opt.Dir, fmt.Sprintf("%d.git", p.id))}
+	p.repo = repo{dir: filepath.Join(s.opt.Dir, fmt.Sprintf("%d.git", p.id)), format: format}
 	if err := p.repo.init(branch); err != nil {
 		return nil, err
 	}
@@ -136,7 +152,7 @@ func (s *Server) AddFork(project int64, path string) (Project, error) {
 	if err != nil {
 		return Project{}, err
 	}
-	p, err := s.addProject(path, from.firstBranch)
+	p, err := s.addProject(path, from.firstBranch, from.repo.format)
 	if err != nil {
 		return Project{}, err
 	}
@@ -187,6 +203,65 @@ func (s *Server) MoveProject(project int64, path string) error {
 	p.oldPaths = append(p.oldPaths, p.path)
 	p.path, p.namespace = path, s.namespaceOf(path)
 	return nil
+}
+
+// DeleteProject takes a project out of the instance: from now on it is as if it had never been there (GitLab 18 and later
+// rename it as well and keep it for some days). Its hooks are silent.
+func (s *Server) DeleteProject(id int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.projectByID(id)
+	if err != nil {
+		return err
+	}
+	s.deleted = append(s.deleted, p)
+	s.projects = slices.DeleteFunc(s.projects, func(other *project) bool { return other == p })
+	return nil
+}
+
+// RestoreProject brings a deleted project back, with its id and all that belongs to it.
+func (s *Server) RestoreProject(id int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.deleted, func(p *project) bool { return p.id == id })
+	if i < 0 {
+		return fmt.Errorf("sim: no project %d was deleted", id)
+	}
+	s.projects = append(s.projects, s.deleted[i])
+	s.deleted = slices.Delete(s.deleted, i, i+1)
+	return nil
+}
+
+// RenameBranch moves a branch to another name, as a person does who makes main of master: the new one is created, made the
+// default if the old one was, and the old one deleted. GitLab tells a project's hooks of the two pushes and of nothing else
+// (GOTCHAS 80); merge requests into the old branch stay as they are.
+func (s *Server) RenameBranch(project int64, from, to string, opts ...PushOption) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, u, _, err := s.begin(project, opts)
+	if err != nil {
+		return err
+	}
+	head := p.repo.ref("refs/heads/" + from)
+	if head == "" || p.repo.ref("refs/heads/"+to) != "" {
+		return fmt.Errorf("sim: the branch %s of %s can't become %s", from, p.path, to)
+	}
+	if err := p.repo.setRef("refs/heads/"+to, head); err != nil {
+		return err
+	}
+	if err := s.pushed(p, u, []refChange{{ref: "refs/heads/" + to, before: p.repo.zero(), after: head}}); err != nil {
+		return err
+	}
+	if p.defaultBranch == from {
+		p.defaultBranch = to
+		if _, err := p.repo.git("symbolic-ref", "HEAD", "refs/heads/"+to); err != nil {
+			return err
+		}
+	}
+	if err := p.repo.setRef("refs/heads/"+from, ""); err != nil {
+		return err
+	}
+	return s.pushed(p, u, []refChange{{ref: "refs/heads/" + from, before: head, after: p.repo.zero()}})
 }
 
 // Projects lists all projects by id.

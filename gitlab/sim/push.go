@@ -74,7 +74,7 @@ func (s *Server) commitTo(p *project, u *User, branch, message string, files map
 	change := refChange{ref: ref, before: p.repo.ref(ref)}
 	from := change.before
 	if from == "" {
-		change.before = zeroSHA
+		change.before = p.repo.zero()
 		start := spec.from
 		if start == "" {
 			start = p.defaultBranch
@@ -131,7 +131,7 @@ func (s *Server) moveRef(project int64, ref, to string, opts []PushOption) error
 	if err != nil {
 		return err
 	}
-	change := refChange{ref: ref, before: p.repo.ref(ref), after: zeroSHA}
+	change := refChange{ref: ref, before: p.repo.ref(ref), after: p.repo.zero()}
 	if to != "" {
 		if change.after = p.repo.resolve(to); change.after == "" {
 			return fmt.Errorf("sim: there is no commit %q in %s", to, p.path)
@@ -141,9 +141,9 @@ func (s *Server) moveRef(project int64, ref, to string, opts []PushOption) error
 		if to == "" {
 			return fmt.Errorf("sim: there is no %s in %s", ref, p.path)
 		}
-		change.before = zeroSHA
+		change.before = p.repo.zero()
 	}
-	if err := p.repo.setRef(ref, strings.TrimPrefix(change.after, zeroSHA)); err != nil {
+	if err := p.repo.setRef(ref, nonZero(change.after)); err != nil {
 		return err
 	}
 	return s.pushed(p, u, []refChange{change})
@@ -175,7 +175,7 @@ func (s *Server) CreateTag(project int64, name, sha, message string, opts ...Pus
 	if err := p.repo.setRef(ref, target); err != nil {
 		return err
 	}
-	return s.pushed(p, u, []refChange{{ref: ref, before: zeroSHA, after: target}})
+	return s.pushed(p, u, []refChange{{ref: ref, before: p.repo.zero(), after: target}})
 }
 
 // Head is the commit of a branch, "" when there is no such branch.

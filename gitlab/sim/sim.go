@@ -68,6 +68,7 @@ type Server struct {
 	tokens       []*token
 	namespaces   []*namespace
 	projects     []*project
+	deleted      []*project
 	faults       []*fault
 	requests     []Request
 	limits       map[string][]time.Time

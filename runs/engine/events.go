@@ -23,6 +23,7 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 			now := ""
 			if slices.ContainsFunc(stacks, func(st runs.Stack) bool { return st.Branch == p.Branch }) {
 				now = nowhere // when it is made again that is a push, also if nobody delivers it
+				e.look(h.ProjectID)
 			}
 			if err := tx.PutHead(h.ProjectID, p.Branch, now); err != nil {
 				return err
@@ -148,8 +149,8 @@ func (e *Engine) pushed(tx *store.Tx, v *verdict, st runs.Stack, h gitlab.Hook, 
 		return err
 	}
 	r, err := request(tx, st, runs.Run{
-		Type: runs.Tracked, Trigger: runs.ByWebhook, TriggeredBy: h.User.Username, Commit: commit, Branch: p.Branch,
-	}, "")
+		Type: runs.Tracked, Trigger: v.trigger(), TriggeredBy: h.User.Username, Commit: commit, Branch: p.Branch,
+	}, v.note(""))
 	v.runs = append(v.runs, r)
 	return err
 }
@@ -198,11 +199,11 @@ func (e *Engine) proposeOne(tx *store.Tx, v *verdict, st runs.Stack, c runs.Comm
 		v.say("%s: run %s has this commit already", st.Slug, old.ID)
 		return nil
 	}
-	next := runs.Run{Type: runs.Proposed, Trigger: runs.ByWebhook, TriggeredBy: by, Commit: c, Branch: branch, MR: mr}
+	next := runs.Run{Type: runs.Proposed, Trigger: v.trigger(), TriggeredBy: by, Commit: c, Branch: branch, MR: mr}
 	if err := supersede(tx, st.Slug, next); err != nil {
 		return err
 	}
-	r, err := request(tx, st, next, "")
+	r, err := request(tx, st, next, v.note(""))
 	v.runs = append(v.runs, r)
 	return err
 }
@@ -275,8 +276,8 @@ func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
 				return err
 			}
 			r, err := request(tx, st, runs.Run{
-				Type: runs.Tracked, Trigger: runs.ByWebhook, TriggeredBy: h.User.Username, Commit: st.TrackedCommit, Branch: st.Branch,
-			}, "tag "+p.Tag)
+				Type: runs.Tracked, Trigger: v.trigger(), TriggeredBy: h.User.Username, Commit: st.TrackedCommit, Branch: st.Branch,
+			}, v.note("tag "+p.Tag))
 			if err != nil {
 				return err
 			}

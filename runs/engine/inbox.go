@@ -84,6 +84,25 @@ func (v *verdict) say(format string, args ...any) {
 	v.lines = append(v.lines, fmt.Sprintf(format, args...))
 }
 
+// trigger is what asked for the runs of the delivery.
+func (v *verdict) trigger() runs.Trigger {
+	if v.delivery.Made {
+		return runs.ByComparison
+	}
+	return runs.ByWebhook
+}
+
+// note is what a run's first transition says beside what started it.
+func (v *verdict) note(text string) string {
+	if !v.delivery.Made {
+		return text
+	}
+	if text != "" {
+		text += ", "
+	}
+	return text + "missed by the hook, found by comparison"
+}
+
 // text is the verdict in one line.
 func (v *verdict) text() string {
 	var parts []string

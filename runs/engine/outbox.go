@@ -261,6 +261,9 @@ func (e *Engine) settle(r *store.Report, seq uint64, err error, now time.Time) {
 	default:
 		r.Attempts++
 		r.State, r.LastError = store.ReportParked, message(err)
+		if kind == gitlab.KindForbidden || kind == gitlab.KindNotFound {
+			e.look(r.Project) // archived or gone, perhaps: then the inbox says so
+		}
 		e.log.Error("GitLab refuses a report", "target", r.Target, "error", err)
 	}
 }

@@ -115,6 +115,7 @@ func (e *Engine) UpdateStack(ctx context.Context, st runs.Stack, project, by str
 	if err := e.locate(ctx, &st, project); err != nil {
 		return st, err
 	}
+	defer e.look(st.Project) // perhaps it was mended with this
 	return e.editStack(st.Slug, by, "stack.update", "", func(old *runs.Stack) error {
 		st.CreatedAt, st.LockedBy, st.LockNote, st.Flag = old.CreatedAt, old.LockedBy, old.LockNote, old.Flag
 		st.TrackedCommit = old.TrackedCommit
@@ -146,18 +147,18 @@ func (e *Engine) locate(ctx context.Context, st *runs.Stack, project string) err
 	if err != nil {
 		return field("project", gitlabError(err, "project “"+project+"” was not found, or the token's user may not see it"))
 	}
-	if p.ObjectFormat == "sha256" {
-		return runs.Invalidf("project", "The repository of %s uses SHA-256 commit ids, whose sources can't be fetched yet. Choose a project whose repository uses SHA-1 ids.", p.Path)
-	}
 	st.Project, st.ProjectPath, st.ProjectURL = p.ID, p.Path, p.WebURL
 	if st.Branch = strings.TrimSpace(st.Branch); st.Branch == "" {
 		st.Branch = p.DefaultBranch
 	}
 	if st.Branch == "" {
-		return runs.Invalidf("branch", "The project is empty: it has no branch yet. Push a first commit, then create the stack.")
+		return runs.Invalidf("branch", "The project is empty: it has no branch yet. Name the branch that its first commit will be pushed to.")
 	}
 	if err := checkStack(st); err != nil {
 		return err
+	}
+	if p.Empty {
+		return nil // its first push makes the branch
 	}
 	if _, err := c.Branch(ctx, p.ID, st.Branch); err != nil {
 		return field("branch", gitlabError(err, "branch “"+st.Branch+"” was not found in "+p.Path))

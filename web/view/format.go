@@ -140,6 +140,8 @@ func triggerWords(r runs.Run) string {
 			return "by merge request"
 		}
 		return "by push"
+	case runs.ByComparison:
+		return "by comparison with GitLab"
 	case runs.BySchedule:
 		return "by schedule"
 	case runs.ByDrift:

@@ -49,6 +49,9 @@ type StackHead struct {
 	Trigger   Act
 	Lock      Act // lock or unlock, whichever is next
 	Sync      Act
+
+	ProjectTrouble string // what keeps the project's stacks from working, "" when nothing does
+	ProjectMend    string
 }
 
 // StackRunsModel is the first tab of a stack.

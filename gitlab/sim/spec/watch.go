@@ -69,7 +69,8 @@ func unpublished(method, path string) bool {
 	for name := range Unpublished {
 		verb, pattern, _ := strings.Cut(name, " ")
 		before, _, _ := strings.Cut(pattern[strings.LastIndexByte(pattern, '/')+1:], "{}")
-		if verb == method && strings.Count(pattern, "/") == strings.Count(path, "/") && strings.HasPrefix(path[strings.LastIndexByte(path, '/')+1:], before) {
+		last, err := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
+		if err == nil && verb == method && strings.Count(pattern, "/") == strings.Count(path, "/") && strings.HasPrefix(last, before) {
 			return true
 		}
 	}
