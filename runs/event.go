@@ -80,6 +80,8 @@ type (
 	Fail struct {
 		Meta
 		NewVersion int
+		// Tool says that the tool itself said no, with no limit or trouble of ours: what a negative test wants.
+		Tool bool
 	}
 	// Lost: the process is gone and left no result (the machine died, or somebody killed it).
 	Lost struct {

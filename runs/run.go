@@ -164,10 +164,32 @@ type Run struct {
 	PrioritizedBy string       `json:"prioritized_by,omitempty"` // who put it before the others in the queue
 	Attempt       int          `json:"attempt,omitempty"`        // times its first job was started; names the job's folder
 	Losses        int          `json:"losses,omitempty"`         // of those, how many were lost since the last plan
+	Test          *RunTest     `json:"test,omitempty"`           // of a module's test
 	StopAsked     string       `json:"stop_asked,omitempty"`
 	CreatedAt     time.Time    `json:"created_at"`
 	EndedAt       time.Time    `json:"ended_at,omitzero"`
 	Transitions   []Transition `json:"transitions"`
+}
+
+// A RunTest is what a run of type test is about and what came of it.
+type RunTest struct {
+	Module   string       `json:"module"` // slug
+	Check    string       `json:"check"`
+	Case     TestCase     `json:"case"`
+	Version  string       `json:"version,omitempty"` // the number it is tested for
+	Outcome  State        `json:"outcome,omitempty"` // what the test itself came to, while what it made is being destroyed
+	Why      string       `json:"why,omitempty"`
+	EndedBy  string       `json:"ended_by,omitempty"`
+	Results  []TestResult `json:"results,omitempty"`  // of test files
+	Leftover bool         `json:"leftover,omitempty"` // what it made may still be there
+}
+
+// A TestResult is one run block of a test file, as the tool tells of it.
+type TestResult struct {
+	File    string `json:"file"`
+	Run     string `json:"run,omitempty"` // "" when the whole file could not be run
+	Status  string `json:"status"`        // pass, fail, error or skip
+	Message string `json:"message,omitempty"`
 }
 
 // FirstPhase is the job a run of this type starts with.

@@ -22,6 +22,9 @@ const maxDescription = 255
 
 // CommitStatus says what GitLab's commit status of a run must show now (PRODUCT §5).
 func CommitStatus(r Run) (CommitState, string) {
+	if state, text, ok := testStatus(r); r.Type == Test && ok {
+		return state, text
+	}
 	switch r.State {
 	case Queued:
 		return StatusPending, describe("Queued", r.Reason)

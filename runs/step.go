@@ -14,6 +14,11 @@ func Step(r Run, ev Event) (Run, []Effect, error) {
 	if ev, ok := ev.(LearnedMR); ok && r.State != None {
 		return learn(r, ev)
 	}
+	if r.Type == Test {
+		if n, eff, done, err := stepTest(r, ev); done {
+			return n, eff, err
+		}
+	}
 	switch r.State {
 	case None:
 		return stepNone(r, ev)

@@ -159,7 +159,8 @@ func (w *world) act(tx *Tx) {
 func (w *world) request(tx *Tx) {
 	r := runs.Run{
 		Stack: []string{"network", "network-2", "database"}[w.random.IntN(3)], Project: 7,
-		Type: runs.Types[w.random.IntN(len(runs.Types))], Commit: runs.Commit{SHA: fmt.Sprint("sha", w.random.IntN(4))},
+		Type:   runs.Types[w.random.IntN(len(runs.Types)-1)], // a test belongs to a module
+		Commit: runs.Commit{SHA: fmt.Sprint("sha", w.random.IntN(4))},
 	}
 	if w.random.IntN(3) == 0 {
 		r.MR = &runs.MergeRequest{IID: int64(w.random.IntN(2) + 1)}

@@ -34,6 +34,12 @@
 //	notices         key → Notice, since when and who dismissed it
 //	states          slug/version → StateVersion (the bytes are sealed files in states/)
 //	audit           id → AuditEntry
+//	modules         slug → runs.Module          project_modules project/slug → ""
+//	module_versions slug/number → runs.ModuleVersion (the archives are files in modules/)
+//	checks          id → runs.Check             module_checks   slug/id → ""
+//	                                            check_keys      slug/sha → id of the newest check
+//	                                            open_checks     id → "" of checks that go on by themselves
+//	module_uses     slug/stack → runs.ModuleUse, learned from the init of the stack's tracked runs
 //	onces           sha256 of sender and idempotency key → Once (the answer sealed)
 //
 // Lists come in pages: a limit (at least 1), and a cursor, "" for the first page and the next of the page before

@@ -30,6 +30,7 @@ var stored = map[string]any{
 	"run_keys": nil, "jobs": Job{}, "deliveries": Delivery{}, "delivery_keys": nil, "bodies": nil, "inbox": nil, "reports": Report{}, "due": nil, "parked": nil,
 	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "projects": Project{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
 	"latest": nil, "ended": nil, "typed": nil, "hours": Hour{},
+	"modules": runs.Module{}, "project_modules": nil, "module_versions": runs.ModuleVersion{}, "checks": runs.Check{}, "module_checks": nil, "check_keys": nil, "open_checks": nil, "module_uses": runs.ModuleUse{},
 }
 
 // storedFiles are types that are kept as files.
@@ -342,6 +343,12 @@ func writeGolden(t *testing.T, path string) {
 			tx.PutTag(7, "v1", "abc"), tx.PutWatch(Watch{Project: 7, TagsKnown: true}), tx.PutHook(Hook{Project: 7, ID: 9}), tx.PutProject(Project{ID: 7, PrunedMR: 2}), tx.PutNotice(Notice{Key: "hook/7", Kind: "warn"}),
 			tx.PutReport(Report{Kind: ReportNote, Target: "note/7/9/network", Project: 7, MR: 9, Stack: "network", State: ReportParked}),
 			tx.PutHead(7, "main", "abc"), tx.PutSettings(Settings{Workers: 3}))
+	})
+	update(t, s, func(tx *Tx) error {
+		m, err := tx.AddModule(runs.Module{Name: "vpc", Provider: "aws", Namespace: "platform", Project: 7, ProjectPath: "platform/terraform-aws-vpc", Branch: "main", Release: runs.ReleaseByTag, Tool: runs.Terraform})
+		return errors.Join(err, tx.PutModuleVersion(runs.ModuleVersion{Module: m.Slug, Number: "1.0.0", State: runs.VersionActive, Digest: "d", Commit: runs.Commit{SHA: "abc"}}),
+			put(tx, "checks", "01C", runs.Check{ID: "01C", Module: m.Slug, State: runs.CheckReading}), mark(tx, "module_checks", m.Slug+"/01C"), mark(tx, "check_keys", m.Slug+"/abc"), mark(tx, "open_checks", "01C"),
+			tx.PutModuleUses("network", []runs.ModuleUse{{Module: m.Slug, Stack: "network", Version: "1.0.0"}}))
 	})
 	for bucket, rows := range dump(t, s) {
 		if len(rows) == 0 {

@@ -151,6 +151,10 @@ type Settings struct {
 	AuditDays    int `json:"audit_days,omitempty"`    // 0: [DefaultAuditDays]
 	DeliveryDays int `json:"delivery_days,omitempty"` // days processed deliveries are kept; 0: DefaultDeliveryDays
 	ReportDays   int `json:"report_days,omitempty"`   // days reports that are over are kept; 0: DefaultReportDays
+	// PublicModules are the hosts of registries whose module addresses lead here inside runs.
+	PublicModules []string `json:"public_modules,omitempty"`
+	// GitProjects are patterns of the projects that every run may read over git, beside its own and those of modules.
+	GitProjects []string `json:"git_projects,omitempty"`
 }
 
 // Settings returns the installation's settings.

@@ -86,6 +86,16 @@ var migrations = []func(*bolt.Tx) error{
 			return errors.Join(tx.Bucket([]byte("reports")).Put([]byte(r.Target), row), tx.Bucket([]byte("due")).Put([]byte(r.Target), []byte{}))
 		})
 	},
+	func(tx *bolt.Tx) error { // modules
+		for _, name := range []string{
+			"modules", "project_modules", "module_versions", "checks", "module_checks", "check_keys", "open_checks", "module_uses",
+		} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 }
 
 // checkSchema refuses data of a newer version.

@@ -34,7 +34,8 @@ type Report struct {
 	Target  string `json:"target"`
 	Project int64  `json:"project"`
 	Stack   string `json:"stack"`
-	Run     string `json:"run,omitempty"` // whose state it shows now
+	Run     string `json:"run,omitempty"`   // whose state it shows now; of a module's check, the check's id
+	Check   string `json:"check,omitempty"` // the module's check it speaks of
 	SHA     string `json:"sha,omitempty"`
 	Name    string `json:"name,omitempty"` // of a commit status or environment
 	MR      int64  `json:"mr,omitempty"`
@@ -80,6 +81,9 @@ func NoteTarget(project, mr int64, stack string) string {
 // reportRun marks everything GitLab shows of a run.
 func (tx *Tx) reportRun(r runs.Run) error {
 	in, _, err := tx.Integration()
+	if r.Type == runs.Test && err == nil {
+		return tx.reportCase(in, r)
+	}
 	if err == nil {
 		err = tx.reportStatus(in, r)
 	}
@@ -247,7 +251,7 @@ func (tx *Tx) mark(r Report) error {
 			r.Name = old.Name // it stays in the environment it was begun in, whatever the prefix is by now
 		}
 		old.Install = r.Install || old.Install && old.State != ReportDelivered // what is still owed stays so
-		old.Run, old.Gone, old.Project, old.Name = r.Run, r.Gone, r.Project, r.Name
+		old.Run, old.Gone, old.Project, old.Name, old.Check = r.Run, r.Gone, r.Project, r.Name, max(old.Check, r.Check)
 		r = old
 	} else if r.Unsure, err = tx.forgotten(r); err != nil {
 		return err

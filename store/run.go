@@ -141,6 +141,9 @@ func (tx *Tx) putRun(old, r runs.Run) error {
 			return err
 		}
 	}
+	if r.Type == runs.Test && r.State.Terminal() {
+		tx.changed.Modules = true // its check goes on
+	}
 	if r.State.Terminal() {
 		return unmark(tx, "active", r.ID)
 	}

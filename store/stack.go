@@ -107,6 +107,9 @@ func (tx *Tx) DeleteStack(slug string) error {
 	if err := tx.retireThreads(st); err != nil {
 		return err
 	}
+	if err := tx.dropUses(slug); err != nil {
+		return err
+	}
 	for _, b := range []string{"variables", "states", "run_keys"} {
 		if err := tx.dropPrefix(b, slug+"/"); err != nil {
 			return err
@@ -164,7 +167,7 @@ func (tx *Tx) PutVariable(slug string, v runs.Variable) error {
 	if err := runs.ValidateVariable(v.Name, v.Value); err != nil {
 		return err
 	}
-	if _, err := tx.Stack(slug); err != nil {
+	if err := tx.owner(slug); err != nil {
 		return err
 	}
 	v.UpdatedAt = tx.now
@@ -172,6 +175,16 @@ func (tx *Tx) PutVariable(slug string, v runs.Variable) error {
 		v.Value = tx.s.seal.lockText(varRecord(slug, v.Name), v.Value)
 	}
 	return put(tx, "variables", slug+"/"+v.Name, v)
+}
+
+// owner makes sure that the stack, or the module whose scope it is, is there.
+func (tx *Tx) owner(scope string) error {
+	if slug := runs.ModuleOf(scope); slug != "" {
+		_, err := tx.Module(slug)
+		return err
+	}
+	_, err := tx.Stack(scope)
+	return err
 }
 
 // DeleteVariable removes a variable, or says that there is none.

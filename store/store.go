@@ -56,6 +56,7 @@ type Change struct {
 	Inbox   bool     // a delivery waits
 	Reports bool     // GitLab must be told something
 	Links   bool     // what is known of a webhook, or of the link to GitLab, changed
+	Modules bool     // a module, a version or a check changed, or a test ended
 	Runs    []string // runs whose row changed
 
 	Moves     []Move   // every step of a run's life
@@ -91,7 +92,7 @@ func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	for _, d := range []string{"", "logs", "states", "plans", "sources", "work", "bin", "mirror", "deliveries", "changes"} {
+	for _, d := range []string{"", "logs", "states", "plans", "sources", "work", "bin", "mirror", "deliveries", "changes", "modules"} {
 		if err := os.MkdirAll(filepath.Join(o.Dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("the data folder cannot be used: %w. Give a folder this user may write with --data-dir", err)
 		}
@@ -255,7 +256,7 @@ func (s *Store) committed(tx *Tx, err, refused error) error {
 		return diskError(err)
 	}
 	c := tx.changed
-	if c.Jobs || c.Inbox || c.Reports || c.Links || len(c.Runs) > 0 || len(c.Processed) > 0 {
+	if c.Jobs || c.Inbox || c.Reports || c.Links || c.Modules || len(c.Runs) > 0 || len(c.Processed) > 0 {
 		for _, fn := range s.listeners {
 			fn(c)
 		}
