@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (tx *Tx) SourcesOf(project int64) ([]runs.Stack, error) {
 		return nil, err
 	}
 	modules, err := tx.ModulesOf(project)
-	return append(stacks, sources(modules)...), err
+	return slices.Concat(stacks, sources(modules)), err
 }
 
 // Sources returns all that follows projects, stacks and modules, in the terms of stacks.
@@ -64,7 +65,7 @@ func (tx *Tx) Sources() ([]runs.Stack, error) {
 		return nil, err
 	}
 	modules, err := tx.Modules()
-	return append(stacks, sources(modules)...), err
+	return slices.Concat(stacks, sources(modules)), err
 }
 
 func sources(modules []runs.Module) (out []runs.Stack) {
