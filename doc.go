@@ -20,6 +20,8 @@
 //   - runs/proc: runs commands bounded in time and output, leaving no child behind; it knows no run.
 //   - runs/tofu: knows how OpenTofu, Terraform and custom tools are called and what they answer.
 //   - runs/redact: removes known secret values from text, in whatever form they were written.
+//   - runs/pack: makes of a module's files the same archive always, or says why they may not be published.
+//   - runs/repofile: reads what a repository says of itself in .groundcrew.yml.
 //   - runs/logs: keeps the log of an ended phase compressed, and still readable at any place.
 //   - gitlab: speaks GitLab's language and none of ours; it translates, it never decides.
 //   - gitlab/sim: a GitLab in memory that refuses what GitLab refuses, for tests and the demo.

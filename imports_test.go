@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"main":            {"web", "metrics", "runs/engine", "runs/proc", "runs/tofu", "store", "gitlab", "gitlab/sim", "runs", "static"},
 	"web":             {"metrics", "web/view", "runs/engine", "store", "gitlab", "runs", "runs/logs", "static"},
 	"web/view":        {"runs", "static"},
-	"runs/engine":     {"store", "gitlab", "runs", "runs/tofu", "runs/redact", "runs/logs"},
+	"runs/engine":     {"store", "gitlab", "runs", "runs/tofu", "runs/redact", "runs/logs", "runs/pack", "runs/repofile"},
 	"metrics":         {"runs/engine", "store", "gitlab", "runs"},
 	"runs/tofu":       {"runs"},
 	"runs/proc":       {"runs/redact"},
@@ -56,6 +56,7 @@ var fences = map[string][]string{
 	"github.com/landlock-lsm/":       {"runs/proc"},
 	"golang.org/x/sys/":              {"runs/proc"},
 	"github.com/klauspost/compress/": {"runs/logs"},
+	"go.yaml.in/yaml/":               {"runs/repofile"},
 	"github.com/prometheus/":         {"metrics"},
 	"os/exec":                        {"runs/proc", "runs/tofu", "gitlab/sim"}, // jobs; version probe; git for its repositories
 }

@@ -35,6 +35,9 @@ func Commands(w Work, phase runs.Phase) ([]Command, error) {
 	tool := func(name string, state runs.State, args ...string) Command {
 		return Command{Name: name, Phase: state, Args: append([]string{w.Binary.Path}, args...)}
 	}
+	if w.Test != "" {
+		return testCommands(w, phase, tool)
+	}
 	init := tool("init", runs.Initializing, "init", "-input=false")
 	if w.KeepInit != "" {
 		init.Keep = w.Keep(w.KeepInit)
@@ -66,6 +69,25 @@ func Commands(w Work, phase runs.Phase) ([]Command, error) {
 	default:
 		return nil, runs.Invalidf("", "There is no phase “%s”.", phase)
 	}
+}
+
+// testCommands are those of a module's test: with test files the tool does all of it, else a plan is made and applied
+// in one job, and what it made is destroyed in another.
+func testCommands(w Work, phase runs.Phase, tool func(string, runs.State, ...string) Command) ([]Command, error) {
+	first := tool("init", runs.Initializing, "init", "-input=false")
+	if w.Test == runs.TestFileKind {
+		return []Command{first, tool("test", runs.Performing, "test", "-json")}, nil
+	}
+	if phase == runs.PhaseDestroy {
+		return []Command{
+			tool("init", runs.Destroying, "init", "-input=false"),
+			tool("destroy", runs.Destroying, "destroy", "-input=false", lockTimeout, "-auto-approve"),
+		}, nil
+	}
+	return []Command{
+		first, tool("plan", runs.Planning, "plan", "-input=false", "-out="+w.PlanFile()),
+		tool("apply", runs.Applying, "apply", "-input=false", w.PlanFile()),
+	}, nil
 }
 
 // customCommands takes the commands from the stack's settings. What it has none for is left out, unless the

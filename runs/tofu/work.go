@@ -25,6 +25,10 @@ type Work struct {
 	Managed     bool     // state is kept by Groundcrew, see StateFile
 	Speculative bool     // the plan is never applied, so it takes no lock on an own backend
 	Command     string   // of a task
+	Test        string   // kind of a module's test, "" for what is none
+	Config      string   // more of the tool's own configuration, as it is written
+	CA          string   // file with the certificates to trust instead of the system's; "" = the system's
+	Git         []string // NAME=value for git
 	Mirror      string   // absolute folder of unpacked or packed providers, preferred to the network; "" = none
 	Sealed      bool     // providers come from Mirror and from nowhere else
 	Path        string   // PATH of the commands; "" = the system's usual one
@@ -280,7 +284,7 @@ func replaceFile(dir *os.Root, name string, data []byte) error {
 // cliConfig is the tool's own configuration: no calls home, and providers from the mirror if there is one.
 // What is in the mirror is never looked for on the network, so that an air gap is no failure.
 func cliConfig(w Work) (string, error) {
-	text := "disable_checkpoint = true\n"
+	text := "disable_checkpoint = true\n" + w.Config
 	if w.Mirror == "" {
 		return text, nil
 	}
@@ -376,6 +380,10 @@ func Env(w Work, vars []runs.Variable) []string {
 	if w.Managed {
 		env = append(env, "GROUNDCREW_STATE="+w.StateFile())
 	}
+	if w.CA != "" {
+		env = append(env, "SSL_CERT_FILE="+w.CA, "GIT_SSL_CAINFO="+w.CA)
+	}
+	env = append(env, w.Git...)
 	env = append(env, w.Proxy...)
 	for _, v := range vars {
 		env = append(env, v.Name+"="+v.Value)
