@@ -29,6 +29,8 @@ var mayImport = map[string][]string{
 	"gitlab/sim/spec": {},
 	"runs":            {},
 	"runs/redact":     {},
+	"runs/pack":       {},
+	"runs/repofile":   {"runs"},
 	"runs/logs":       {},
 	"gitlab":          {},
 	"static":          {},
