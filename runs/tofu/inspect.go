@@ -152,4 +152,6 @@ func ReadCalledModules(raw []byte) ([]CalledModule, error) {
 }
 
 // ModuleManifest is the file in which init notes the modules it brought.
-func (w Work) ModuleManifest() string { return filepath.Join(w.Aux, dataName, "modules", "modules.json") }
+func (w Work) ModuleManifest() string {
+	return filepath.Join(w.Aux, dataName, "modules", "modules.json")
+}

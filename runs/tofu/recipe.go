@@ -47,7 +47,9 @@ func Recipe(w Work, vars []runs.Variable) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	config, err := cliConfig(w)
+	plain := w
+	plain.Config = "" // where modules come from, and with what token: code that calls such modules has no recipe
+	config, err := cliConfig(plain)
 	if err != nil {
 		return "", err
 	}
