@@ -155,17 +155,40 @@ func benchDelivery(b *testing.B, warm bool) {
 	}
 	r.quiet()
 	var first, last, bare []time.Duration
+	phases := map[string][]time.Duration{}
 	for i := range b.N {
 		code := resource("a", strconv.Itoa(i))
 		f, l := r.pushed("bench-"+strconv.Itoa(i), code)
 		first, last = append(first, f), append(last, l)
 		bare = append(bare, byHand(b, code))
+		r.phases(phases)
+	}
+	for name, took := range phases {
+		b.ReportMetric(milliseconds(percentile(took, 0.5)), name+"-ms")
 	}
 	b.ReportMetric(milliseconds(percentile(first, 0.5)), "first-status-ms")
 	b.ReportMetric(milliseconds(percentile(last, 0.5)), "final-status-ms")
 	b.ReportMetric(milliseconds(percentile(bare, 0.5)), "bare-tool-ms")
 	b.ReportMetric(float64(percentile(last, 0.5))/float64(percentile(bare, 0.5)), "ratio")
 	b.ReportMetric(0, "ns/op")
+}
+
+// phases adds how long the newest proposed run was in each of its states.
+func (r *rig) phases(to map[string][]time.Duration) {
+	r.t.Helper()
+	var before time.Time
+	name := ""
+	for _, one := range r.items("/runs?type=proposed&limit=1")[0]["transitions"].([]any) {
+		step := one.(map[string]any)
+		at, err := time.Parse(time.RFC3339Nano, step["at"].(string))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if name != "" {
+			to[name] = append(to[name], at.Sub(before))
+		}
+		name, before = step["state"].(string), at
+	}
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -374,7 +374,7 @@ func (t *task) takeIn() {
 		if err != nil {
 			return err
 		}
-		return t.e.larder.add(n.Recipe, entry{Run: t.run.ID, At: t.e.now(), Made: made})
+		return errors.Join(t.e.larder.add(n.Recipe, entry{Run: t.run.ID, At: t.e.now(), Made: made}), t.e.tidyWarm())
 	}()
 	if err != nil {
 		t.e.log.Info("what init made is not kept", "run", t.run.ID, "stack", t.stack.Slug, "reason", err)

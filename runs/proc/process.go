@@ -179,6 +179,9 @@ func noChildren(spare int) bool {
 }
 
 func noChildrenBut(spare int) bool {
+	if children, err := ownChildren(); err == nil && len(children) == 1 && children[0] == spare {
+		return true // as it nearly always is; a look at all processes takes a hundred times as long
+	}
 	all, err := allProcesses()
 	if err != nil {
 		return false // the caller looks too, and says why
@@ -191,6 +194,25 @@ func noChildrenBut(spare int) bool {
 		}
 	}
 	return !left
+}
+
+// ownChildren lists the children of this process, orphans that came to it among them. Not every kernel can say it.
+func ownChildren() ([]int, error) {
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err == nil && len(lists) == 0 {
+		err = errors.ErrUnsupported
+	}
+	var pids []int
+	for _, list := range lists {
+		b, readErr := os.ReadFile(list)
+		err = errors.Join(err, readErr)
+		for word := range strings.FieldsSeq(string(b)) {
+			pid, atoiErr := strconv.Atoi(word)
+			err = errors.Join(err, atoiErr)
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
 }
 
 // below lists the living descendants of a process.

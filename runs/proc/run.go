@@ -13,8 +13,13 @@ import (
 	"time"
 )
 
-// pollEvery is how often the server looks at a job's folder: how late it may show that the next command began.
-const pollEvery = 100 * time.Millisecond
+// pollEvery is how often the server looks at a job's folder: how late it may show that the next command began. It looks
+// more often in the beginning, when commands that are quick follow one another.
+const (
+	pollEvery   = 100 * time.Millisecond
+	pollSooner  = 10 * time.Millisecond
+	soonerLooks = 100
+)
 
 // A Runner runs jobs, each in processes of its own. Several goroutines may use it at once, but two must not
 // run the same Dir.
@@ -145,9 +150,9 @@ type watch struct {
 
 // until waits for the shim to end, passing on what happens meanwhile.
 func (w *watch) until(ctx context.Context, gone <-chan error) error {
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(pollSooner)
 	defer tick.Stop()
-	for {
+	for looks := 0; ; {
 		select {
 		case err := <-gone:
 			if err == nil {
@@ -162,6 +167,9 @@ func (w *watch) until(ctx context.Context, gone <-chan error) error {
 			}
 			w.stop = nil
 		case <-tick.C:
+			if looks++; looks == soonerLooks {
+				tick.Reset(pollEvery)
+			}
 			if err := w.tell(); err != nil {
 				return err
 			}
