@@ -27,7 +27,8 @@ type Options struct {
 	MasterKeyFile string           // default: master.key in Dir, made when absent
 	Now           func() time.Time // the clock of transactions
 	Log           *slog.Logger
-	NoSync        bool // no fsync: only for tests and benchmarks that do not measure it
+	NoSync        bool         // no fsync: only for tests and benchmarks that do not measure it
+	Allow         func() error // optional: asked before each commit, and its error refuses it: how a simulation ends a server in the middle
 }
 
 // A Store is the open data folder. All methods may be called from any goroutine. Listeners are set before
@@ -37,6 +38,7 @@ type Store struct {
 	dir       string
 	seal      sealer
 	now       func() time.Time
+	allow     func() error
 	log       *slog.Logger
 	listeners []func(Change)
 	stacks    stackCache
@@ -92,6 +94,9 @@ func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Allow == nil {
+		o.Allow = func() error { return nil }
+	}
 	for _, d := range []string{"", "logs", "states", "plans", "sources", "work", "bin", "mirror", "deliveries", "changes", "modules"} {
 		if err := os.MkdirAll(filepath.Join(o.Dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("the data folder cannot be used: %w. Give a folder this user may write with --data-dir", err)
@@ -106,7 +111,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("the database %s cannot be opened: %w. If the file is damaged, restore a backup", path, err)
 	}
 	db.MaxBatchDelay = batchDelay
-	s := &Store{db: db, dir: o.Dir, now: o.Now, log: o.Log, entropy: ulid.Monotonic(ulid.DefaultEntropy(), 0)}
+	s := &Store{db: db, dir: o.Dir, now: o.Now, allow: o.Allow, log: o.Log, entropy: ulid.Monotonic(ulid.DefaultEntropy(), 0)}
 	if err := s.prepare(o); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -228,8 +233,10 @@ func (s *Store) Update(fn func(*Tx) error) error {
 	var refused error
 	err := s.db.Update(func(b *bolt.Tx) error {
 		tx = &Tx{b: b, s: s, now: s.now().UTC()}
-		refused = fn(tx)
-		return refused
+		if refused = fn(tx); refused != nil {
+			return refused
+		}
+		return s.allow()
 	})
 	return s.committed(tx, err, refused)
 }
@@ -240,8 +247,10 @@ func (s *Store) Batch(fn func(*Tx) error) error {
 	var refused error
 	err := s.db.Batch(func(b *bolt.Tx) error {
 		tx = &Tx{b: b, s: s, now: s.now().UTC()}
-		refused = fn(tx)
-		return refused
+		if refused = fn(tx); refused != nil {
+			return refused
+		}
+		return s.allow()
 	})
 	return s.committed(tx, err, refused)
 }
