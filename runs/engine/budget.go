@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math/rand/v2"
 	"net/url"
 	"strings"
 	"sync"
@@ -32,6 +31,7 @@ const maxProbe = 30 * time.Second
 // holds for all lanes, and while GitLab is away or refuses the token, one report at a time finds out whether it is
 // back. Nothing of it is stored: after a restart the first answers teach it again.
 type budget struct {
+	jitter  func(time.Duration) time.Duration // below its argument; not changed
 	mu      sync.Mutex
 	key     string               // of the integration's settings; new settings begin anew
 	notes   int                  // comments a minute
@@ -152,7 +152,7 @@ func (b *budget) sent(r store.Report, err error, now time.Time) (back bool) {
 		return false
 	case kind == gitlab.KindRateLimited:
 		if waitOf(err) == 0 {
-			b.kinds[r.Kind] = now.Add(silent + rand.N(time.Second))
+			b.kinds[r.Kind] = now.Add(silent + b.jitter(time.Second))
 		}
 	case away(kind):
 		b.failing[r.Target] = true
@@ -177,5 +177,5 @@ func (b *budget) lost(now time.Time, wasProbe bool) {
 		return // one of those that were under way when the first failed
 	}
 	d := min(time.Second<<min(b.probes, 5), maxProbe)
-	b.probeAt = now.Add(d/2 + rand.N(d/2+1))
+	b.probeAt = now.Add(d/2 + b.jitter(d/2+1))
 }

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -77,6 +78,10 @@ type Options struct {
 	InitCache   uint64                // bytes of providers kept for runs to come, so that they need no init; 0 = init is always run
 	RotateGrace time.Duration         // optional: 24 h, in which the old webhook secret stays valid
 	Exchanged   func(gitlab.Exchange) // optional: told of each request to GitLab; from many goroutines
+
+	// Jitter spreads what is tried again: at random, below the given time. Optional; simulations that are to repeat
+	// themselves hand in another.
+	Jitter func(below time.Duration) time.Duration
 }
 
 // An Engine owns its pumps' goroutines: Start starts them, Close stops them and waits. Its other methods may be
@@ -122,8 +127,11 @@ func New(o Options) (*Engine, error) {
 	if o.RotateGrace == 0 {
 		o.RotateGrace = 24 * time.Hour
 	}
+	if o.Jitter == nil {
+		o.Jitter = rand.N[time.Duration]
+	}
 	e := &Engine{
-		o: o, st: o.Store, log: o.Log, prober: &tofu.Prober{}, larder: &larder{st: o.Store, max: o.InitCache},
+		o: o, budget: budget{jitter: o.Jitter}, st: o.Store, log: o.Log, prober: &tofu.Prober{}, larder: &larder{st: o.Store, max: o.InitCache},
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
 		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1),
 		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{},

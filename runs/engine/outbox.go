@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"time"
 
@@ -256,7 +255,7 @@ func (e *Engine) settle(r *store.Report, seq uint64, err error, now time.Time) {
 		r.NextAttempt = time.Time{} // something newer is to be said: at once
 	case kind.Temporary(), away(kind), kind == "":
 		r.Attempts++
-		r.LastError, r.NextAttempt = message(err), now.Add(pause(r.Attempts, err))
+		r.LastError, r.NextAttempt = message(err), now.Add(e.pause(r.Attempts, err))
 		e.log.Warn("GitLab could not be told; trying again", "target", r.Target, "attempt", r.Attempts, "error", err)
 	default:
 		r.Attempts++
@@ -278,12 +277,12 @@ func waitOf(err error) time.Duration {
 
 // pause is how long to wait after a failed attempt: what GitLab asks for, else doubling from one second to
 // five minutes, with jitter so that a thousand targets do not come back at once.
-func pause(attempt int, err error) time.Duration {
+func (e *Engine) pause(attempt int, err error) time.Duration {
 	if wait := waitOf(err); wait > 0 {
-		return wait + rand.N(time.Second)
+		return wait + e.o.Jitter(time.Second)
 	}
 	d := min(time.Second<<min(attempt-1, 9), 5*time.Minute)
-	return d/2 + rand.N(d/2+1)
+	return d/2 + e.o.Jitter(d/2+1)
 }
 
 // announce durably says that a send is about to go out, so that after a crash it is looked up, not repeated.
