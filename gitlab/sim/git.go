@@ -18,7 +18,10 @@ import (
 type repo struct {
 	dir    string
 	format string // of its ids: "sha1" or "sha256"
+	memo   *memo
 }
+
+func newRepo(dir, format string) repo { return repo{dir, format, &memo{said: map[string]said{}}} }
 
 // zero stands for the side of a change that is not there.
 func (r repo) zero() string {
@@ -47,8 +50,13 @@ func (r repo) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// git runs one command and returns what it prints, without the last line break.
-func (r repo) git(args ...string) (string, error) { return r.feed(nil, args...) }
+// git runs one command and returns what it prints, without the last line break. What can't change is asked once.
+func (r repo) git(args ...string) (string, error) {
+	if !eternal(args) {
+		return r.feed(nil, args...)
+	}
+	return r.memo.ask(strings.Join(args, "\x00"), func() (string, error) { return r.feed(nil, args...) })
+}
 
 func (r repo) feed(stdin io.Reader, args ...string) (string, error) {
 	cmd := r.command(context.Background(), args...)
@@ -97,6 +105,9 @@ func (r repo) resolve(rev string) string {
 	if rev == "" || strings.HasPrefix(rev, "-") {
 		return ""
 	}
+	if sha, known := r.branch(rev); known {
+		return sha
+	}
 	sha, err := r.git("rev-parse", "--verify", "--quiet", rev+"^{commit}")
 	if err != nil {
 		return ""
@@ -106,6 +117,9 @@ func (r repo) resolve(rev string) string {
 
 // ref is what a full ref name points at, tag objects unpeeled, or "".
 func (r repo) ref(name string) string {
+	if sha, known := r.loose(name); known {
+		return sha
+	}
 	sha, err := r.git("rev-parse", "--verify", "--quiet", name)
 	if err != nil {
 		return ""

@@ -118,7 +118,7 @@ func (s *Server) addProject(path, branch, format string) (*project, error) {
 	}
 	p.settings.Visibility = "private"
 	p.namespace = s.namespaceOf(path)
-	p.repo = repo{dir: filepath.Join(s.opt.Dir, fmt.Sprintf("%d.git", p.id)), format: format}
+	p.repo = newRepo(filepath.Join(s.opt.Dir, fmt.Sprintf("%d.git", p.id)), format)
 	if err := p.repo.init(branch); err != nil {
 		return nil, err
 	}
