@@ -42,24 +42,40 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 			return err
 		}
 	}
-	if err := e.announce(r); err != nil {
-		return err
-	}
-	var note gitlab.Note
-	if r.RemoteID != 0 {
-		note, err = c.UpdateNote(ctx, r.Project, r.MR, r.RemoteID, body)
-		if gitlab.KindOf(err) == "not_found" {
-			r.RemoteID = 0 // a person deleted it: it is made again
-		}
-	}
-	if r.RemoteID == 0 {
-		note, err = c.CreateNote(ctx, r.Project, r.MR, body)
-	}
+	id, err := e.writeNote(ctx, c, r, body)
 	if err != nil {
 		return unanswered(r, err)
 	}
-	r.RemoteID, r.RemoteText, r.Unsure = note.ID, digest, false
+	r.RemoteID, r.RemoteText, r.Unsure = id, digest, false
 	return nil
+}
+
+// writeNote edits the comment, or makes it where there is none. One that GitLab doesn't find was deleted by a person, or we
+// may not see it for the moment: only when the others can be seen without it, it is made again.
+func (e *Engine) writeNote(ctx context.Context, c *gitlab.Client, r *store.Report, body string) (int64, error) {
+	if err := e.announce(r); err != nil {
+		return 0, err
+	}
+	if r.RemoteID != 0 {
+		note, err := c.UpdateNote(ctx, r.Project, r.MR, r.RemoteID, body)
+		if gitlab.KindOf(err) != gitlab.KindNotFound {
+			return note.ID, err
+		}
+		there, err := e.findNote(ctx, c, r)
+		if err != nil {
+			return 0, err
+		}
+		r.RemoteID = there
+		if err := e.announce(r); err != nil {
+			return 0, err
+		}
+	}
+	if r.RemoteID != 0 {
+		note, err := c.UpdateNote(ctx, r.Project, r.MR, r.RemoteID, body)
+		return note.ID, err
+	}
+	note, err := c.CreateNote(ctx, r.Project, r.MR, body)
+	return note.ID, err
 }
 
 // marker is how our comment is found again. It is an HTML comment: people do not see it.

@@ -30,15 +30,7 @@ func (e *Engine) sendDeployment(ctx context.Context, c *gitlab.Client, r *store.
 		}
 	}
 	if r.RemoteID == 0 {
-		if err := e.announce(r); err != nil {
-			return err
-		}
-		id, err := createDeployment(ctx, c, run.Project, gitlab.Deployment{Environment: r.Name, SHA: run.Commit.SHA, Ref: st.Branch, Status: string(want)})
-		if err != nil {
-			return unanswered(r, err)
-		}
-		r.RemoteID, r.RemoteState, r.Unsure = id, string(want), false
-		return nil
+		return e.makeDeployment(ctx, c, r, run, st, want)
 	}
 	if r.RemoteState == string(want) || want == "running" {
 		return nil
@@ -55,20 +47,31 @@ func (e *Engine) sendDeployment(ctx context.Context, c *gitlab.Client, r *store.
 		if r.RemoteState == string(want) {
 			return nil
 		}
-	case gitlab.KindNotFound: // a person deleted it: it is made again
-		r.RemoteID, r.RemoteState = 0, ""
-		id, err := createDeployment(ctx, c, run.Project, gitlab.Deployment{Environment: r.Name, SHA: run.Commit.SHA, Ref: st.Branch, Status: string(want)})
-		r.RemoteID = id
-		if err != nil {
-			return unanswered(r, err)
+	case gitlab.KindNotFound: // a person deleted it, or we may not see it for the moment: only the list tells
+		if lookErr := e.findDeployment(ctx, c, r, run); lookErr != nil {
+			return lookErr
 		}
-		r.RemoteState, r.Unsure = string(want), false
-		return nil
+		if r.RemoteID == 0 {
+			return e.makeDeployment(ctx, c, r, run, st, want)
+		}
 	}
 	if err != nil {
 		return unanswered(r, err)
 	}
 	r.RemoteState, r.Unsure = string(want), false
+	return nil
+}
+
+// makeDeployment creates the deployment, announced, so that it is looked for when no answer comes.
+func (e *Engine) makeDeployment(ctx context.Context, c *gitlab.Client, r *store.Report, run runs.Run, st runs.Stack, want runs.DeploymentState) error {
+	if err := e.announce(r); err != nil {
+		return err
+	}
+	id, err := createDeployment(ctx, c, run.Project, gitlab.Deployment{Environment: r.Name, SHA: run.Commit.SHA, Ref: st.Branch, Status: string(want)})
+	if err != nil {
+		return unanswered(r, err)
+	}
+	r.RemoteID, r.RemoteState, r.Unsure = id, string(want), false
 	return nil
 }
 
