@@ -131,6 +131,9 @@ func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 	if err := e.choosePipeline(ctx, c, r, s); err != nil {
 		return err
 	}
+	if shown, err := e.shownThere(r); shown || err != nil {
+		return err
+	}
 	for range 2 { // the second time from what GitLab really shows
 		err = e.postStatus(ctx, c, r, s)
 		if gitlab.KindOf(err) != gitlab.KindTransition {
@@ -141,6 +144,20 @@ func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 		}
 	}
 	return err
+}
+
+// shownThere reports whether the status for a further merge request of the commit would stand in the very pipeline that the
+// commit's own status is written to: merge requests without pipelines of their own share the branch's.
+func (e *Engine) shownThere(r *store.Report) (shown bool, err error) {
+	if r.MR == 0 || r.Sum == store.SumUntouched || r.PipelineID == 0 || r.RemoteState != "" {
+		return false, nil
+	}
+	err = e.st.View(func(tx *store.Tx) error {
+		own, ok, err := tx.Report(store.StatusTarget(r.Project, r.SHA, r.Name))
+		shown = ok && own.PipelineID == r.PipelineID && own.RemoteSHA == r.RemoteSHA
+		return err
+	})
+	return shown, err
 }
 
 func (e *Engine) postStatus(ctx context.Context, c *gitlab.Client, r *store.Report, s subject) error {
@@ -173,8 +190,11 @@ func (e *Engine) post(ctx context.Context, c *gitlab.Client, r *store.Report, s 
 	}
 	answer, err := set()
 	if gitlab.KindOf(err) == gitlab.KindNotFound && r.PipelineID != 0 {
+		stood := *r
 		r.PipelineID, r.RemoteSHA = 0, "" // the pipeline was deleted or archived: let GitLab choose another
-		answer, err = set()
+		if answer, err = set(); gitlab.KindOf(err) == gitlab.KindNotFound {
+			r.PipelineID, r.RemoteSHA = stood.PipelineID, stood.RemoteSHA // or the whole project is out of our sight
+		}
 	}
 	if err == nil {
 		r.RemoteState, r.RemoteText, r.RemoteRun = string(p.state), p.text, s.run.ID
