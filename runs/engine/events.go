@@ -31,14 +31,14 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 			return v.store(tx, store.DeliveryDone)
 		})
 	}
-	stale, err := e.stalePush(ctx, h)
+	since, stale, err := e.follows(ctx, h)
 	if err != nil {
 		return err
 	}
 	if stale != "" {
 		return e.judge(*v, store.DeliveryDone, "ignored: "+p.Branch+" has moved on to "+runs.ShortSHA(stale)+" already")
 	}
-	files, err := e.pushedFiles(ctx, v, h)
+	files, err := e.pushedFiles(ctx, v, h, since)
 	if err != nil {
 		return err
 	}
@@ -61,41 +61,45 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 	})
 }
 
-// stalePush finds out whether the push is older than what was seen already: GitLab's deliveries come in any
-// order. It asks GitLab only when the push does not follow on what was seen. stale is the branch's head.
-func (e *Engine) stalePush(ctx context.Context, h gitlab.Hook) (stale string, err error) {
+// follows finds out how a push follows on what was seen of its branch: GitLab's deliveries come in any order, and some
+// never. It asks GitLab only when the push doesn't follow on what was seen. Then since is the commit that was seen, and what
+// lies between it and the push was missed. stale is the branch's head when the push needs no answer: it was overtaken by
+// what was seen, or by a head of a tracked branch whose own delivery, or the next look at the project, covers both.
+func (e *Engine) follows(ctx context.Context, h gitlab.Hook) (since, stale string, err error) {
 	var seen string
+	tracked := false
 	err = e.st.View(func(tx *store.Tx) error {
 		seen = tx.Head(h.ProjectID, h.Push.Branch)
-		return nil
+		stacks, err := tx.StacksOf(h.ProjectID)
+		tracked = slices.ContainsFunc(stacks, func(st runs.Stack) bool { return st.Branch == h.Push.Branch })
+		return err
 	})
-	if err != nil || seen == "" || seen == h.Push.Before || seen == h.Push.After {
-		return "", err
+	if err != nil || seen == "" || seen == nowhere || seen == h.Push.Before || seen == h.Push.After {
+		return "", "", err
 	}
 	c, err := e.linkedClient()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	b, err := c.Branch(ctx, h.ProjectID, h.Push.Branch)
 	switch {
 	case gitlab.KindOf(err) == "not_found":
-		return "", nil // deleted since; its own delivery says so
+		return "", "", nil // deleted since; its own delivery says so
 	case err != nil:
-		return "", err
-	case b.SHA == h.Push.After:
-		return "", nil
-	case b.SHA == seen:
-		return seen, nil
+		return "", "", err
+	case b.SHA != h.Push.After && (tracked || b.SHA == seen):
+		return "", b.SHA, nil
 	default:
-		return "", nil // the head's own push is still to come: this one is news all the same
+		return seen, "", nil
 	}
 }
 
 // pushedFiles lists what a push changed, nil when that can't be known. The push itself says it when it is
-// small; else GitLab is asked (GOTCHAS 31, 34).
-func (e *Engine) pushedFiles(ctx context.Context, v *verdict, h gitlab.Hook) ([]string, error) {
+// small; else GitLab is asked (GOTCHAS 31, 34). So it is when since is not "": then pushes were missed that nothing else
+// would find any more once this one is the branch's head.
+func (e *Engine) pushedFiles(ctx context.Context, v *verdict, h gitlab.Hook, since string) ([]string, error) {
 	p := h.Push
-	if p.Complete || p.Created && p.Total > 0 && p.Total <= 20 {
+	if since == "" && (p.Complete || p.Created && p.Total > 0 && p.Total <= 20) {
 		return nonNil(p.Files), nil
 	}
 	c, err := e.linkedClient()
@@ -103,7 +107,10 @@ func (e *Engine) pushedFiles(ctx context.Context, v *verdict, h gitlab.Hook) ([]
 		return nil, err
 	}
 	from := p.Before
-	if p.Created {
+	switch {
+	case since != "":
+		from = since
+	case p.Created:
 		from = h.DefaultBranch
 	}
 	if from == "" || from == p.Branch {
