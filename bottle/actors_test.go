@@ -299,11 +299,12 @@ func (w *world) moveMR() {
 		err = w.sim.CloseMergeRequest(p.ID, m.iid, w.ada.ID)
 		w.trace("git", "closes !%d of %s: %v", m.iid, p.Path, err)
 	case mr.State == "opened":
-		roots := slices.DeleteFunc(slices.Clone(p.roots), func(r string) bool { return !w.changes(p, m.iid, r) })
+		before := w.sim.Head(p.ID, mr.TargetBranch)
 		sha, err := w.sim.MergeMergeRequest(p.ID, m.iid, w.ada.ID)
 		if err != nil {
 			return // it has conflicts
 		}
+		roots := w.changes(p, 0, before, sha)
 		p.pushes = append(p.pushes, pushed{mr.TargetBranch, sha, roots, time.Now()})
 		w.touch(p, mr.TargetBranch)
 		w.trace("git", "merges !%d of %s as %s: %v", m.iid, p.Path, sha[:8], roots)

@@ -24,6 +24,7 @@ var (
 	oneSeed = flag.Uint64("seed", 0, "run this seed alone and print its trace")
 	seeds   = flag.Int("seeds", 300, "how many seeds to run")
 	from    = flag.Uint64("from", 1, "the first seed")
+	events  = flag.Int("events", 30, "how much happens in a day")
 )
 
 // day lets one seed's day happen and returns its world, ended.
@@ -31,7 +32,7 @@ func day(t *testing.T, seed uint64) (w *world) {
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(t, seed)
 		defer w.close()
-		w.live(60)
+		w.live(*events)
 		if !w.isBroken() {
 			w.heal()
 		}

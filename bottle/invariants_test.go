@@ -217,7 +217,7 @@ func (w *world) mergeRequests(tx *store.Tx) error {
 		p := w.projectOf(st.Project)
 		for _, m := range p.mrs {
 			mr, err := w.sim.MergeRequest(p.ID, m.iid)
-			if err != nil || mr.State != "opened" || m.fork || !m.at.After(st.CreatedAt) || !w.changes(p, m.iid, st.ProjectRoot) {
+			if err != nil || mr.State != "opened" || m.fork || !m.at.After(st.CreatedAt) || !slices.Contains(w.changes(p, m.iid, "", ""), st.ProjectRoot) {
 				continue
 			}
 			ok := slices.ContainsFunc(list, func(r runs.Run) bool {
@@ -231,21 +231,27 @@ func (w *world) mergeRequests(tx *store.Tx) error {
 	return nil
 }
 
-// changes asks GitLab whether a merge request changes a folder; where it does not say, it does not.
-func (w *world) changes(p *project, iid int64, root string) bool {
-	r := httptest.NewRequest("GET", fmt.Sprintf("/api/v4/projects/%d/merge_requests/%d/diffs?per_page=100", p.ID, iid), http.NoBody)
+// changes asks GitLab which of the folders a merge request changes, or (iid 0) what lies between two commits.
+func (w *world) changes(p *project, iid int64, from, to string) (roots []string) {
+	path := fmt.Sprintf("/api/v4/projects/%d/repository/compare?straight=true&from=%s&to=%s", p.ID, from, to)
+	if iid != 0 {
+		path = fmt.Sprintf("/api/v4/projects/%d/merge_requests/%d/changes", p.ID, iid)
+	}
+	r := httptest.NewRequest("GET", path, http.NoBody)
 	r.Header.Set("Authorization", "Bearer "+w.hers)
-	var diffs []struct {
+	type diff struct {
 		NewPath string `json:"new_path"`
 	}
+	var out struct{ Diffs, Changes []diff }
 	if a := <-serve(w.sim, r); a.err == nil {
-		_ = json.NewDecoder(a.resp.Body).Decode(&diffs) // GitLab may be in trouble
+		_ = json.NewDecoder(a.resp.Body).Decode(&out) // GitLab may be in trouble: then nothing is expected of the change
 	}
-	return slices.ContainsFunc(diffs, func(d struct {
-		NewPath string `json:"new_path"`
-	}) bool {
-		return strings.HasPrefix(d.NewPath, root+"/")
-	})
+	for _, root := range p.roots {
+		if slices.ContainsFunc(append(out.Diffs, out.Changes...), func(d diff) bool { return strings.HasPrefix(d.NewPath, root+"/") }) {
+			roots = append(roots, root)
+		}
+	}
+	return roots
 }
 
 // requests adds to the trace what GitLab was asked at one of the addresses.

@@ -361,9 +361,9 @@ func (w *world) owed() (what string) {
 		for _, r := range active {
 			what = fmt.Sprintf("%s is %s", w.name(r.ID), r.State)
 		}
-		ids, err := tx.Inbox()
+		ids, err := tx.Inbox(1)
 		if len(ids) > 0 {
-			what = fmt.Sprintf("%d deliveries wait", len(ids))
+			what = fmt.Sprintf("delivery %s waits", ids[0])
 		}
 		if err != nil {
 			return err

@@ -74,7 +74,7 @@ func (r repo) init(branch string) error {
 	if err := os.MkdirAll(r.dir, 0o755); err != nil {
 		return fmt.Errorf("sim: make a repository: %w", err)
 	}
-	if _, err := r.git("init", "--quiet", "--bare", "--initial-branch="+branch, "--object-format="+r.format, r.dir); err != nil {
+	if _, err := r.git("init", "--quiet", "--bare", "--template=", "--initial-branch="+branch, "--object-format="+r.format, r.dir); err != nil {
 		return err
 	}
 	config := `

@@ -131,7 +131,7 @@ func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 	if err := e.choosePipeline(ctx, c, r, s); err != nil {
 		return err
 	}
-	if shown, err := e.shownThere(r); shown || err != nil {
+	if shown, err := e.shownThere(r, s); shown || err != nil {
 		return err
 	}
 	for range 2 { // the second time from what GitLab really shows
@@ -148,13 +148,21 @@ func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 
 // shownThere reports whether the status for a further merge request of the commit would stand in the very pipeline that the
 // commit's own status is written to: merge requests without pipelines of their own share the branch's.
-func (e *Engine) shownThere(r *store.Report) (shown bool, err error) {
-	if r.MR == 0 || r.Sum == store.SumUntouched || r.PipelineID == 0 || r.RemoteState != "" {
+func (e *Engine) shownThere(r *store.Report, s subject) (shown bool, err error) {
+	if r.MR == 0 || r.Sum == store.SumUntouched || r.RemoteState != "" {
 		return false, nil
 	}
 	err = e.st.View(func(tx *store.Tx) error {
 		own, ok, err := tx.Report(store.StatusTarget(r.Project, r.SHA, r.Name))
-		shown = ok && own.PipelineID == r.PipelineID && own.RemoteSHA == r.RemoteSHA
+		if err != nil || !ok || own.PipelineID == 0 {
+			return err
+		}
+		if r.PipelineID != 0 {
+			shown = own.PipelineID == r.PipelineID && own.RemoteSHA == r.RemoteSHA
+			return nil
+		}
+		run, err := tx.Run(own.Run) // without a pipeline GitLab goes by the branch
+		shown = !own.OwnPipeline && run.Branch == s.run.Branch
 		return err
 	})
 	return shown, err
