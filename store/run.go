@@ -196,6 +196,7 @@ type RunFilter struct {
 	Project      int64 // goes with MergeRequest
 	MergeRequest int64
 	Types        []runs.Type
+	Visible      func(runs.Run) bool // nil: all; somebody may not know of the others
 	States       []runs.State
 	Since        time.Time
 	// AtMost bounds how many runs a page reads of each source, 0: as many as it takes. A filter that few runs meet
@@ -207,6 +208,7 @@ func (f RunFilter) match(r runs.Run) bool {
 	return (f.Stack == "" || r.Stack == f.Stack) &&
 		(f.MergeRequest == 0 || r.In(f.MergeRequest) != nil) &&
 		(f.Project == 0 || r.Project == f.Project) &&
+		(f.Visible == nil || f.Visible(r)) &&
 		(len(f.Types) == 0 || slices.Contains(f.Types, r.Type)) &&
 		(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
 		(f.Since.IsZero() || !r.CreatedAt.Before(f.Since))

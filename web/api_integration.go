@@ -228,8 +228,15 @@ func (s *Server) apiProjects(c *request) error {
 	if err != nil {
 		return err
 	}
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
 	var items []projectJSON
 	for _, p := range list {
+		if !reads(p.ID) {
+			continue
+		}
 		items = append(items, projectJSON{p.ID, p.Path, p.DefaultBranch, p.WebURL, orEmpty(p.Stacks), p.PassUntouched, hookOut(p.Hook)})
 	}
 	return listed(c, items, "")

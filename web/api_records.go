@@ -41,7 +41,7 @@ func (s *Server) apiDeliveries(c *request) error {
 	if err != nil {
 		return err
 	}
-	f, err := deliveryFilterOf(c)
+	f, err := s.deliveryFilterOf(c)
 	if err != nil {
 		return err
 	}
@@ -110,11 +110,15 @@ func (s *Server) apiReports(c *request) error {
 	if err != nil {
 		return err
 	}
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
 	var items []reportJSON
 	var next string
 	err = s.st.View(func(tx *store.Tx) error {
 		page, n, err := tx.Reports(state, cursor, limit)
-		for _, r := range page {
+		for _, r := range keep(page, func(r store.Report) bool { return reads(r.Project) }) {
 			items = append(items, reportOut(r))
 		}
 		next = n
@@ -167,7 +171,7 @@ type inboxJSON struct {
 }
 
 func (s *Server) apiInbox(c *request) error {
-	n, err := s.currentNeeds()
+	n, err := s.needsOf(c)
 	if err != nil {
 		return err
 	}

@@ -175,6 +175,9 @@ func (s *Server) listRuns(c *request, f store.RunFilter) error {
 	if err != nil {
 		return err
 	}
+	if f, err = s.seen(c, f); err != nil {
+		return err
+	}
 	var items []runJSON
 	var next string
 	err = s.st.View(func(tx *store.Tx) error {
@@ -211,6 +214,9 @@ type runInput struct {
 func (s *Server) apiTrigger(c *request) error {
 	var in runInput
 	if err := decode(c, &in); err != nil {
+		return err
+	}
+	if err := c.mayStart(in.Type); err != nil {
 		return err
 	}
 	r, err := s.eng.Trigger(c.Request().Context(), c.Param("slug"), engine.Request{

@@ -138,13 +138,17 @@ func (s *Server) apiStacks(c *request) error {
 	}
 	var items []stackJSON
 	next := ""
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
 	err = s.st.View(func(tx *store.Tx) error {
 		all, err := tx.Stacks()
 		if err != nil {
 			return err
 		}
 		for _, st := range all {
-			if st.Slug <= cursor {
+			if st.Slug <= cursor || !reads(st.Project) {
 				continue
 			}
 			if len(items) == limit {

@@ -18,24 +18,11 @@ import (
 // auditFilter reads which entries are asked for. Days are whole days in UTC; until includes its day.
 func auditFilter(c *request) (store.AuditFilter, error) {
 	f := store.AuditFilter{By: c.QueryParam("by"), Action: c.QueryParam("action"), Target: c.QueryParam("target")}
-	for _, q := range []struct {
-		name string
-		to   *time.Time
-		more time.Duration
-	}{{"since", &f.Since, 0}, {"until", &f.Until, 24 * time.Hour}} {
-		text := c.QueryParam(q.name)
-		if text == "" {
-			continue
-		}
-		if day, err := time.Parse(time.DateOnly, text); err == nil {
-			*q.to = day.Add(q.more)
-		} else if at, err := time.Parse(time.RFC3339, text); err == nil {
-			*q.to = at.UTC()
-		} else {
-			return f, runs.Invalidf(q.name, "“%s” is no time. Use a day like 2027-01-31 or RFC 3339.", cut(text, 40))
-		}
+	var err error
+	if f.Since, err = momentOf(c, "since", 0); err == nil {
+		f.Until, err = momentOf(c, "until", 1)
 	}
-	return f, nil
+	return f, err
 }
 
 func (s *Server) getAudit(c *request) error { return s.auditPage(c, http.StatusOK, nil) }

@@ -23,6 +23,8 @@ type actor struct {
 	Session string // token of the browser's session, "" for a key
 	Key     string // id of the API key, "" for a person
 	GitLab  int64  // the person's number in GitLab, 0 for one who has a password
+
+	access access // to what the request is about, of a person from GitLab
 }
 
 // via names the session or key in the audit log.
@@ -82,6 +84,11 @@ func (s *Server) guard(r route) echo.HandlerFunc {
 		if err := readBody(c, r); err != nil {
 			return err
 		}
+		if who, err = s.measure(c, who, r); err != nil {
+			return err
+		}
+		c.Set(whoKey, who)
+		c.Set(routeKey, r)
 		if who.Role == "" || r.method == http.MethodGet {
 			return s.once(&request{c, who}, r)
 		}

@@ -33,7 +33,7 @@ func (s *Server) getDeliveries(c *request) error {
 	if err != nil {
 		return err
 	}
-	f, err := deliveryFilterOf(c)
+	f, err := s.deliveryFilterOf(c)
 	if err != nil {
 		return err
 	}
@@ -65,12 +65,16 @@ func (s *Server) getDeliveries(c *request) error {
 type deliveryFilter struct {
 	state, event, project, text string
 	since, until                time.Time
-	stored                      bool // ignored deliveries are done as well, as the API says it
+	reads                       func(project int64) bool // whose deliveries may be seen
+	stored                      bool                     // ignored deliveries are done as well, as the API says it
 }
 
 // deliveryFilterOf reads state (also "ignored": processed, and nothing followed), event, a part of the project's path, a part
 // of the verdict, and since and until, each a date or a time of RFC 3339; a date as until is included.
-func deliveryFilterOf(c *request) (f deliveryFilter, err error) {
+func (s *Server) deliveryFilterOf(c *request) (f deliveryFilter, err error) {
+	if f.reads, err = s.reads(c); err != nil {
+		return f, err
+	}
 	if f.state, err = oneOf(c, "state", append([]string{view.DeliveryIgnored}, deliveryStates...)); err != nil {
 		return f, err
 	}
@@ -99,7 +103,7 @@ func momentOf(c *request, name string, days int) (time.Time, error) {
 
 func (f deliveryFilter) match(d store.Delivery) bool {
 	shown := deliveryView(d).State
-	return (f.state == "" || f.state == shown || f.stored && f.state == d.State) && (f.event == "" || f.event == d.Event) &&
+	return f.reads(d.ProjectID) && (f.state == "" || f.state == shown || f.stored && f.state == d.State) && (f.event == "" || f.event == d.Event) &&
 		strings.Contains(d.Project, f.project) && (f.text == "" || strings.Contains(strings.ToLower(d.Verdict), f.text))
 }
 
@@ -168,13 +172,17 @@ func (s *Server) getReports(c *request) error {
 	}
 	m := view.ReportsModel{State: state, Retry: c.who.may(store.Writer, "try a report again")}
 	var next string
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
 	err = s.st.View(func(tx *store.Tx) error {
 		page, n, err := tx.Reports(state, c.QueryParam("cursor"), pageRows)
 		if err != nil {
 			return err
 		}
 		next = n
-		for _, r := range page {
+		for _, r := range keep(page, func(r store.Report) bool { return reads(r.Project) }) {
 			row, err := reportView(tx, r)
 			if err != nil {
 				return err

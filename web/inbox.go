@@ -16,7 +16,7 @@ func (s *Server) getInbox(c *request) error {
 		return err
 	}
 	m := view.InboxModel{Dismiss: c.who.may(store.Writer, "dismiss a notice")}
-	all, err := s.currentNeeds()
+	all, err := s.needsOf(c)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,11 @@ func (s *Server) integrationPage(c *request, status int, m view.IntegrationModel
 	if !linked {
 		return runs.Conflictf("No GitLab is set up. Set it up under Settings › VCS providers.")
 	}
-	m.Projects = s.hookRows(c, &m)
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
+	m.Projects = keep(s.hookRows(c, &m), func(r view.HookRow) bool { return reads(r.ID) })
 	m.Integration = integrationView(in)
 	m.Endpoint, m.EndpointWarning = s.eng.WebhookURL(), endpointWarning(s.eng.WebhookURL(), in.APIURL)
 	m.CanAdmin = c.who.has(store.Admin)

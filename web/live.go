@@ -132,6 +132,9 @@ func (s *Server) follow(st *stream, look func(changed bool) (end bool, err error
 			change = true
 		case <-poll.C:
 		case <-beat.C:
+			if !s.stillMay(st.c) {
+				return nil // signed out, or no longer allowed: a reader that comes back is told why
+			}
 			if err := st.write(": still here\n\n"); err != nil {
 				return s.streamEnd(st, err)
 			}

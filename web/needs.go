@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -92,7 +93,10 @@ const parkedLimit = engine.ParkedLimit
 
 // fillNeeds puts what concerns every page into its frame.
 func (s *Server) fillNeeds(c *request, p *view.Page) error {
-	n, err := s.currentNeeds()
+	n, err := s.needsOf(c)
+	if errors.Is(err, runs.ErrForbidden) {
+		return nil // GitLab cannot be asked: the page says that itself, and counts nothing
+	}
 	if err != nil {
 		return err
 	}

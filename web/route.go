@@ -24,7 +24,21 @@ type route struct {
 	handle       handler
 	stream       bool // server-sent events: it stays open
 	raw          bool // the handler caps the body itself
+	proposes     bool // a Developer in GitLab may use it for what changes nothing
+	blocking     bool // it leads to a run that changes something, also from one that doesn't
 	doc          *operation
+}
+
+// forProposals lets a Developer in GitLab through; the handler looks at what the run would do.
+func forProposals(r route) route {
+	r.proposes = true
+	return r
+}
+
+// forApplies asks for a Maintainer in GitLab whatever the run at hand does.
+func forApplies(r route) route {
+	r.blocking = true
+	return r
 }
 
 // maxBody is the largest body of a request, webhooks aside.

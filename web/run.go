@@ -145,7 +145,7 @@ func fillActs(m *view.RunModel, who actor, st runs.Stack, linked bool) {
 	if r.State.Terminal() && !m.StackGone {
 		m.Retry = who.may(store.Writer, "start a run")
 		if r.Type == runs.Proposed && r.State == runs.Finished && st.Promotion {
-			m.Promote = who.may(store.Writer, "promote a run")
+			m.Promote = who.blocking().may(store.Writer, "promote a run")
 		}
 		if !linked && m.Retry.Can {
 			m.Retry, m.Promote = view.Act{WhyNot: "GitLab is not linked."}, view.Act{}

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 
+	"groundcrew/runs"
 	"groundcrew/store"
 	"groundcrew/web/view"
 )
@@ -12,6 +13,13 @@ const manyStacks = 100
 
 func (s *Server) getRuns(c *request) error {
 	f, err := runFilter(c)
+	if err != nil {
+		return err
+	}
+	if f, err = s.seen(c, f); err != nil {
+		return err
+	}
+	reads, err := s.reads(c)
 	if err != nil {
 		return err
 	}
@@ -26,6 +34,7 @@ func (s *Server) getRuns(c *request) error {
 		if err != nil {
 			return err
 		}
+		stacks = keep(stacks, func(st runs.Stack) bool { return reads(st.Project) })
 		if m.ManyStacks = len(stacks) > manyStacks; !m.ManyStacks {
 			for _, st := range stacks {
 				m.Stacks = append(m.Stacks, view.Option{Value: st.Slug, Text: st.Name})
@@ -39,7 +48,7 @@ func (s *Server) getRuns(c *request) error {
 		if m.Rows, err = s.rows(tx, page); err != nil {
 			return err
 		}
-		any, _, err := tx.Runs(store.RunFilter{}, "", 1)
+		any, _, err := tx.Runs(store.RunFilter{Visible: f.Visible, AtMost: f.AtMost}, "", 1)
 		m.Any = len(any) > 0
 		return err
 	})

@@ -64,6 +64,7 @@ type Server struct {
 	bootstrap [sha256.Size]byte // of the token; zero: there is none
 	scraper   [sha256.Size]byte // of the metrics token; zero: there is none
 	logins    *loginLimiter
+	asked     asked         // of GitLab: what people may do
 	flows     *flows        // sign-ins with GitLab on their way
 	refusals  *rate.Limiter // of stored refused deliveries
 	hashing   chan struct{} // bounds the memory of password checks

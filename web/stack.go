@@ -119,6 +119,9 @@ func (s *Server) getStack(c *request) error {
 }
 
 func (s *Server) postTrigger(c *request) error {
+	if err := c.mayStart(runs.Type(c.FormValue("type"))); err != nil {
+		return err
+	}
 	r, err := s.eng.Trigger(c.Request().Context(), c.Param("slug"), engine.Request{
 		Type: runs.Type(c.FormValue("type")), Commit: c.FormValue("commit"), Command: c.FormValue("command"),
 		By: c.who.Name, Trigger: c.who.trigger(),

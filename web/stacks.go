@@ -17,6 +17,9 @@ const pageRows = 50
 
 // may says whether the actor has the role for an act; why-not names what is needed.
 func (a actor) may(r store.Role, verb string) view.Act {
+	if a.has(r) && r == store.Writer && a.restricted() {
+		return a.access.act(verb)
+	}
 	if a.has(r) {
 		return view.Act{Can: true}
 	}
@@ -32,7 +35,11 @@ func (s *Server) getStacks(c *request) error {
 		return err
 	}
 	m := view.StacksModel{Q: c.QueryParam("q"), State: c.QueryParam("state"), Label: c.QueryParam("label"), CanCreate: c.who.has(store.Admin)}
-	err = s.st.View(func(tx *store.Tx) error { return fillStacks(tx, &m, c.QueryParam("cursor")) })
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
+	err = s.st.View(func(tx *store.Tx) error { return fillStacks(tx, &m, c.QueryParam("cursor"), reads) })
 	if err != nil {
 		return err
 	}
@@ -46,11 +53,12 @@ func (s *Server) getStacks(c *request) error {
 }
 
 // fillStacks finds the rows of the list; Pager.NextURL becomes the cursor of the next page.
-func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string) error {
+func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string, reads func(int64) bool) error {
 	stacks, err := tx.Stacks()
 	if err != nil {
 		return err
 	}
+	stacks = keep(stacks, func(st runs.Stack) bool { return reads(st.Project) })
 	in, _, err := tx.Integration()
 	if err != nil {
 		return err

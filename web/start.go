@@ -16,13 +16,17 @@ func (s *Server) getStart(c *request) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.currentNeeds()
+	n, err := s.needsOf(c)
+	if err != nil {
+		return err
+	}
+	reads, err := s.reads(c)
 	if err != nil {
 		return err
 	}
 	var m view.StartModel
 	err = s.st.View(func(tx *store.Tx) (err error) {
-		m, err = s.startModel(tx, n)
+		m, err = s.startModel(tx, n, reads)
 		return err
 	})
 	if err != nil {
@@ -31,7 +35,7 @@ func (s *Server) getStart(c *request) error {
 	return render(c, http.StatusOK, view.StartPage(p, m))
 }
 
-func (s *Server) startModel(tx *store.Tx, n needs) (view.StartModel, error) {
+func (s *Server) startModel(tx *store.Tx, n needs, reads func(int64) bool) (view.StartModel, error) {
 	var m view.StartModel
 	if any, _, err := tx.Runs(store.RunFilter{}, "", 1); err != nil {
 		return m, err
@@ -48,7 +52,7 @@ func (s *Server) startModel(tx *store.Tx, n needs) (view.StartModel, error) {
 		return m, err
 	}
 	m.MoreFailed = n.failing - len(n.failed)
-	if err := s.atWork(tx, &m); err != nil {
+	if err := s.atWork(tx, &m, reads); err != nil {
 		return m, err
 	}
 	m.Day, err = day(tx)
@@ -77,7 +81,7 @@ func (s *Server) firstRows(tx *store.Tx, list []runs.Run) (rows []view.RunRow, m
 }
 
 // atWork fills in what is at work and what waits for it.
-func (s *Server) atWork(tx *store.Tx, m *view.StartModel) error {
+func (s *Server) atWork(tx *store.Tx, m *view.StartModel, reads func(int64) bool) error {
 	active, err := tx.Active("")
 	if err != nil {
 		return err
@@ -85,6 +89,7 @@ func (s *Server) atWork(tx *store.Tx, m *view.StartModel) error {
 	var working, queued []runs.Run
 	for _, r := range active {
 		switch {
+		case !reads(r.Project):
 		case r.State.Working():
 			working = append(working, r)
 		case r.State == runs.Queued, r.State == runs.Confirmed:

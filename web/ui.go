@@ -83,10 +83,14 @@ func (s *Server) projectID(ctx context.Context, ref string) (int64, error) {
 
 func (s *Server) uiStacks(c *request) error {
 	var out []suggestion
-	err := s.st.View(func(tx *store.Tx) error {
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
+	err = s.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.Stacks()
 		for _, st := range stacks {
-			if stackMatches(st, c.QueryParam("q"), "") && len(out) < pageRows {
+			if reads(st.Project) && stackMatches(st, c.QueryParam("q"), "") && len(out) < pageRows {
 				out = append(out, suggestion{st.Slug, st.Name, st.ProjectPath})
 			}
 		}

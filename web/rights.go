@@ -1,0 +1,408 @@
+package web
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/store"
+	"groundcrew/web/view"
+)
+
+// Access levels in a project of GitLab (CONTRACT §0.9), and what they allow here: reading, proposing, and everything else
+// a writer may.
+const (
+	levelReporter   = 20
+	levelDeveloper  = 30
+	levelMaintainer = 40
+)
+
+// An access is what a person who signed in with GitLab may do with the stack that a request is about.
+type access struct {
+	level   int    // in the project, as GitLab said
+	enough  int    // to do what a writer may here
+	project string // path; "" when the request is about no single stack
+}
+
+// askedAge is how long an answer of GitLab serves pages. An act is asked for at its moment.
+const askedAge = time.Minute
+
+// askWithin is how long GitLab may take to say what somebody may do.
+const askWithin = 10 * time.Second
+
+// mostAsked bounds what is remembered of GitLab's answers; it is forgotten at once and asked again.
+const mostAsked = 200000
+
+// An askedKey is a question: may this user use GitLab (project 0), or what is the user's level in the project.
+type askedKey struct{ user, project int64 }
+
+type askedAnswer struct {
+	level int
+	at    time.Time
+}
+
+// asked remembers GitLab's answers for a short while.
+type asked struct {
+	mu    sync.Mutex
+	known map[askedKey]askedAnswer
+}
+
+func (a *asked) get(k askedKey) (int, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v, ok := a.known[k]
+	return v.level, ok && time.Since(v.at) < askedAge
+}
+
+func (a *asked) put(k askedKey, level int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.known == nil || len(a.known) > mostAsked {
+		a.known = map[askedKey]askedAnswer{}
+	}
+	a.known[k] = askedAnswer{level, time.Now()}
+}
+
+// ask answers a question from memory, or (fresh) from GitLab itself.
+func (s *Server) ask(ctx context.Context, k askedKey, fresh bool) (int, error) {
+	if level, ok := s.asked.get(k); ok && !fresh {
+		return level, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	level := 0
+	var err error
+	if k.project == 0 {
+		var active bool
+		if active, err = s.eng.UserActive(ctx, k.user); active {
+			level = 1
+		}
+	} else {
+		level, err = s.eng.MemberLevel(ctx, k.project, k.user)
+		if gitlab.KindOf(err) == gitlab.KindNotFound { // gone, or the token's user may not see it: nobody's member here
+			level, err = 0, nil
+		}
+	}
+	if err != nil {
+		s.log.Warn("GitLab could not say what somebody may do", "gitlab_user", k.user, "project", k.project, "error", err)
+		return 0, runs.Forbiddenf("GitLab cannot be asked right now what you may do, so nothing was done. Try again in a moment; an admin with a password can act meanwhile.")
+	}
+	s.asked.put(k, level)
+	return level, nil
+}
+
+// restricted reports whether what the actor may do with a stack follows GitLab. Passwords and API keys have their role
+// everywhere; an admin may do everything as long as GitLab lets them in.
+func (a actor) restricted() bool { return a.GitLab != 0 && a.Role != store.Admin }
+
+// measure is the one place where the rights of people from GitLab are asked: for the stack that the request is about, at
+// this moment for an act, and at most a minute old for a page. What they may not read is not there for them.
+func (s *Server) measure(c echoContext, who actor, r route) (actor, error) {
+	if who.GitLab == 0 || r.need == public || r.need == session {
+		return who, nil
+	}
+	ctx, fresh := c.Request().Context(), r.method != http.MethodGet
+	subject := subject{}
+	var err error
+	if who.restricted() {
+		if subject, err = s.subjectOf(c, r); err != nil {
+			return who, err
+		}
+	}
+	if subject.project == 0 {
+		active, err := s.ask(ctx, askedKey{user: who.GitLab}, fresh)
+		if err != nil {
+			return who, err
+		}
+		if active == 0 {
+			return who, runs.Forbiddenf("GitLab says that your account there is not active, so you may not do anything here.")
+		}
+		if who.restricted() && r.need == writer {
+			return who, runs.Forbiddenf("This is not about one project in GitLab, so only an admin can do it.")
+		}
+		return who, nil
+	}
+	level, err := s.ask(ctx, askedKey{who.GitLab, subject.project}, fresh)
+	if err != nil {
+		return who, err
+	}
+	if level < levelReporter {
+		return who, subject.absent()
+	}
+	who.access = access{level: level, enough: levelMaintainer, project: subject.path}
+	if subject.proposed {
+		who.access.enough = levelDeveloper
+	}
+	need := who.access.enough
+	if r.proposes {
+		need = levelDeveloper // the handler looks at the type of the run
+	} else if r.blocking {
+		need = levelMaintainer
+	}
+	if r.need == writer && level < need {
+		who.access.enough = need
+		return who, runs.Forbiddenf("%s", who.access.whyNot("do this"))
+	}
+	return who, nil
+}
+
+// echoContext is as much of a request as rights need.
+type echoContext interface {
+	Request() *http.Request
+	Param(string) string
+	FormValue(string) string
+}
+
+// A subject is what a request is about.
+type subject struct {
+	project  int64
+	path     string // of the project
+	proposed bool   // a run that changes nothing
+	what, id string // for the answer that it is not there
+}
+
+// absent is the answer for what is not there, and for what somebody may not know to be there.
+func (s subject) absent() error { return runs.NotFoundf("There is no %s %q.", s.what, s.id) }
+
+// subjectOf finds the project that a request is about; none (0) for lists and settings.
+func (s *Server) subjectOf(c echoContext, r route) (sub subject, err error) {
+	err = s.st.View(func(tx *store.Tx) error {
+		switch {
+		case strings.Contains(r.path, "/stacks/:slug"):
+			sub.what, sub.id = "stack", c.Param("slug")
+			return sub.ofStack(tx, sub.id)
+		case strings.Contains(r.path, "/runs/:id"):
+			sub.what, sub.id = "run", c.Param("id")
+			return sub.ofRun(tx)
+		case strings.Contains(r.path, "/deliveries/:id"):
+			sub.what, sub.id = "delivery", c.Param("id")
+			d, err := tx.Delivery(sub.id)
+			sub.project, sub.path = d.ProjectID, d.Project
+			if err == nil && sub.project == 0 { // a refused one, of nobody's project
+				err = sub.absent()
+			}
+			return err
+		case strings.HasPrefix(r.path, "/api/v1/reports/:id"):
+			raw, _ := base64.RawURLEncoding.DecodeString(c.Param("id")) // what is none is not found
+			return sub.ofReport(tx, string(raw))
+		case r.path == "/settings/vcs/gitlab/reports/retry":
+			return sub.ofReport(tx, c.FormValue("key"))
+		default:
+			return nil
+		}
+	})
+	switch {
+	case err != nil:
+		return sub, err
+	case strings.HasPrefix(r.path, "/api/v1/inbox/:id"):
+		raw, _ := base64.RawURLEncoding.DecodeString(c.Param("id")) // what is none is not found
+		return s.subjectOfNotice(string(raw))
+	case r.path == "/inbox/dismiss":
+		return s.subjectOfNotice(c.FormValue("key"))
+	default:
+		return sub, nil
+	}
+}
+
+func (s *subject) ofStack(tx *store.Tx, slug string) error {
+	st, err := tx.Stack(slug)
+	s.project, s.path = st.Project, st.ProjectPath
+	return err
+}
+
+// ofRun takes the project of the run's stack; of a stack that is gone, the run's own.
+func (s *subject) ofRun(tx *store.Tx) error {
+	r, err := tx.Run(s.id)
+	if err != nil {
+		return err
+	}
+	s.proposed = r.Type == runs.Proposed
+	if err := s.ofStack(tx, r.Stack); !errors.Is(err, runs.ErrNotFound) {
+		return err
+	}
+	s.project, s.path = r.Project, r.Stack
+	return nil
+}
+
+func (s *subject) ofReport(tx *store.Tx, target string) error {
+	s.what, s.id = "report", target
+	rep, ok, err := tx.Report(target)
+	if err == nil && !ok {
+		err = s.absent()
+	}
+	s.project, s.path = rep.Project, rep.Stack
+	return err
+}
+
+func (s *Server) subjectOfNotice(key string) (subject, error) {
+	sub := subject{what: "notice", id: key}
+	n, err := s.currentNeeds()
+	if err != nil {
+		return sub, err
+	}
+	i := slices.IndexFunc(n.notices, func(x store.Notice) bool { return x.Key == key })
+	if i < 0 {
+		return sub, sub.absent()
+	}
+	if n.notices[i].Stack == "" {
+		return sub, nil
+	}
+	err = s.st.View(func(tx *store.Tx) error { return sub.ofStack(tx, n.notices[i].Stack) })
+	return sub, err
+}
+
+// mayStart refuses a run of a type that the person may not start on this stack; the route lets proposals through.
+func (c *request) mayStart(t runs.Type) error {
+	if c.who.restricted() && t != runs.Proposed && c.who.access.level < levelMaintainer {
+		a := c.who.access
+		a.enough = levelMaintainer
+		return runs.Forbiddenf("%s", a.whyNot("start a run that changes something"))
+	}
+	return nil
+}
+
+func (a access) whyNot(verb string) string {
+	return fmt.Sprintf("Only a %s of %s in GitLab can %s; you are a %s there.", levelName(a.enough), a.project, verb, levelName(a.level))
+}
+
+// act says whether a writer may do something here, and why not.
+func (a access) act(verb string) view.Act {
+	if a.project == "" || a.level >= a.enough { // a list: each row is asked for when it is acted on
+		return view.Act{Can: true}
+	}
+	return view.Act{WhyNot: a.whyNot(verb)}
+}
+
+// blocking is the actor where a run changes something, whatever the run at hand does.
+func (a actor) blocking() actor {
+	a.access.enough = levelMaintainer
+	return a
+}
+
+func levelName(level int) string {
+	switch {
+	case level >= 50:
+		return "Owner"
+	case level >= levelMaintainer:
+		return "Maintainer"
+	case level >= levelDeveloper:
+		return "Developer"
+	default:
+		return "Reporter"
+	}
+}
+
+// reads says which projects' stacks the one who asks may see. GitLab is asked of all of them at once, at most once a minute.
+func (s *Server) reads(c *request) (func(project int64) bool, error) {
+	if !c.who.restricted() {
+		return func(int64) bool { return true }, nil
+	}
+	var projects []int64
+	err := s.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.Stacks()
+		for _, st := range stacks {
+			projects = append(projects, st.Project)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(projects)
+	projects = slices.Compact(projects)
+	var mu sync.Mutex
+	may := map[int64]bool{}
+	var first error
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	for _, p := range projects {
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			level, err := s.ask(c.Request().Context(), askedKey{c.who.GitLab, p}, false)
+			mu.Lock()
+			defer mu.Unlock()
+			if may[p] = level >= levelReporter; err != nil && first == nil {
+				first = err
+			}
+		})
+	}
+	wait.Wait()
+	return func(p int64) bool { return may[p] }, first
+}
+
+// seen narrows a filter of runs to those the one who asks may see.
+func (s *Server) seen(c *request, f store.RunFilter) (store.RunFilter, error) {
+	if !c.who.restricted() {
+		return f, nil
+	}
+	reads, err := s.reads(c)
+	f.Visible = func(r runs.Run) bool { return reads(r.Project) }
+	if f.AtMost == 0 {
+		f.AtMost = 5000 // who sees little would read everything to fill a page
+	}
+	return f, err
+}
+
+// needsOf is what waits for a person, as far as the one who asks may see it.
+func (s *Server) needsOf(c *request) (needs, error) {
+	n, err := s.currentNeeds()
+	if err != nil || !c.who.restricted() {
+		return n, err
+	}
+	reads, err := s.reads(c)
+	if err != nil {
+		return needs{}, err
+	}
+	theirs := func(r runs.Run) bool { return reads(r.Project) }
+	out := needs{stacks: n.stacks, detached: n.detached, waiting: keep(n.waiting, theirs), failed: keep(n.failed, theirs)}
+	out.failing = len(out.failed)
+	err = s.st.View(func(tx *store.Tx) error {
+		for _, x := range n.notices {
+			st, err := tx.Stack(x.Stack)
+			if x.Stack == "" || errors.Is(err, runs.ErrNotFound) || err == nil && !reads(st.Project) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			out.notices = append(out.notices, x)
+			if x.Dismissed.IsZero() {
+				out.trouble = append(out.trouble, view.Trouble{Kind: x.Kind, Title: x.Text, Detail: x.Cause, LinkText: x.LinkText, LinkURL: x.LinkURL})
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+func keep[T any](list []T, ok func(T) bool) []T {
+	var out []T
+	for _, x := range list {
+		if ok(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// stillMay asks again, while somebody watches a stream, whether they may.
+func (s *Server) stillMay(c *request) bool {
+	r, _ := c.Get(routeKey).(route)
+	who, err := s.identify(c.Context)
+	if err != nil || who.Name != c.who.Name || allowed(who, r.need) != nil {
+		return false
+	}
+	_, err = s.measure(c, who, r)
+	return err == nil
+}
+
+const routeKey = "route"
