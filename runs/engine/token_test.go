@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +128,17 @@ func FuzzReact(f *testing.F) {
 		`{"object_kind":"note","project_id":1,"object_attributes":{"id":1,"noteable_type":"Commit"}}`, `{}`, `[]`, ``,
 	} {
 		f.Add(seed)
+	}
+	raw, err := os.ReadFile("../../gitlab/testdata/captures.json") // they are of project 1
+	if err != nil {
+		f.Fatal(err)
+	}
+	captures := map[string]json.RawMessage{}
+	if err := json.Unmarshal(raw, &captures); err != nil {
+		f.Fatal(err)
+	}
+	for _, body := range captures {
+		f.Add(string(body))
 	}
 	st, err := store.Open(store.Options{Dir: f.TempDir(), NoSync: true})
 	if err != nil {
