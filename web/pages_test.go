@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"groundcrew/runs"
+	"groundcrew/runs/engine"
 	"groundcrew/store"
 )
 
@@ -293,6 +294,12 @@ func TestStackPages(t *testing.T) {
 		t.Error("the lock's note is not shown")
 	}
 	s.flashed(b, s.post(b, "/stacks/net/unlock"), "/stacks/net", "The stack is unlocked.")
+	s.update(func(tx *store.Tx) error {
+		return tx.PutWatch(store.Watch{Project: f.project.ID, Cause: engine.ProjectArchived, Trouble: "The project infra/network is archived", Mend: "Unarchive it."})
+	})
+	if got := s.get(b, "/stacks/net"); !strings.Contains(got.body, "The project infra/network is archived. Unarchive it.") {
+		t.Error("the project's trouble is not shown")
+	}
 	s.flashed(b, s.post(b, "/stacks/net/sync"), "/stacks/net", "tracked commit is")
 	if got := s.post(b, "/stacks/net/runs", "type", "tracked"); got.status != 303 || !strings.HasPrefix(got.header.Get("Location"), "/runs/") {
 		t.Errorf("trigger: %d", got.status)
