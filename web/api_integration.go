@@ -41,6 +41,7 @@ type webhookJSON struct {
 type tokenJSON struct {
 	Name      string     `json:"name"`
 	Username  string     `json:"username"`
+	Kind      string     `json:"kind"` // personal, project, group or service_account, by GitLab's names for their users
 	Scopes    []string   `json:"scopes"`
 	ExpiresAt *time.Time `json:"expires_at"`
 	Active    bool       `json:"active"`
@@ -57,7 +58,7 @@ func (s *Server) integrationJSON(in store.Integration, owed int, who actor) inte
 		APIURL: in.APIURL, ExternalURL: in.BrowserURL(), CAPEM: in.CA, StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, PassUntouched: in.PassUntouched, DestroyThreads: in.DestroyThreads, RequireSigned: in.RequireSigned, AutoRotate: in.AutoRotate, Linked: in.Linked,
 		Webhook: webhookJSON{Endpoint: s.eng.WebhookURL()},
 		Token: tokenJSON{
-			Name: in.Health.Name, Username: in.Health.Username, Scopes: orEmpty(in.Health.Scopes),
+			Name: in.Health.Name, Username: in.Health.Username, Kind: tokenKind(in.Health.Username), Scopes: orEmpty(in.Health.Scopes),
 			Active: in.Health.Active, CheckedAt: at(in.Health.CheckedAt), Trouble: in.Health.Trouble, Cause: in.Health.Cause,
 		},
 	}

@@ -33,7 +33,7 @@ func integrationView(in store.Integration) view.Integration {
 		StatusPrefix: in.Prefix(), Aggregate: in.Aggregate, HasCA: in.CA != "",
 		Token: view.Token{
 			Name: h.Name, Username: h.Username, Scopes: h.Scopes, CheckedAt: h.CheckedAt, Active: h.Active,
-			Human: h.Username != "" && !machine.MatchString(h.Username),
+			Kind: tokenKind(h.Username), Human: h.Username != "" && !machine.MatchString(h.Username),
 		},
 	}
 	if h.ExpiresAt != nil {
@@ -55,6 +55,22 @@ func integrationView(in store.Integration) view.Integration {
 // machine matches the names GitLab gives the users of project, group and service account tokens, and what people
 // call such users.
 var machine = regexp.MustCompile(`(?i)(^|[_.-])(bot|robot|ci|automation|machine|service|groundcrew|terraform|svc)([_.-]|$)|_bot`)
+
+// tokenUser matches the names GitLab gives the users behind tokens that are no person's (CONTRACT §1).
+var tokenUser = regexp.MustCompile(`^(?:(project|group)_[0-9]+_bot|(service_account)_)`)
+
+// tokenKind is what kind of token a user's name tells of; "" when no name is known.
+func tokenKind(username string) string {
+	m := tokenUser.FindStringSubmatch(username)
+	switch {
+	case username == "":
+		return ""
+	case m == nil:
+		return "personal"
+	default:
+		return m[1] + m[2]
+	}
+}
 
 func (s *Server) getVCS(c *request) error {
 	p, err := s.page(c, "VCS providers", view.NavSettings, view.Crumb{Text: "Settings"}, view.Crumb{Text: "VCS providers"})

@@ -109,6 +109,12 @@ func tokenNotices(in store.Integration, now time.Time) []store.Notice {
 
 // tokenMend says what to do about a token GitLab refuses.
 func tokenMend(h store.TokenHealth) string {
+	switch words := strings.ToLower(h.Trouble); {
+	case h.Cause == "blocked" && strings.Contains(words, "terms of service"):
+		return "Sign in to GitLab once as @" + h.Username + " and accept the terms of service, or set a token of another user."
+	case h.Cause == "blocked" && strings.Contains(words, "password expired"):
+		return "Sign in to GitLab once as @" + h.Username + " and set a new password, or set a token of another user."
+	}
 	switch h.Cause {
 	case "blocked":
 		return "A GitLab admin unblocks or reactivates @" + h.Username + " (Admin area › Users), or set a token of another user."

@@ -39,3 +39,42 @@ func TestTokenNotices(t *testing.T) {
 		})
 	}
 }
+
+// A token's end is told once at each step, thirty days before it and on: what was dismissed comes back at the next step and
+// not before, and at the end it is dead.
+func TestTokenEndIsToldOncePerStep(t *testing.T) {
+	inBubble(t, func(w *world) {
+		end := time.Now().Add(32 * 24 * time.Hour).Truncate(24 * time.Hour)
+		w.relink(func(in *store.Integration) { in.Health.ExpiresAt = &end })
+		var told []string
+		for day := 33; day >= 0; day-- {
+			time.Sleep(time.Until(end.AddDate(0, 0, -day).Add(-time.Hour)))
+			for range 3 { // looked at again the same day, and after a restart
+				if _, err := w.e.remember(w.t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				var list []store.Notice
+				if err := w.st.View(func(tx *store.Tx) (err error) { list, err = Notices(tx, nil); return err }); err != nil {
+					t.Fatal(err)
+				}
+				for _, n := range list {
+					if n.Dismissed.IsZero() {
+						told = append(told, n.Key)
+						if err := w.e.DismissNotice(n.Key, "ada"); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+		}
+		time.Sleep(2 * time.Hour)
+		var list []store.Notice
+		if err := w.st.View(func(tx *store.Tx) (err error) { list, err = Notices(tx, nil); return err }); err != nil {
+			t.Fatal(err)
+		}
+		want := "token-expires-30 token-expires-14 token-expires-7 token-expires-3 token-expires-1"
+		if got := strings.Join(told, " "); got != want || len(list) != 1 || list[0].Key != "token" || list[0].Kind != "bad" {
+			t.Errorf("told %s, at the end %+v", got, list)
+		}
+	})
+}

@@ -69,7 +69,8 @@ type Token struct {
 	ExpiresAt      time.Time // zero: never, or not known
 	CheckedAt      time.Time
 	Active         bool
-	Human          bool // belongs to a person's account, not to a machine user
+	Kind           string // personal, project, group, service_account; "" when not known
+	Human          bool   // belongs to a person's account, not to a machine user
 }
 
 // The states of a project's hook, for [HookRow.State].
@@ -270,6 +271,19 @@ var signedChoices = []Option{{"", "refuse them once the project's hook signs"}, 
 // moreOpen unfolds the rarely used fields when one of them is not as it first was.
 func (m IntegrationFormModel) moreOpen() bool {
 	return m.Aggregate || m.PassUntouched || m.DestroyThreads || m.RequireSigned != "" || m.Errors["require_signed"] != "" || m.Errors["status_prefix"] != "" || m.StatusPrefix != "" && m.StatusPrefix != "groundcrew"
+}
+
+// kindText says what a token of its kind means for its rights.
+func (t Token) kindText() string {
+	switch t.Kind {
+	case "project":
+		return "A project access token: it sees and writes to this one project, and ends with it."
+	case "group":
+		return "A group access token: it sees the projects of its group."
+	case "service_account":
+		return "A service account's token: it sees the projects its account is a member of."
+	}
+	return ""
 }
 
 func (i Integration) resultsText() string {
