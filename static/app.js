@@ -152,8 +152,113 @@ addEventListener("pageshow", (ev) => {
 });
 on("change", "[data-submit]", (el) => el.form.requestSubmit());
 
+// Type-ahead: a list box below a plain input, filled from data-typeahead.
+let boxes = 0;
+function combo(input) {
+  const list = make("ul", { id: "combo-" + ++boxes, hidden: true });
+  list.setAttribute("role", "listbox");
+  list.setAttribute("aria-label", "Matches");
+  const wrap = make("div", { className: "combo" });
+  input.before(wrap);
+  wrap.append(input, list);
+  for (const [k, v] of Object.entries({ role: "combobox", "aria-expanded": "false", "aria-controls": list.id, "aria-autocomplete": "list" })) input.setAttribute(k, v);
+  let at = -1, timer, asked = 0;
+  const show = (yes) => {
+    list.hidden = !yes;
+    input.setAttribute("aria-expanded", String(yes));
+  };
+  const mark = (i) => {
+    const items = $$("[role=option]", list);
+    at = items.length && i !== null ? (i + items.length) % items.length : -1;
+    items.forEach((li, n) => li.setAttribute("aria-selected", String(n === at)));
+    items[at]?.scrollIntoView({ block: "nearest" });
+    if (items[at]) input.setAttribute("aria-activedescendant", items[at].id);
+    else input.removeAttribute("aria-activedescendant");
+  };
+  const choose = (li) => {
+    if ("goes" in input.dataset) return (location.href = li.dataset.value);
+    input.value = li.dataset.value;
+    show(false);
+    const other = input.form.elements[input.dataset.fills];
+    if (other && li.dataset.hint) other.value = li.dataset.hint;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  const fill = (items) => {
+    list.replaceChildren(
+      ...items.map((it, i) => {
+        const li = make("li", { id: `${list.id}-${i}`, textContent: it.label });
+        li.setAttribute("role", "option");
+        Object.assign(li.dataset, { value: it.value, hint: it.hint ?? "" });
+        if (it.hint) li.append(make("span", { className: "soft", textContent: it.hint }));
+        return li;
+      }),
+    );
+    if (!items.length) list.append(make("li", { className: "none", textContent: "Nothing matches." }));
+    mark("goes" in input.dataset ? 0 : null);
+    show(document.activeElement === input);
+  };
+  const query = async () => {
+    const url = new URL(input.dataset.typeahead, location.href);
+    url.searchParams.set("q", input.value);
+    const other = input.dataset.with;
+    if (other) url.searchParams.set(other, input.form.elements[other].value);
+    const turn = ++asked;
+    try {
+      const answer = await fetch(url, { headers: { Accept: "application/json" } });
+      if (!answer.ok) throw new Error();
+      const items = await answer.json();
+      if (turn === asked) fill(items);
+    } catch {
+      if (turn === asked) show(false); // GitLab does not answer: the field is a plain one
+    }
+  };
+  input.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(query, 150);
+  });
+  input.addEventListener("focus", () => input.value || query());
+  input.addEventListener("blur", () => show(false));
+  input.addEventListener("keydown", (ev) => {
+    if (ev.key === "ArrowDown") list.hidden ? query() : mark(at + 1);
+    else if (ev.key === "ArrowUp" && !list.hidden) mark(Math.max(at, 0) - 1);
+    else if (ev.key === "Enter" && !list.hidden && at >= 0) choose($$("[role=option]", list)[at]);
+    else if (ev.key === "Escape" && !list.hidden && !("goes" in input.dataset)) show(false);
+    else return;
+    ev.preventDefault();
+  });
+  if ("goes" in input.dataset)
+    input.form.addEventListener("submit", (ev) => {
+      const li = $$("[role=option]", list)[at];
+      if (list.hidden || !li) return;
+      ev.preventDefault();
+      choose(li);
+    });
+  list.addEventListener("mousedown", (ev) => {
+    ev.preventDefault();
+    const li = ev.target.closest("[role=option]");
+    if (li) choose(li);
+  });
+}
+$$("[data-typeahead]").forEach(combo);
+
+// The palette: everything there is, by typing.
+const palette = $("#palette");
+function find() {
+  const input = $("input", palette);
+  input.value = "";
+  palette.showModal();
+  input.focus();
+}
+on("click", "[data-find]", find);
+document.addEventListener("keydown", (ev) => {
+  if (!palette || !(ev.ctrlKey || ev.metaKey) || ev.altKey || ev.shiftKey || ev.key.toLowerCase() !== "k") return;
+  ev.preventDefault();
+  if (palette.open) palette.close();
+  else if (!$("dialog[open]")) find();
+});
+
 // Keys.
-const places = { h: "/", s: "/stacks", r: "/runs" };
+const places = { h: "/", s: "/stacks", r: "/runs", i: "/inbox" };
 let going = false;
 document.addEventListener("keydown", (ev) => {
   if (ev.ctrlKey || ev.metaKey || ev.altKey || ev.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, dialog")) return;

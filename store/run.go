@@ -1,7 +1,9 @@
 package store
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"groundcrew/runs"
@@ -199,6 +201,7 @@ type RunFilter struct {
 	Visible      func(runs.Run) bool // nil: all; somebody may not know of the others
 	States       []runs.State
 	Since        time.Time
+	Text         string // words, all of which are in the title, branch, author or stack, or begin the commit, the run's id or "!" and the merge request's number
 	// AtMost bounds how many runs a page reads of each source, 0: as many as it takes. A filter that few runs meet
 	// would read all there are.
 	AtMost int
@@ -211,5 +214,21 @@ func (f RunFilter) match(r runs.Run) bool {
 		(f.Visible == nil || f.Visible(r)) &&
 		(len(f.Types) == 0 || slices.Contains(f.Types, r.Type)) &&
 		(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
-		(f.Since.IsZero() || !r.CreatedAt.Before(f.Since))
+		(f.Since.IsZero() || !r.CreatedAt.Before(f.Since)) &&
+		(f.Text == "" || saysAll(r, f.Text))
+}
+
+// saysAll reports whether a run is one that somebody means who types these words.
+func saysAll(r runs.Run, words string) bool {
+	text := strings.ToLower(r.Commit.Title + "\n" + r.Branch + "\n" + r.Commit.Author + "\n" + r.Stack)
+	mr := ""
+	if r.MR != nil {
+		mr = fmt.Sprintf("!%d", r.MR.IID)
+	}
+	for word := range strings.FieldsSeq(strings.ToLower(words)) {
+		if !strings.Contains(text, word) && !strings.HasPrefix(r.Commit.SHA, word) && !strings.HasPrefix(strings.ToLower(r.ID), word) && mr != word {
+			return false
+		}
+	}
+	return true
 }

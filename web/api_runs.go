@@ -112,7 +112,7 @@ const lookAt = 1000
 
 // runFilter reads which runs are asked for.
 func runFilter(c *request) (store.RunFilter, error) {
-	f := store.RunFilter{Stack: c.QueryParam("stack"), AtMost: lookAt}
+	f := store.RunFilter{Stack: c.QueryParam("stack"), Text: c.QueryParam("q"), AtMost: lookAt}
 	for _, text := range many(c, "type") {
 		if !slices.Contains(runs.Types, runs.Type(text)) {
 			return f, runs.Invalidf("type", "“%s” is no type of run.", text)

@@ -21,7 +21,7 @@ var wantNeeds = map[need][]string{
 		"GET /stacks/:slug/state", "GET /stacks/:slug/settings", "GET /runs", "GET /runs/:id", "GET /runs/:id/live",
 		"GET /runs/:id/logs/:phase", "GET /runs/:id/changes.json", "GET /settings", "GET /settings/vcs", "GET /settings/vcs/gitlab",
 		"GET /settings/vcs/gitlab/deliveries", "GET /settings/vcs/gitlab/deliveries/:id", "GET /settings/vcs/gitlab/reports",
-		"GET /settings/system", "GET /settings/users", "GET /ui/stacks", "GET /metrics",
+		"GET /settings/system", "GET /settings/users", "GET /ui/stacks", "GET /ui/find", "GET /metrics",
 		"GET /api/v1/integration", "GET /api/v1/projects", "GET /api/v1/stacks", "GET /api/v1/stacks/:slug",
 		"GET /api/v1/stacks/:slug/variables", "GET /api/v1/stacks/:slug/variables/:name",
 		"GET /api/v1/stacks/:slug/state/versions", "GET /api/v1/stacks/:slug/runs", "GET /api/v1/runs", "GET /api/v1/runs/:id",

@@ -116,6 +116,7 @@ func (s *Server) pages() []route {
 		p(get, "/ui/projects", admin, s.uiProjects),
 		p(get, "/ui/branches", admin, s.uiBranches),
 		p(get, "/ui/stacks", reader, s.uiStacks),
+		p(get, "/ui/find", reader, s.uiFind),
 	}
 }
 
@@ -139,7 +140,7 @@ func (s *Server) api() []route {
 	}
 	page := []string{"cursor", "limit"}
 	auditQuery := []string{"by", "action", "target", "since", "until"}
-	runQuery := append([]string{"type", "state", "merge_request", "project"}, page...)
+	runQuery := append([]string{"q", "type", "state", "merge_request", "project"}, page...)
 	return []route{
 		r(get, "/openapi.json", public, s.getOpenAPI, operation{summary: "This document", out: map[string]any{}}),
 

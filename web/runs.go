@@ -27,7 +27,7 @@ func (s *Server) getRuns(c *request) error {
 	if err != nil {
 		return err
 	}
-	m := view.RunsModel{Stack: f.Stack, Type: c.QueryParam("type"), State: c.QueryParam("state")}
+	m := view.RunsModel{Stack: f.Stack, Q: f.Text, Type: c.QueryParam("type"), State: c.QueryParam("state")}
 	var next string
 	err = s.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.Stacks()

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"groundcrew/runs"
 	"groundcrew/store"
@@ -107,13 +106,7 @@ func stackMatches(st runs.Stack, q, label string) bool {
 	if label != "" && !slices.Contains(st.Labels, label) {
 		return false
 	}
-	text := strings.ToLower(st.Name + " " + st.Slug + " " + st.ProjectPath + " " + st.Branch + " " + st.ProjectRoot)
-	for word := range strings.FieldsSeq(strings.ToLower(q)) {
-		if !strings.Contains(text, word) {
-			return false
-		}
-	}
-	return true
+	return q == "" || holdsAll(st.Name+" "+st.Slug+" "+st.ProjectPath+" "+st.Branch+" "+st.ProjectRoot, q)
 }
 
 func labelsOf(stacks []runs.Stack) []string {

@@ -56,6 +56,9 @@ func newSite(t *testing.T) *site {
 	mux.HandleFunc("GET /ui/projects", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `[{"value":"infra/network","label":"infra/network","hint":"trunk"},{"value":"q=%s","label":"q","hint":""}]`, r.FormValue("q"))
 	})
+	mux.HandleFunc("GET /ui/find", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `[{"value":"/users","label":"found by %s","hint":"page"},{"value":"/vcs","label":"second","hint":"page"}]`, r.FormValue("q"))
+	})
 	mux.HandleFunc("GET /ui/branches", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `[{"value":"of-%s","label":"x"}]`, r.FormValue("project"))
 	})
@@ -307,6 +310,7 @@ func TestScripts(t *testing.T) {
 	t.Run("ask and confirm", func(t *testing.T) { confirms(t, s, b) })
 	t.Run("secret", func(t *testing.T) { reveals(t, s, b) })
 	t.Run("wizard", func(t *testing.T) { wizard(t, s, b) })
+	t.Run("palette", func(t *testing.T) { finds(t, s, b) })
 	t.Run("without scripts", func(t *testing.T) { withoutScripts(t, s, b) })
 	t.Run("theme and keys", func(t *testing.T) { themeAndKeys(t, s, b) })
 	if bad := b.complaints(); len(bad) > 0 {
@@ -364,6 +368,27 @@ func reveals(t *testing.T, s *site, b *browserTab) {
 	b.wants(t, `document.querySelector("[data-secret-text]").textContent === "the-webhook-secret"`)
 	b.run(t, click(`[data-reveal] button`))
 	b.wants(t, `document.querySelector("[data-secret-text]").textContent.startsWith("••")`)
+}
+
+// finds: control and K opens it anywhere, Enter goes to the first match, the arrows to another, Escape closes it.
+func finds(t *testing.T, s *site, b *browserTab) {
+	openIt := func() {
+		b.run(t, chromedp.Navigate(s.URL+"/start"), chromedp.KeyEvent("k", chromedp.KeyModifiers(kb.ModifierCtrl)))
+		b.wants(t, `document.querySelector("#palette").open && document.activeElement.id === "palette-q"`)
+		b.run(t, enter(`#palette-q`, "peo"))
+		b.wants(t, `document.querySelector("#palette [aria-selected=true]")?.textContent.startsWith("found by peo")`)
+	}
+	openIt()
+	b.run(t, chromedp.KeyEvent(kb.Enter))
+	b.wants(t, `location.pathname === "/users" && document.readyState === "complete"`)
+	openIt()
+	b.run(t, chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.Enter))
+	b.wants(t, `location.pathname === "/vcs" && document.readyState === "complete"`)
+	openIt()
+	b.run(t, chromedp.KeyEvent(kb.Escape))
+	b.wants(t, `!document.querySelector("#palette").open && location.pathname === "/start"`)
+	b.run(t, click(`[data-find]`))
+	b.wants(t, `document.querySelector("#palette").open`)
 }
 
 // wizard: one step at a time, the project from a list that fills the branch, the name made from both.

@@ -7,6 +7,7 @@ type RunsModel struct {
 	Rows               []RunRow
 	Stacks             []Option // slug and name; none when there are many
 	ManyStacks         bool
+	Q                  string
 	Stack, Type, State string // the filter as given
 	Any                bool   // there is at least one run, whatever the filter says
 	Pager              Pager

@@ -1,0 +1,97 @@
+package web
+
+import (
+	"strings"
+
+	"groundcrew/runs"
+	"groundcrew/store"
+)
+
+// A namedPage is a page that can be found by typing.
+type namedPage struct {
+	name, words, path string
+	need              store.Role
+}
+
+// namedPages are the pages that are not about one thing, by what people call them.
+var namedPages = []namedPage{
+	{"Start", "home what needs you", "/", store.Reader},
+	{"Stacks", "list", "/stacks", store.Reader},
+	{"Create a stack", "new add", "/stacks/new", store.Admin},
+	{"Runs", "list history", "/runs", store.Reader},
+	{"Runs that wait for a yes", "confirm unconfirmed", "/runs?state=unconfirmed", store.Reader},
+	{"Runs that failed", "errors", "/runs?state=failed", store.Reader},
+	{"Inbox", "trouble warnings", "/inbox", store.Reader},
+	{"GitLab", "vcs provider integration token webhook secret settings", "/settings/vcs/gitlab", store.Reader},
+	{"Deliveries", "webhooks received", "/settings/vcs/gitlab/deliveries", store.Reader},
+	{"Reports", "outbox statuses comments refused parked", "/settings/vcs/gitlab/reports", store.Reader},
+	{"System", "workers limits version settings", "/settings/system", store.Reader},
+	{"Users", "people accounts roles settings", "/settings/users", store.Reader},
+	{"Your account", "password sessions", "/account", store.Reader},
+}
+
+// How many of a kind are offered.
+const (
+	findPages  = 5
+	findStacks = 8
+	findRuns   = 8
+)
+
+// uiFind finds pages, stacks and runs for the palette: the value of a suggestion is an address.
+func (s *Server) uiFind(c *request) error {
+	q := strings.TrimSpace(c.QueryParam("q"))
+	out := findNamed(c.who, q)
+	err := s.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.Stacks()
+		if err != nil {
+			return err
+		}
+		found := 0
+		for _, st := range stacks {
+			if found < findStacks && stackMatches(st, q, "") {
+				out = append(out, suggestion{"/stacks/" + st.Slug, st.Name, "stack · " + st.ProjectPath})
+				found++
+			}
+		}
+		if q == "" {
+			return nil
+		}
+		page, _, err := tx.Runs(store.RunFilter{Text: q, AtMost: lookAt}, "", findRuns)
+		for _, r := range page {
+			out = append(out, runFound(r))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return suggest(c, out)
+}
+
+func findNamed(who actor, q string) (out []suggestion) {
+	for _, p := range namedPages {
+		if len(out) < findPages && who.has(p.need) && holdsAll(p.name+" "+p.words, q) {
+			out = append(out, suggestion{p.path, p.name, "page"})
+		}
+	}
+	return out
+}
+
+// holdsAll reports whether all words of q are in the text, letter case aside.
+func holdsAll(text, q string) bool {
+	text = strings.ToLower(text)
+	for word := range strings.FieldsSeq(strings.ToLower(q)) {
+		if !strings.Contains(text, word) {
+			return false
+		}
+	}
+	return true
+}
+
+func runFound(r runs.Run) suggestion {
+	title := r.Commit.Title
+	if title == "" {
+		title = string(r.Type) + " run"
+	}
+	return suggestion{"/runs/" + r.ID, title, strings.Join([]string{"run", r.Stack, r.Commit.Short(), string(r.State)}, " · ")}
+}
