@@ -4,7 +4,7 @@
 //
 //	go test ./bottle                       the first 300 seeds, and every seed that ever failed
 //	go test ./bottle -seed 1234 -v         one seed, with the trace of its day
-//	go test ./bottle -seeds 5000           more of them; -from 100000 begins elsewhere
+//	go test ./bottle -seeds 5000           more of them; -from 100000 begins elsewhere, -events 60 makes longer days
 //
 // One seed gives one day: what happens is drawn by one goroutine, which looks only at a world at rest. What a seed does not
 // fix is the order of what the server does at one and the same moment, so a crash "after 17 contacts" may hit another of
@@ -14,6 +14,7 @@ package bottle
 import (
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -27,12 +28,24 @@ var (
 	events  = flag.Int("events", 30, "how much happens in a day")
 )
 
+// TestMain keeps the data in memory where it can: nothing here is about the disk.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if dir, err := os.MkdirTemp("/dev/shm", "bottle-"); err == nil {
+		os.Setenv("TMPDIR", dir)
+		code := m.Run()
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
 // day lets one seed's day happen and returns its world, ended.
-func day(t *testing.T, seed uint64) (w *world) {
+func day(t *testing.T, seed uint64, events int) (w *world) {
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(t, seed)
 		defer w.close()
-		w.live(*events)
+		w.live(events)
 		if !w.isBroken() {
 			w.heal()
 		}
@@ -43,29 +56,71 @@ func day(t *testing.T, seed uint64) (w *world) {
 	return w
 }
 
+// broke are the days that once broke an invariant, with what was wrong.
+var broke = []struct {
+	seed   uint64
+	events int
+	why    string
+}{
+	{7, 60, "the bot lost its role for a moment: a deployment was made anew and the first one hung"},
+	{31, 60, "the status for a second merge request of a commit went into the pipeline of the first"},
+	{52, 60, "a lost push, followed by one that arrived, was missed for good"},
+	{45, 60, "the same, after a server that was down"},
+	{280, 60, "GitLab did not say which pipeline a second merge request has, and the status stood in the branch's twice"},
+	{260, 60, "a project out of sight was taken for a commit that is gone, and its status was written blindly"},
+}
+
 func TestBottle(t *testing.T) {
 	if *oneSeed != 0 {
-		w := day(t, *oneSeed)
+		w := day(t, *oneSeed, *events)
 		t.Log("\n" + w.story())
 		w.verdict(t)
 		return
+	}
+	for _, b := range broke {
+		t.Run(fmt.Sprint("once broken/", b.seed), func(t *testing.T) {
+			t.Parallel()
+			day(t, b.seed, b.events).verdict(t)
+		})
 	}
 	for i := range *seeds {
 		seed := *from + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			w := day(t, seed)
-			if w.verdict(t); t.Failed() {
-				t.Log("\n" + w.story())
-			}
+			day(t, seed, *events).verdict(t)
 		})
 	}
 }
 
+// TestOneSeedIsOneDay: what happens to the world is the same each time. What the server does about it is not compared: of
+// several things at one moment the scheduler chooses.
+func TestOneSeedIsOneDay(t *testing.T) {
+	for seed := range uint64(3) {
+		first, second := day(t, 7000+seed, *events).acts(), day(t, 7000+seed, *events).acts()
+		for i := range min(len(first), len(second)) {
+			if first[i] != second[i] {
+				t.Errorf("seed %d: the first time\n%s\nthe second time\n%s", 7000+seed, first[i], second[i])
+				break
+			}
+		}
+	}
+}
+
+// acts are the lines of the trace that the driver made.
+func (w *world) acts() []string {
+	return slices.DeleteFunc(slices.Clone(w.tracked), func(line string) bool {
+		return !slices.ContainsFunc([]string{"  git ", "  person ", "  gitlab ", "  fate "}, func(who string) bool { return strings.Contains(line, who) })
+	})
+}
+
+// verdict fails the test for what did not hold, with the trace.
 func (w *world) verdict(t *testing.T) {
 	t.Helper()
 	for _, b := range w.broken {
 		t.Errorf("seed %d: %s", w.seed, b)
+	}
+	if len(w.broken) > 0 && *oneSeed == 0 {
+		t.Log("\n" + w.story())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"groundcrew/gitlab"
@@ -293,8 +294,11 @@ func mergePipeline(ctx context.Context, c *gitlab.Client, project int64, sha str
 // readStatus asks GitLab what it shows, after an answer that never came.
 func (e *Engine) readStatus(ctx context.Context, c *gitlab.Client, r *store.Report) error {
 	list, err := c.Statuses(ctx, r.Project, cmp.Or(r.RemoteSHA, r.SHA), r.Name)
-	if gitlab.KindOf(err) == gitlab.KindNotFound { // the commit is gone: nothing hangs
-		r.Unsure = false
+	if gitlab.KindOf(err) == gitlab.KindNotFound {
+		if _, hidden := c.Project(ctx, strconv.FormatInt(r.Project, 10)); hidden != nil {
+			return err // the whole project is out of our sight: nothing is known of the commit
+		}
+		r.Unsure = false // the commit is gone: nothing hangs
 		return nil
 	}
 	if err != nil {
