@@ -9,6 +9,9 @@
 //  5. main.go and serve.go: how the parts are opened and closed; commands.go: every command. Those of client.go only
 //     know the API.
 //
+// bottle/bottle_test.go runs all of it with a simulated GitLab in one bubble without a clock, a random day for each seed:
+// `go test ./bottle -seed 17 -v` lets one happen again and prints its trace.
+//
 // An afternoon is enough. What each test is for stands on the test; whole_test.go tells the story from outside.
 //
 // # The packages, and what each promises

@@ -66,6 +66,7 @@ var broke = []struct {
 	{31, 60, "the status for a second merge request of a commit went into the pipeline of the first"},
 	{52, 60, "a lost push, followed by one that arrived, was missed for good"},
 	{45, 60, "the same, after a server that was down"},
+	{2450, 30, "a lost push was missed for good when the bot had no role as the next one arrived"},
 	{280, 60, "GitLab did not say which pipeline a second merge request has, and the status stood in the branch's twice"},
 	{260, 60, "a project out of sight was taken for a commit that is gone, and its status was written blindly"},
 }

@@ -84,7 +84,7 @@ func (e *Engine) follows(ctx context.Context, h gitlab.Hook) (since, stale strin
 	b, err := c.Branch(ctx, h.ProjectID, h.Push.Branch)
 	switch {
 	case gitlab.KindOf(err) == "not_found":
-		return "", "", nil // deleted since; its own delivery says so
+		return seen, "", nil // deleted since, which its own delivery says, or out of our sight: what was missed still counts
 	case err != nil:
 		return "", "", err
 	case b.SHA != h.Push.After && (tracked || b.SHA == seen):
