@@ -46,7 +46,8 @@
 //
 // The same commit wakes two more pumps. The outbox (outbox.go) renders each marked report from the run as it is at that
 // moment, sends it, and clears the mark only if nothing was marked meanwhile. The jobs pump (jobs.go) claims the job,
-// lays out a workspace (prepare.go) and has runs/proc start a shim: this program again, in a session of its own, which
+// lays out a workspace (prepare.go; what an earlier init made of the same is reused, warm.go) and has runs/proc start a
+// shim: this program again, in a session of its own, which
 // runs init, plan and show and needs no living server. What comes of it is kept (keep.go) and applied as an event,
 // Planned. A person's yes is the event Confirm; then a second job applies exactly the plan that was stored.
 //

@@ -344,7 +344,7 @@ func TestKeptProviders(t *testing.T) {
 	id := third["id"].(string)
 	r.must("POST", "/runs/"+id+"/confirm", nil, 200)
 	until(t, "the apply", func() bool { s := r.state(id); return s == "finished" || s == "failed" })
-	if log := r.logs(id); r.state(id) != "finished" || strings.Count(log, "init -input=false") != 1 || !strings.Contains(log, "Creation complete") {
+	if log := r.logs(id); r.state(id) != "finished" || !strings.Contains(log, "so init is run before the apply") || strings.Count(log, "init -input=false") != 1 || !strings.Contains(log, "Creation complete") {
 		t.Fatalf("the run is %s\n%s", r.state(id), log)
 	}
 }

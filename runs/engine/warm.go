@@ -336,11 +336,16 @@ func (t *task) keeps() bool {
 }
 
 func (t *task) sayReused(e entry) error {
+	return t.sayInit(fmt.Sprintf("Reused what the init of run %s made at %s: code that init reads, lock file, tool and mirror are the same.", e.Run, e.At.UTC().Format("2006-01-02 15:04 MST")))
+}
+
+// sayInit adds a line to the log of the run's init.
+func (t *task) sayInit(line string) error {
 	log, err := t.openLog(runs.Initializing)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(log, "Reused what the init of run %s made at %s: code that init reads, lock file, tool and mirror are the same.\n", e.Run, e.At.UTC().Format("2006-01-02 15:04 MST"))
+	_, err = fmt.Fprintln(log, line)
 	return errors.Join(err, log.Close())
 }
 
@@ -356,7 +361,7 @@ func (t *task) again(w *tofu.Work) error {
 		return nil
 	}
 	w.InitAgain = true
-	return w.ClearInit()
+	return errors.Join(w.ClearInit(), t.sayInit("What the plan reused of an earlier init is gone, so init is run before the apply."))
 }
 
 // takeIn keeps what the run's init made. That it can't be kept is no failure: the next init is run in full.
