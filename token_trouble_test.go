@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/pem"
 	"io"
+	"log"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -122,5 +125,48 @@ func (r *rig) labels(slug string, labels ...string) {
 	})
 	if err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// A certificate that is not trusted any more is the way to GitLab's trouble and not the token's; what waits is sent when it is.
+func TestCertificateTrouble(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve()
+	secure := httptest.NewUnstartedServer(r.sim)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
+	r.must("PUT", "/integration", map[string]any{"api_url": secure.URL + "/scm", "token": r.token, "ca_pem": ca}, 200)
+	r.stack("network", "infra", nil)
+	r.quiet()
+	trust := func(ca string) {
+		t.Helper()
+		err := r.inside.store.Update(func(tx *store.Tx) error {
+			in, _, err := tx.Integration()
+			if err != nil {
+				return err
+			}
+			in.CA = ca
+			return tx.PutIntegration(in)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	trust("")
+	r.labels("network", "tier:staging")
+	r.must("POST", "/integration/test", nil, 200)
+	if got := r.must("GET", "/integration", nil, 200)["token"].(map[string]any); got["cause"] != "tls" || !strings.Contains(got["trouble"].(string), "certificate") {
+		t.Errorf("token %v", got)
+	}
+	if !r.trouble("does not answer as it should") || r.trouble("does not work with the token") {
+		t.Error("the inbox blames the wrong thing")
+	}
+	trust(ca)
+	r.must("POST", "/integration/test", nil, 200)
+	r.quiet()
+	if env := r.sim.Environments(r.project.ID); len(env) != 1 || env[0].Tier != "staging" || r.trouble("does not answer") {
+		t.Errorf("environments %+v", env)
 	}
 }
