@@ -18,9 +18,10 @@ import (
 // decision: it needs a row here and a sentence in doc.go.
 var mayImport = map[string][]string{
 	"main":            {"web", "metrics", "runs/engine", "runs/proc", "runs/tofu", "store", "gitlab", "gitlab/sim", "runs", "static"},
-	"web":             {"metrics", "web/view", "runs/engine", "store", "gitlab", "runs", "runs/logs", "static"},
+	"web":             {"metrics", "notify", "web/view", "runs/engine", "store", "gitlab", "runs", "runs/logs", "static"},
 	"web/view":        {"runs", "static"},
-	"runs/engine":     {"store", "gitlab", "runs", "runs/tofu", "runs/redact", "runs/logs", "runs/pack", "runs/repofile"},
+	"runs/engine":     {"store", "gitlab", "runs", "runs/tofu", "runs/redact", "runs/logs", "runs/pack", "runs/repofile", "notify"},
+	"notify":          {"runs"},
 	"metrics":         {"runs/engine", "store", "gitlab", "runs"},
 	"runs/tofu":       {"runs"},
 	"runs/proc":       {"runs/redact"},
@@ -59,6 +60,7 @@ var fences = map[string][]string{
 	"golang.org/x/sys/":              {"runs/proc"},
 	"github.com/klauspost/compress/": {"runs/logs"},
 	"go.yaml.in/yaml/":               {"runs/repofile"},
+	"github.com/wneessen/go-mail":    {"notify"},
 	"github.com/prometheus/":         {"metrics"},
 	"os/exec":                        {"runs/proc", "runs/tofu", "gitlab/sim"}, // jobs; version probe; git for its repositories
 }

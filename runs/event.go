@@ -116,6 +116,8 @@ type (
 	Flag struct{ Note string }
 	// Replan asks for a fresh tracked run of the stack at the same commit, for a person to confirm.
 	Replan struct{ Note string }
+	// Notify tells the people who chose to be told of the topic.
+	Notify struct{ Topic Topic }
 	// Record writes the move to the audit log.
 	Record struct{ Action, By, Note string }
 )
@@ -127,4 +129,5 @@ func (Interrupt) effect() {}
 func (Report) effect()    {}
 func (Flag) effect()      {}
 func (Replan) effect()    {}
+func (Notify) effect()    {}
 func (Record) effect()    {}

@@ -320,7 +320,11 @@ func move(r Run, to State, m Meta, more ...Effect) (Run, []Effect, error) {
 	r.State = to
 	r.Reason = m.Note
 	r.Transitions = append(slices.Clip(r.Transitions), Transition{State: to, At: m.At, By: m.By, Note: m.Note})
-	return r, append(more, Report{}, Record{string(to), m.By, m.Note}), nil
+	more = append(more, Report{})
+	if t := topicOf(r); t != "" {
+		more = append(more, Notify{t})
+	}
+	return r, append(more, Record{string(to), m.By, m.Note}), nil
 }
 
 func refuse(r Run, ev Event) (Run, []Effect, error) {

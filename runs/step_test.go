@@ -264,6 +264,25 @@ func (row row) check(t *testing.T, typ Type, s State) {
 	if got := string(next.State) + ": " + words(effects); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	wantNews(t, next, len(next.Transitions) > len(before.Transitions), effects)
+}
+
+// wantNews: people are told of a run exactly when it moved to where there is something to tell.
+func wantNews(t *testing.T, r Run, moved bool, effects []Effect) {
+	t.Helper()
+	want := map[State]Topic{Unconfirmed: OnWaiting, Failed: OnFailed, Discarded: OnDiscarded, Finished: OnFinished}[r.State]
+	if !moved || r.State == Finished && r.Type != Task && r.Type != Destroy && (r.Delta == nil || *r.Delta == Delta{}) {
+		want = ""
+	}
+	var got []Topic
+	for _, e := range effects {
+		if n, ok := e.(Notify); ok {
+			got = append(got, n.Topic)
+		}
+	}
+	if want == "" && len(got) > 0 || want != "" && !slices.Equal(got, []Topic{want}) {
+		t.Errorf("a run that became %s is news for %v, want %q", r.State, got, want)
+	}
 }
 
 func wantRefusal(t *testing.T, before, next Run, effects []Effect, err error) {
@@ -289,6 +308,8 @@ func words(effects []Effect) string {
 	for _, e := range effects {
 		w := strings.ToLower(reflect.TypeOf(e).Name())
 		switch e := e.(type) {
+		case Notify:
+			continue // wantNews looks at it
 		case Enqueue:
 			w += " " + string(e.Phase)
 		case Record:
@@ -478,7 +499,7 @@ func TestLostPlanIsTriedThreeTimes(t *testing.T) {
 func TestLostApplySaysWhatFollows(t *testing.T) {
 	r := sample(Tracked, Applying)
 	_, effects := must(t, r, Lost{Meta: Meta{Note: "cut off"}})
-	want := []Effect{Dequeue{}, Report{}, Record{"failed", System, "cut off"}, Flag{"cut off"}, Replan{"after run 01 was cut off while applying"}}
+	want := []Effect{Dequeue{}, Report{}, Notify{OnFailed}, Record{"failed", System, "cut off"}, Flag{"cut off"}, Replan{"after run 01 was cut off while applying"}}
 	if diff := cmp.Diff(want, effects); diff != "" {
 		t.Error(diff)
 	}

@@ -60,13 +60,18 @@ func (tx *Tx) effect(r runs.Run, e runs.Effect) error {
 		return nil
 	case runs.Report:
 		return tx.reportRun(r)
+	case runs.Notify:
+		return tx.notifyRun(e.Topic, r)
 	case runs.Flag:
 		st, err := tx.Stack(r.Stack)
 		if err != nil {
 			return err
 		}
 		st.Flag = e.Note
-		return tx.PutStack(st)
+		if err := tx.PutStack(st); err != nil {
+			return err
+		}
+		return tx.Notify(runs.OnFlagged, Said{Title: "An apply of " + st.Name + " was cut off", Text: e.Note, Stack: st.Slug, Run: r.ID, Type: r.Type})
 	case runs.Replan:
 		_, err := tx.Apply(tx.NewID(), runs.Requested{
 			Meta: runs.Meta{At: tx.now, By: runs.System, Note: e.Note},

@@ -32,6 +32,8 @@
 //	projects        project → Project, settings of a GitLab project
 //	hooks           project → Hook, what is known and owed of its webhook
 //	notices         key → Notice, since when and who dismissed it
+//	channels        id → Channel (address, password and signing secret sealed)
+//	notifications   channel/id → Notification that is still to be told, or was given up
 //	states          slug/version → StateVersion (the bytes are sealed files in states/)
 //	audit           id → AuditEntry
 //	modules         slug → runs.Module          project_modules project/slug → ""

@@ -29,7 +29,7 @@ var stored = map[string]any{
 	"stacks": runs.Stack{}, "project_stacks": nil, "variables": runs.Variable{}, "runs": runs.Run{}, "stack_runs": nil, "mr_runs": nil, "active": nil,
 	"run_keys": nil, "jobs": Job{}, "deliveries": Delivery{}, "delivery_keys": nil, "bodies": nil, "inbox": nil, "reports": Report{}, "due": nil, "parked": nil,
 	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "projects": Project{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
-	"latest": nil, "ended": nil, "typed": nil, "hours": Hour{},
+	"channels": Channel{}, "notifications": Notification{}, "latest": nil, "ended": nil, "typed": nil, "hours": Hour{},
 	"modules": runs.Module{}, "project_modules": nil, "module_versions": runs.ModuleVersion{}, "checks": runs.Check{}, "module_checks": nil, "check_keys": nil, "open_checks": nil, "module_uses": runs.ModuleUse{},
 }
 
@@ -341,6 +341,8 @@ func writeGolden(t *testing.T, path string) {
 			tx.PutVariable("network", runs.Variable{Name: "A", Value: "plain"}), tx.PutVariable("network", runs.Variable{Name: "B", Value: "sealed value", Secret: true}),
 			tx.PutMergeRequest(MergeRequest{Project: 7, MergeRequest: runs.MergeRequest{IID: 3}, State: "opened", Head: "def"}),
 			tx.PutTag(7, "v1", "abc"), tx.PutWatch(Watch{Project: 7, TagsKnown: true}), tx.PutHook(Hook{Project: 7, ID: 9}), tx.PutProject(Project{ID: 7, PrunedMR: 2}), tx.PutNotice(Notice{Key: "hook/7", Kind: "warn"}),
+			tx.PutChannel(Channel{ID: "01CHANNEL", Name: "chat", Kind: ChannelChat, URL: "https://chat.example/hooks/secret"}),
+			tx.PutNotification(Notification{ID: "01NEWS", Channel: "01CHANNEL", Topic: runs.OnFailed, State: NotificationWaiting}),
 			tx.PutReport(Report{Kind: ReportNote, Target: "note/7/9/network", Project: 7, MR: 9, Stack: "network", State: ReportParked}),
 			tx.PutHead(7, "main", "abc"), tx.PutSettings(Settings{Workers: 3}))
 	})

@@ -96,6 +96,14 @@ var migrations = []func(*bolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bolt.Tx) error { // who is told of what, and what is to be told
+		for _, name := range []string{"channels", "notifications"} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 }
 
 // checkSchema refuses data of a newer version.

@@ -57,6 +57,7 @@ type Change struct {
 	Jobs    bool     // a job was queued or removed, or a run ended
 	Inbox   bool     // a delivery waits
 	Reports bool     // GitLab must be told something
+	News    bool     // somebody must be told something, or a channel changed
 	Links   bool     // what is known of a webhook, or of the link to GitLab, changed
 	Modules bool     // a module, a version or a check changed, or a test ended
 	Runs    []string // runs whose row changed
@@ -265,7 +266,7 @@ func (s *Store) committed(tx *Tx, err, refused error) error {
 		return diskError(err)
 	}
 	c := tx.changed
-	if c.Jobs || c.Inbox || c.Reports || c.Links || c.Modules || len(c.Runs) > 0 || len(c.Processed) > 0 {
+	if c.Jobs || c.Inbox || c.Reports || c.Links || c.News || c.Modules || len(c.Runs) > 0 || len(c.Processed) > 0 {
 		for _, fn := range s.listeners {
 			fn(c)
 		}

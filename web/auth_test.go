@@ -39,6 +39,10 @@ var wantNeeds = map[need][]string{
 		"POST /api/v1/runs/:id/stop", "POST /api/v1/runs/:id/retry", "POST /api/v1/runs/:id/prioritize", "POST /api/v1/runs/:id/promote", "POST /api/v1/reports/:id/retry",
 	},
 	admin: {
+		"GET /settings/notifications", "POST /settings/notifications", "GET /settings/notifications/new", "GET /settings/notifications/:id",
+		"POST /settings/notifications/:id", "POST /settings/notifications/:id/test", "POST /settings/notifications/:id/delete",
+		"GET /api/v1/notifications", "POST /api/v1/notifications", "GET /api/v1/notifications/:id", "PATCH /api/v1/notifications/:id",
+		"DELETE /api/v1/notifications/:id", "POST /api/v1/notifications/:id/test",
 		"GET /stacks/new", "POST /stacks", "GET /stacks/:slug/state/:version/download", "POST /stacks/:slug/settings",
 		"POST /stacks/:slug/delete", "POST /settings/vcs/gitlab", "GET /settings/vcs/gitlab/edit", "POST /settings/vcs/gitlab/edit",
 		"POST /settings/vcs/gitlab/test", "POST /settings/vcs/gitlab/unlink", "POST /settings/vcs/gitlab/secret",

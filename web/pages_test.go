@@ -76,6 +76,13 @@ func evilSite(t *testing.T) (s *site, run runs.Run, delivery string) {
 	must(t, err)
 	v.By, v.Lineage = evil, evil
 	s.update(func(tx *store.Tx) error { _, err := tx.AddStateVersion("a", v); return err })
+	s.update(func(tx *store.Tx) error {
+		n := store.Notification{ID: run.ID, Channel: run.ID, Topic: runs.OnFailed, State: store.NotificationFailed, LastError: evil, Said: store.Said{Title: evil, Stack: evil}}
+		return cmpErr(tx.PutChannel(store.Channel{ // under the run's id, which stands for any in the addresses below
+			ID: run.ID, Name: evil, Kind: store.ChannelEmail, Topics: runs.Topics, Labels: []string{evil}, Stacks: []string{evil}, LastError: evil,
+			SMTP: store.SMTP{Host: evil, Username: evil, From: evil, To: []string{evil}}, CA: evil,
+		}), tx.PutNotification(n))
+	})
 	return s, run, delivery
 }
 

@@ -1,9 +1,9 @@
 // Package engine makes recorded intentions happen: whatever the store says is owed will be done, at least
 // once, or visibly fail.
 //
-// Four pumps run over the store, each woken by commits and by the clock, so that a missed wake costs a
+// Pumps run over the store, each woken by commits and by the clock, so that a missed wake costs a
 // minute and never correctness: the inbox (inbox.go: delivery → runs), the jobs (jobs.go: job → process →
-// event), the outbox (outbox.go: report → GitLab) and the schedule (schedule.go). People's acts (acts.go,
+// event), the outbox (outbox.go: report → GitLab), the notifications (notify.go: row → channel) and the schedule (schedule.go). People's acts (acts.go,
 // stacks.go, link.go) are events for the same machine. After a crash there is nothing special to do: the rows
 // say what is owed, and a job that was claimed is found again by its folder.
 package engine
@@ -77,6 +77,7 @@ type Options struct {
 	Silence     time.Duration
 	InitCache   uint64                // bytes of providers kept for runs to come, so that they need no init; 0 = init is always run
 	RotateGrace time.Duration         // optional: 24 h, in which the old webhook secret stays valid
+	Notify      http.RoundTripper     // optional: the way of webhooks and chats; simulations hand one in
 	Exchanged   func(gitlab.Exchange) // optional: told of each request to GitLab; from many goroutines
 
 	// Jitter spreads what is tried again: at random, below the given time. Optional; simulations that are to repeat
@@ -95,22 +96,23 @@ type Engine struct {
 
 	budget budget // of the outbox
 
-	inboxWake, jobsWake, reportsWake, watchWake, tokenWake, noticesWake chan struct{}
+	inboxWake, jobsWake, reportsWake, watchWake, tokenWake, noticesWake, newsWake chan struct{}
 
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 
-	mu         sync.Mutex      // guards what follows
-	desk       desk            // the jobs that a worker of this process has
-	letters    letters         // the deliveries that wait or are at work
-	sending    map[string]bool // project/sha lanes the outbox writes to at the moment
-	client     *gitlab.Client  // for clientOf; nil until asked for
-	clientKey  string          // the settings client was made from
-	echoes     map[int64]*echo // by project: tests of hooks that wait for their delivery
-	unseen     map[int64]bool  // projects to be compared with GitLab before their time
-	unseenAll  bool            // all of them: at start, and when the token works again
-	inRotation bool            // the one attempt is under way in this process
-	suspected  bool            // GitLab refused the token since it was last checked
+	mu         sync.Mutex       // guards what follows
+	desk       desk             // the jobs that a worker of this process has
+	letters    letters          // the deliveries that wait or are at work
+	sending    map[string]bool  // project/sha lanes the outbox writes to at the moment
+	tells      map[string]*tell // by channel
+	client     *gitlab.Client   // for clientOf; nil until asked for
+	clientKey  string           // the settings client was made from
+	echoes     map[int64]*echo  // by project: tests of hooks that wait for their delivery
+	unseen     map[int64]bool   // projects to be compared with GitLab before their time
+	unseenAll  bool             // all of them: at start, and when the token works again
+	inRotation bool             // the one attempt is under way in this process
+	suspected  bool             // GitLab refused the token since it was last checked
 }
 
 // New checks the options and returns an engine at rest.
@@ -133,8 +135,8 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, budget: budget{jitter: o.Jitter}, st: o.Store, log: o.Log, prober: &tofu.Prober{}, larder: &larder{st: o.Store, max: o.InitCache},
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
-		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1),
-		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{},
+		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1),
+		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{}, tells: map[string]*tell{},
 		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
 		echoes:  map[int64]*echo{}, unseen: map[int64]bool{},
 	}
@@ -152,6 +154,12 @@ func (e *Engine) changed(c store.Change) {
 	}
 	if c.Reports {
 		wake(e.reportsWake)
+	}
+	if c.News {
+		wake(e.newsWake)
+	}
+	if c.Links {
+		wake(e.noticesWake)
 	}
 }
 
@@ -174,6 +182,7 @@ func (e *Engine) Start() {
 	e.wg.Go(func() { e.pump(ctx, "outbox", e.reportsWake, e.outbox) })
 	e.wg.Go(func() { e.pump(ctx, "token", e.tokenWake, e.guard) })
 	e.wg.Go(func() { e.pump(ctx, "notices", e.noticesWake, e.remember) })
+	e.wg.Go(func() { e.pump(ctx, "notifications", e.newsWake, e.news) })
 	e.wg.Go(func() { e.pump(ctx, "watch", e.watchWake, e.watch) })
 	e.wg.Go(func() { e.schedule(ctx) })
 }

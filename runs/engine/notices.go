@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -37,7 +38,7 @@ func Notices(tx *store.Tx, parked []store.Report) ([]store.Notice, error) {
 		return nil, err
 	}
 	for _, find := range []func(*store.Tx, []runs.Stack) ([]store.Notice, error){
-		hookNotices, projectNotices, forkNotices, stackNotices, deliveryNotices,
+		hookNotices, projectNotices, forkNotices, stackNotices, deliveryNotices, channelNotices,
 	} {
 		found, err := find(tx, stacks)
 		if err != nil {
@@ -323,7 +324,7 @@ func (e *Engine) remember(context.Context) (time.Duration, error) {
 			}
 		}
 		for _, n := range now {
-			if err := tx.PutNotice(n); err != nil {
+			if err := errors.Join(tx.PutNotice(n), newsOf(tx, n, known)); err != nil {
 				return err
 			}
 		}

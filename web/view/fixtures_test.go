@@ -403,6 +403,22 @@ func settingsSamples() []sample {
 		{"keys-none", KeysPage(shell("API keys", NavSettings), KeysModel{Role: "reader", Key: "gck_abc", KeyName: "ci"})},
 		{"audit", AuditPage(shell("Audit", NavSettings), auditFixture())},
 		{"audit-none", AuditPage(shell("Audit", NavSettings), AuditModel{Days: 730})},
+		{"notifications", NotificationsPage(shell("Notifications", NavSettings), NotificationsModel{
+			Channels: []ChannelRow{
+				{"01A", "On call", kindEmail, "oncall@corp.example, platform@corp.example", "7 events", "every stack", false, 0, "", ago(4 * time.Minute), time.Time{}},
+				{"01B", "#infra", kindChat, "chat.corp.example", "4 events", "stacks labelled prod", false, 3, "chat.corp.example answered 503 Service Unavailable.", ago(50 * time.Hour), ago(time.Minute)},
+				{"01C", "Incident tool", kindWebhook, "incidents.corp.example", "2 events", "every stack", true, 0, "", time.Time{}, time.Time{}},
+			},
+			Failures: []NotificationRow{{"network-prod: 1 to add · waits for confirmation", "#infra", "chat.corp.example could not be reached: connection refused.", ago(26 * time.Hour)}},
+		})},
+		{"notifications-none", NotificationsPage(shell("Notifications", NavSettings), NotificationsModel{})},
+		{"channel-email", ChannelFormPage(shell("New channel", NavSettings), NewChannelForm(kindEmail))},
+		{"channel-webhook", ChannelFormPage(shell("New channel", NavSettings), func() ChannelFormModel {
+			m := NewChannelForm(kindWebhook)
+			m.Signing, m.Errors = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYq=", map[string]string{"url": "That is not an address."}
+			return m
+		}())},
+		{"channel-chat", ChannelFormPage(shell("#infra", NavSettings), ChannelFormModel{ID: "01B", Kind: kindChat, Name: "#infra", On: true, Host: "chat.corp.example", Labels: "prod", Events: usualEvents, GiveUp: "120"})},
 	}
 }
 
