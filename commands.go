@@ -140,6 +140,7 @@ func (sh *shell) serverCommands() []*cobra.Command {
 		command("serve", "The server; also without the word serve", serve),
 		command("demo", "The server with a simulated GitLab beside it, to look at", demo),
 		command("doctor", "Look at everything a server with these flags needs, change nothing; exit 1 when a check fails", examine),
+		command("admin", "Print a one-time link that makes somebody an admin: the way back in; works while the server runs or is stopped", func(_ context.Context, c config, out io.Writer) error { return admin(c, out) }),
 		command("healthcheck", "Exit 0 when the server at --listen answers", func(ctx context.Context, c config, _ io.Writer) error { return healthcheck(ctx, c) }),
 		{
 			Use: "version", Short: "Say which version this is", GroupID: groupServer, Args: cobra.NoArgs,

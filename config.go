@@ -53,6 +53,8 @@ type config struct {
 	metricsPerStack                             bool
 	toolPath                                    string
 	proxy                                       []string
+	trusted                                     prefixes
+	adminName                                   string // of groundcrew admin
 }
 
 // defaultInitCache holds the largest providers in some versions.
@@ -79,7 +81,11 @@ func readConfig(command string, args []string, getenv func(string) string, stder
 	fs.BoolVar(&c.metricsPerStack, "metrics-per-stack", false, "also count ended runs by stack; one series for each stack, type and state")
 	c.initCache = defaultInitCache
 	fs.Var(&c.initCache, "init-cache", "size of the providers kept for later runs, which then need no init of their own; 0 = every run does its own init")
+	fs.Var(&c.trusted, "trusted-proxies", "networks of reverse proxies whose X-Forwarded-For is believed, like 10.0.0.0/8,127.0.0.1 (default: none)")
 	c.limits.flags(fs)
+	if command == "admin" {
+		fs.StringVar(&c.adminName, "name", "admin", "account that becomes an admin with a password; made when there is none")
+	}
 	if command == "demo" {
 		fs.StringVar(&c.gitlabListen, "gitlab-listen", "127.0.0.1:8929", "address of the simulated GitLab")
 	}

@@ -3,7 +3,9 @@ package web
 import (
 	"crypto/sha256"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"time"
@@ -33,6 +35,8 @@ type Options struct {
 	MetricsToken runs.Secret
 	// Secure marks cookies for https only: set it when ExternalURL is https.
 	Secure bool
+	// TrustedProxies are the only peers whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
 	// Facts are what the page about this server shows beside what can be asked of store and engine.
 	Facts Facts
 }
@@ -120,7 +124,7 @@ func (s *Server) Close() { s.closeOnce.Do(func() { close(s.done) }) }
 func (s *Server) mount() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.IPExtractor = echo.ExtractIPDirect() // nobody's X-Forwarded-For is believed (S25)
+	e.IPExtractor = clientAddress(s.o.TrustedProxies)
 	e.HTTPErrorHandler = s.fail
 	e.Use(s.observe, s.secure, s.sameOrigin)
 	for _, r := range s.table {
@@ -131,4 +135,18 @@ func (s *Server) mount() *echo.Echo {
 		}
 	}
 	return e
+}
+
+// clientAddress finds who asks: the peer, or behind trusted proxies the last address of X-Forwarded-For that is none of
+// them. What anybody else writes into that header is not looked at (S25). How people reach the server (scheme and host) is
+// never taken from a header: the external URL says it.
+func clientAddress(trusted []netip.Prefix) echo.IPExtractor {
+	if len(trusted) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range trusted {
+		options = append(options, echo.TrustIPRange(&net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}))
+	}
+	return echo.ExtractIPFromXFFHeader(options...)
 }

@@ -191,19 +191,8 @@ func (s *Server) postOwnSessionEnd(c *request) error {
 // errWelcome is answered to a one-time link that is not valid, whoever it once was of.
 var errWelcome = runs.Forbiddenf("This link is not valid. It works once and for seven days; ask an admin for a new one.")
 
-func (s *Server) welcomed(token string) (u store.User, err error) {
-	err = s.st.View(func(tx *store.Tx) error {
-		var ok bool
-		if u, ok, err = tx.UserByInvite(token); err == nil && !ok {
-			err = errWelcome
-		}
-		return err
-	})
-	return u, err
-}
-
 func (s *Server) getWelcome(c *request) error {
-	u, err := s.welcomed(c.QueryParam("token"))
+	u, _, err := s.invited(c.QueryParam("token"))
 	if err != nil {
 		return err
 	}
@@ -217,7 +206,7 @@ func (s *Server) welcomePage(c *request, status int, m view.WelcomeModel) error 
 // postWelcome spends a one-time link: the person has the password then, and this browser is the only one signed in.
 func (s *Server) postWelcome(c *request) error {
 	m := view.WelcomeModel{Token: c.FormValue("token")}
-	u, err := s.welcomed(m.Token)
+	u, rescue, err := s.invited(m.Token)
 	if err != nil {
 		return err
 	}
@@ -231,23 +220,22 @@ func (s *Server) postWelcome(c *request) error {
 		return s.welcomePage(c, http.StatusUnprocessableEntity, m)
 	}
 	hash := hashPassword(password)
+	if rescue {
+		if err := s.st.SpendRescue(); err != nil {
+			return err
+		}
+	}
 	var token string
 	err = s.st.Update(func(tx *store.Tx) error {
-		u, ok, err := tx.UserByInvite(m.Token)
+		if rescue {
+			u, err = s.rescued(tx, m.Name, hash)
+		} else {
+			u, err = spendInvite(tx, c, m.Token, hash)
+		}
 		if err != nil {
 			return err
 		}
-		if !ok {
-			return errWelcome
-		}
-		if err := passwordsAllowed(tx); err != nil {
-			return err
-		}
-		u.PasswordHash, u.InviteHash = hash, ""
 		if err := tx.EndSessionsOf(u.ID); err != nil {
-			return err
-		}
-		if err := tx.Audit(store.AuditEntry{By: u.Name, Action: "user.password", Target: u.Name, Note: "set with a one-time link", Address: c.RealIP()}); err != nil {
 			return err
 		}
 		token, err = s.newSession(tx, c, u, "link")
@@ -258,4 +246,20 @@ func (s *Server) postWelcome(c *request) error {
 	}
 	s.setSession(c, token)
 	return c.Redirect(http.StatusSeeOther, "/")
+}
+
+// spendInvite gives the person of a one-time link the password, once.
+func spendInvite(tx *store.Tx, c *request, token, hash string) (store.User, error) {
+	u, ok, err := tx.UserByInvite(token)
+	if err == nil && !ok {
+		err = errWelcome
+	}
+	if err == nil {
+		err = passwordsAllowed(tx)
+	}
+	if err != nil {
+		return u, err
+	}
+	u.PasswordHash, u.InviteHash = hash, ""
+	return u, tx.Audit(store.AuditEntry{By: u.Name, Action: "user.password", Target: u.Name, Note: "set with a one-time link", Address: c.RealIP()})
 }
