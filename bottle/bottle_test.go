@@ -23,9 +23,9 @@ import (
 
 var (
 	oneSeed = flag.Uint64("seed", 0, "run this seed alone and print its trace")
-	seeds   = flag.Int("seeds", 300, "how many seeds to run")
+	seeds   = flag.Int("seeds", 300/fewer, "how many seeds to run")
 	from    = flag.Uint64("from", 1, "the first seed")
-	events  = flag.Int("events", 30, "how much happens in a day")
+	events  = flag.Int("events", 25, "how much happens in a day")
 )
 
 // TestMain keeps the data in memory where it can: nothing here is about the disk.
