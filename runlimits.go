@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"groundcrew/runs"
 	"groundcrew/runs/proc"
 )
 
@@ -19,6 +20,7 @@ import (
 type limits struct {
 	time, silence             time.Duration // of one phase
 	memory, fileSize, logSize byteSize
+	logAge, logTotal          int64 // as in [runs.Limits]
 	openFiles, processes      uint64
 	ports                     ports
 	user                      string // "" = automatic, "root", a name or a number
@@ -28,6 +30,7 @@ type limits struct {
 var defaultLimits = limits{
 	time: 70 * time.Minute, silence: 15 * time.Minute,
 	memory: 4 << 30, fileSize: 4 << 30, logSize: 256 << 20, openFiles: 4096, processes: 4096,
+	logAge: int64(365 * 24 * time.Hour), logTotal: runs.Off,
 }
 
 func (l *limits) flags(fs *flag.FlagSet) {
@@ -39,22 +42,25 @@ func (l *limits) flags(fs *flag.FlagSet) {
 	fs.Var(&l.logSize, "run-log-size", "largest log of one phase; what exceeds it is dropped, ten times as much stops the run")
 	fs.Uint64Var(&l.openFiles, "run-open-files", l.openFiles, "most files one process of a run may have open")
 	fs.Uint64Var(&l.processes, "run-processes", l.processes, "most processes of a run, threads counted")
+	for _, d := range runs.LimitDefs() {
+		switch d.Name {
+		case "log_age":
+			fs.Var(limitFlag{d, &l.logAge}, flagOf(d), "how long logs are kept, like 90d, or off for ever")
+		case "log_total":
+			fs.Var(limitFlag{d, &l.logTotal}, flagOf(d), "most bytes of all logs on the disk, beyond which the oldest go, or off")
+		}
+	}
 	fs.Var(&l.ports, "run-ports", "TCP ports that runs may connect to, like 443,22 (default: all)")
 	fs.StringVar(&l.user, "run-user", "", "user that runs are executed as, when the server is root: a name, a number, or root (default: a user without rights for each run)")
 }
 
 func (l limits) check() error {
 	bad := func(format string, args ...any) error { return usageError{exitUsage, fmt.Sprintf(format, args...)} }
-	switch {
-	case l.time <= 0 || l.silence <= 0:
-		return bad("--run-time and --silence must be longer than nothing")
-	case l.memory < 64<<20:
-		return bad("--run-memory %s: 64MiB is the least a tool can start with", l.memory)
-	case l.fileSize < 1<<20 || l.logSize < 4<<10:
-		return bad("--run-file-size must be 1MiB or more, --run-log-size 4KiB or more")
-	case l.openFiles < 64 || l.processes < 32:
-		return bad("--run-open-files must be 64 or more, --run-processes 32 or more")
-	case len(l.ports) > 0:
+	var wrong *runs.Error
+	if errors.As(l.bounds().Check(), &wrong) {
+		return bad("--%s: %s", strings.ReplaceAll(wrong.Field, "_", "-"), wrong.Message)
+	}
+	if len(l.ports) > 0 {
 		if err := proc.CanLimitPorts(); err != nil {
 			return bad("--run-ports can't be used: %v", err)
 		}
@@ -66,35 +72,47 @@ func (l limits) check() error {
 // A byteSize is a number of bytes, written like 512MiB.
 type byteSize uint64
 
-var sizeUnits = []struct {
-	name string
-	size uint64
-}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"T", 1 << 40}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"", 1}}
-
-func (b byteSize) String() string {
-	for _, u := range sizeUnits {
-		if uint64(b) >= u.size && uint64(b)%u.size == 0 {
-			return strconv.FormatUint(uint64(b)/u.size, 10) + u.name
-		}
-	}
-	return "0"
-}
+func (b byteSize) String() string { return runs.SizeText(int64(b)) }
 
 // Set reads a size; see [flag.Value].
 func (b *byteSize) Set(s string) error {
-	for _, u := range sizeUnits {
-		digits, ok := strings.CutSuffix(s, u.name)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 64)
-		if err != nil || n > 1<<62/u.size {
-			break
-		}
-		*b = byteSize(n * u.size)
-		return nil
+	n, err := runs.ParseSize(s)
+	*b = byteSize(n)
+	return err
+}
+
+// A limitFlag is a limit as a flag.
+type limitFlag struct {
+	def runs.LimitDef
+	at  *int64
+}
+
+// flagOf is the name of a limit's flag.
+func flagOf(d runs.LimitDef) string { return strings.ReplaceAll(d.Name, "_", "-") }
+
+func (f limitFlag) String() string {
+	if f.at == nil {
+		return ""
 	}
-	return errors.New("write a size like 512MiB or 4GiB")
+	return f.def.Text(*f.at)
+}
+
+// Set reads a limit; see [flag.Value].
+func (f limitFlag) Set(s string) error {
+	v, err := f.def.Read(s)
+	if err == nil && v == 0 {
+		err = errors.New("it is empty")
+	}
+	*f.at = v
+	return err
+}
+
+// bounds are the limits as the engine and the settings know them.
+func (l limits) bounds() runs.Limits {
+	return runs.Limits{
+		Workers: 1, Time: int64(l.time), Silence: int64(l.silence), Memory: int64(l.memory), FileSize: int64(l.fileSize), LogSize: int64(l.logSize),
+		OpenFiles: int64(l.openFiles), Processes: int64(l.processes), LogAge: l.logAge, LogTotal: l.logTotal,
+	}
 }
 
 // ports is a list of TCP ports, written with commas.

@@ -11,15 +11,15 @@ import (
 func TestLimitSettings(t *testing.T) {
 	for _, tt := range []struct{ flags, says string }{
 		{"--run-memory 2GiB --run-file-size 10M --run-log-size 64K --run-processes 64 --run-open-files 128 --run-time 1h --silence 1m", ""},
-		{"--run-memory 5", "64MiB is the least"},
+		{"--run-memory 5", "--run-memory: Memory: 5 is not possible; use 64MiB or more"},
 		{"--run-memory much", "write a size like 512MiB"},
 		{"--run-memory 99999999999TiB", "write a size like 512MiB"},
-		{"--run-file-size 1", "--run-file-size must be"},
+		{"--run-file-size 1", "use 1MiB or more"},
 		{"--run-log-size 1", "--run-log-size"},
-		{"--run-processes 1", "--run-processes 32 or more"},
+		{"--run-processes 1", "--run-processes"},
 		{"--run-ports 80,http", "write ports like 443,22"},
 		{"--run-ports 0", "write ports like 443,22"},
-		{"--run-time 0s", "longer than nothing"},
+		{"--run-time 0s", "--run-time"},
 		{"--run-user no-such-user-here", "--run-user"},
 	} {
 		var said strings.Builder

@@ -56,14 +56,14 @@ func (r runner) spec(run string, s engine.Spec) (proc.Spec, error) {
 	if err := r.account.open(r.dataDir, s.ReadOnly, append(s.ReadWrite[:len(s.ReadWrite):len(s.ReadWrite)], s.WorkDir)); err != nil {
 		return proc.Spec{}, err
 	}
-	l := r.limits
+	l := s.Limits
 	out := proc.Spec{
 		WorkDir: s.WorkDir, LogDir: s.LogDir, Env: s.Env, Secrets: s.Secrets,
 		ReadOnly: s.ReadOnly, ReadWrite: s.ReadWrite, Sandbox: true,
-		User: r.account.of(run), Ports: l.ports,
+		User: r.account.of(run), Ports: r.limits.ports,
 		Limits: proc.Limits{
-			Time: s.Time, Silence: s.Silence, LogBytes: int64(l.logSize), FileBytes: uint64(l.fileSize),
-			MemoryBytes: uint64(l.memory), OpenFiles: l.openFiles, Processes: l.processes,
+			Time: s.Time, Silence: s.Silence, LogBytes: l.LogSize, FileBytes: uint64(l.FileSize),
+			MemoryBytes: uint64(l.Memory), OpenFiles: uint64(l.OpenFiles), Processes: uint64(l.Processes),
 		},
 	}
 	for _, c := range s.Commands {

@@ -88,8 +88,12 @@ type (
 		Meta
 		NewVersion int // the state rescued from an apply, 0 for none
 	}
-	// Prioritize: a person wants the run's waiting job taken before all others that have not begun.
-	Prioritize struct{ Meta }
+	// Prioritize: a person wants the run's waiting job taken before all others that have not begun, or, Back, in its
+	// turn again.
+	Prioritize struct {
+		Meta
+		Back bool
+	}
 	// LearnedMR: the run's commit turned out to be the head of a merge request, the first or one more. Changes no state.
 	LearnedMR struct {
 		Meta
@@ -106,8 +110,8 @@ type (
 	Enqueue struct{ Phase Phase }
 	// Dequeue removes all job rows of the run: nothing is left to do for it.
 	Dequeue struct{}
-	// Hurry moves the run's waiting job to the front.
-	Hurry struct{}
+	// Hurry moves the run's waiting job to the front, or back to its place.
+	Hurry struct{ Back bool }
 	// Interrupt asks the process at work for the run to end.
 	Interrupt struct{}
 	// Report marks everything GitLab shows of the run as out of date.

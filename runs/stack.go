@@ -174,6 +174,9 @@ func unprintable(s string) bool {
 
 // validRoot refuses every root that could lead out of the checkout (S26).
 func validRoot(root string) error {
+	if rest := strings.TrimLeft(root, "/"); rest != root && root != "/" {
+		return Invalidf("project_root", "“%s” begins with a slash, as folders of the server do. The project root is a folder inside the project: leave the slash out.", root)
+	}
 	bad := strings.Contains(root, `\`) || strings.HasPrefix(root, "~") || len(root) > 500 || unprintable(root)
 	for part := range strings.SplitSeq(root, "/") {
 		bad = bad || part == ".." || part == ".git" || part == ".terraform"

@@ -80,7 +80,7 @@ func valid() Stack {
 }
 
 var hostileRoots = []string{
-	"..", "../..", "../../etc", "a/..", "a/../../b", "a/../b", `a\..\b`, `..\..`, "/../etc", "infra/..", "a\x00b", "a\nb", "a\rb", "a\x1b[2Jb",
+	"/etc", "//x", "//", "///", "/infra", "..", "../..", "../../etc", "a/..", "a/../../b", "a/../b", `a\..\b`, `..\..`, "/../etc", "infra/..", "a\x00b", "a\nb", "a\rb", "a\x1b[2Jb",
 	"a\xffb", "~", "~root", "~/x", ".git", ".git/hooks", "a/.git", "a/.git/b", ".terraform", "a/.terraform/x", strings.Repeat("a/", 300),
 }
 
@@ -91,7 +91,7 @@ func TestValidate(t *testing.T) {
 	branch := func(v string) change { return func(s *Stack) { s.Branch = v } }
 	cases := map[string][]change{
 		"": {
-			func(*Stack) {}, name("Net 🌍 1"), name(strings.Repeat("x", 100)), root(""), root("."), root("/infra/"), root("a b/c"), root("..."),
+			func(*Stack) {}, name("Net 🌍 1"), name(strings.Repeat("x", 100)), root(""), root("."), root("infra/"), root("a b/c"), root("..."),
 			root("a..b"), root(".github"), root("infra/.gitops"), branch("feature/x-1"), branch("v1.2"), branch("ünï"),
 			func(s *Stack) { s.Tool, s.Commands = Custom, Commands{Plan: "make plan", Apply: "make apply"} },
 			func(s *Stack) { s.Plan, s.State, s.Labels = PlanMergeResult, StateOwn, []string{"prod"} },

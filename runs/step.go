@@ -67,11 +67,17 @@ func stepQueued(r Run, ev Event) (Run, []Effect, error) {
 
 // prioritize changes when a waiting job is taken and nothing else. A second wish is no news.
 func prioritize(r Run, e Prioritize) (Run, []Effect, error) {
-	if r.PrioritizedBy != "" {
+	by := cmp.Or(e.By, System)
+	switch first := r.PrioritizedBy != ""; {
+	case first != e.Back:
 		return r, nil, nil
+	case e.Back:
+		r.PrioritizedBy = ""
+		return r, []Effect{Hurry{Back: true}, Record{"put_back", by, e.Note}}, nil
+	default:
+		r.PrioritizedBy = by
+		return r, []Effect{Hurry{}, Record{"prioritize", by, e.Note}}, nil
 	}
-	r.PrioritizedBy = cmp.Or(e.By, System)
-	return r, []Effect{Hurry{}, Record{"prioritize", r.PrioritizedBy, e.Note}}, nil
 }
 
 // stepWorking covers the states in which a process is at work that has not been told to change anything

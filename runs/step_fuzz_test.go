@@ -116,7 +116,7 @@ func decode(kind, detail byte, typ Type, at time.Time) Event {
 	case 14:
 		return []Event{Fail{Meta: m}, Skip{m}, Stale{m}, Fail{Meta: m}}[detail&3]
 	case 15:
-		return Prioritize{m}
+		return Prioritize{Meta: m, Back: detail%2 == 1}
 	default:
 		return LearnedMR{Meta: m, MR: MergeRequest{IID: int64(detail)}}
 	}
@@ -190,7 +190,7 @@ func (w *walk) lifeGoesOn(before Run, ev Event, effects []Effect) {
 			w.t.Fatalf("%T: last transition %+v, run %s", ev, last, r.State)
 		}
 	}
-	if (grown == 1) != (count[Record](effects, "stop", "prioritize") == 1) || grown == 1 && count[Report](effects) != 1 {
+	if (grown == 1) != (count[Record](effects, "stop", "prioritize", "put_back") == 1) || grown == 1 && count[Report](effects) != 1 {
 		w.t.Fatalf("%T: %d transitions and effects %s", ev, grown, words(effects))
 	}
 	if before.State != r.State && grown != 1 {

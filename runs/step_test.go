@@ -200,7 +200,7 @@ var table = []row{
 			with(same(ends(Failed), Performing, Destroying), map[State]string{Applying: "failed: dequeue, report, record failed, flag, replan"})),
 	},
 
-	{name: "prioritize", event: Prioritize{alice}, moves: map[State]string{
+	{name: "prioritize", event: Prioritize{Meta: alice}, moves: map[State]string{
 		Queued: "queued: hurry, record prioritize", Confirmed: "confirmed: hurry, record prioritize",
 	}},
 	{name: "stale, with an init of its own", event: Stale{system}},
@@ -208,7 +208,15 @@ var table = []row{
 	{name: "stale twice", event: Stale{system}, given: func(r *Run) { r.Reused, r.Afresh = "00", true }},
 	{name: "stale, stop asked", event: Stale{system}, given: func(r *Run) { asked(r); reused(r) }, types: but(Task, Destroy), moves: map[State]string{Planning: ends(Stopped)}},
 	{
-		name: "prioritize twice", event: Prioritize{alice}, given: func(r *Run) { r.PrioritizedBy = "bob" },
+		name: "put back", event: Prioritize{Meta: alice, Back: true}, given: func(r *Run) { r.PrioritizedBy = "bob" },
+		moves: map[State]string{Queued: "queued: hurry, record put_back", Confirmed: "confirmed: hurry, record put_back"},
+	},
+	{
+		name: "put back what is not first", event: Prioritize{Meta: alice, Back: true},
+		moves: map[State]string{Queued: "queued: ", Confirmed: "confirmed: "},
+	},
+	{
+		name: "prioritize twice", event: Prioritize{Meta: alice}, given: func(r *Run) { r.PrioritizedBy = "bob" },
 		moves: map[State]string{Queued: "queued: ", Confirmed: "confirmed: "},
 	},
 

@@ -54,7 +54,7 @@ func (tx *Tx) effect(r runs.Run, e runs.Effect) error {
 		tx.changed.Jobs = true
 		return tx.dropJobs(r.ID)
 	case runs.Hurry:
-		return tx.hurry(r.ID)
+		return tx.hurry(r.ID, !e.Back)
 	case runs.Interrupt:
 		tx.changed.Jobs = true // the row itself carries the wish: run.StopAsked
 		return nil

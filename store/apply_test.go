@@ -372,6 +372,10 @@ func TestFirstInTheQueue(t *testing.T) {
 	if !first() {
 		t.Error("queued again it lost its place")
 	}
+	apply(t, s, r.ID, runs.Prioritize{Back: true})
+	if first() {
+		t.Error("put back, the job still goes first")
+	}
 }
 
 func TestDeleteStack(t *testing.T) {

@@ -155,6 +155,8 @@ type Settings struct {
 	PublicModules []string `json:"public_modules,omitempty"`
 	// GitProjects are patterns of the projects that every run may read over git, beside its own and those of modules.
 	GitProjects []string `json:"git_projects,omitempty"`
+	// Limits are all but Workers; what is 0 is as the server was started.
+	Limits runs.Limits `json:"limits,omitzero"`
 }
 
 // Settings returns the installation's settings.

@@ -50,13 +50,13 @@ func (tx *Tx) Jobs() ([]Job, error) {
 	return list, err
 }
 
-// hurry marks the run's job to be taken first.
-func (tx *Tx) hurry(run string) error {
+// hurry marks the run's job to be taken first, or in its turn.
+func (tx *Tx) hurry(run string, first bool) error {
 	j, ok, err := tx.Job(run)
 	if err != nil || !ok {
 		return err
 	}
-	j.First = true
+	j.First = first
 	tx.changed.Jobs = true
 	return put(tx, "jobs", jobKey(j.Run, j.Phase), j)
 }

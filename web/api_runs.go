@@ -323,6 +323,11 @@ func (s *Server) apiPrioritize(c *request) error {
 	return s.answerRun(c, err)
 }
 
+func (s *Server) apiPutBack(c *request) error {
+	_, err := s.eng.PutBack(c.Param("id"), c.who.Name)
+	return s.answerRun(c, err)
+}
+
 func (s *Server) apiRetry(c *request) error {
 	r, err := s.eng.Retry(c.Param("id"), c.who.Name, c.who.trigger())
 	return s.answerNewRun(c, r, err)
@@ -366,6 +371,9 @@ func (s *Server) getLog(c *request) error {
 	}
 	f, err := s.eng.OpenLog(r.ID, phase)
 	if errors.Is(err, fs.ErrNotExist) {
+		if why, err := s.eng.LogsRemoved(r.ID); err != nil || why != "" {
+			return cmp.Or(err, runs.NotFoundf("The run's logs are not kept any more. %s", why))
+		}
 		return absent
 	}
 	if err != nil {

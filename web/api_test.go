@@ -99,7 +99,7 @@ func TestStrictBodies(t *testing.T) {
 func TestStacksAPI(t *testing.T) {
 	s, f := linked(t)
 	key := bootstrap
-	a := s.api(key, post, "/stacks", `{"name":"Network prod","project":"infra/network","branch":"main","project_root":"/live/","globs":["modules/**"],"tool":"terraform","labels":["prod"],"install_hook":true}`)
+	a := s.api(key, post, "/stacks", `{"name":"Network prod","project":"infra/network","branch":"main","project_root":"live/","globs":["modules/**"],"tool":"terraform","labels":["prod"],"install_hook":true}`)
 	if a.status != 201 || a.header.Get("Location") != "/api/v1/stacks/network-prod" {
 		t.Fatalf("status %d %s\n%s", a.status, a.header.Get("Location"), a.body)
 	}

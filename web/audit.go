@@ -171,6 +171,7 @@ type settingsInput struct {
 	AuditDays    *int `json:"audit_days"`
 	DeliveryDays *int `json:"delivery_days"`
 	ReportDays   *int `json:"report_days"`
+	limitsInput
 }
 
 // A settingsJSON is the installation's own settings, defaults filled in.
@@ -180,10 +181,16 @@ type settingsJSON struct {
 	AuditDays    int `json:"audit_days"`
 	DeliveryDays int `json:"delivery_days"` // processed webhook deliveries are kept
 	ReportDays   int `json:"report_days"`   // reports that GitLab shows and nothing can come of any more are kept
+	limitsJSON
+	Start limitsJSON `json:"started_with"` // by flags and variables; a limit set to "" goes back to it
 }
 
-func settingsOut(set store.Settings) settingsJSON {
-	return settingsJSON{int(set.Idle().Hours()), int(set.Life().Hours() / 24), int(set.AuditFor().Hours() / 24), int(set.KeepDeliveries().Hours() / 24), int(set.KeepReports().Hours() / 24)}
+func (s *Server) settingsOut(set store.Settings) settingsJSON {
+	return settingsJSON{
+		int(set.Idle().Hours()), int(set.Life().Hours() / 24), int(set.AuditFor().Hours() / 24),
+		int(set.KeepDeliveries().Hours() / 24), int(set.KeepReports().Hours() / 24),
+		writeLimits(s.eng.LimitsOf(set)), writeLimits(s.eng.StartLimits()),
+	}
 }
 
 func (in settingsInput) apply(set *store.Settings) error {
@@ -220,10 +227,13 @@ func (s *Server) changeSettings(c *request, in settingsInput) (set store.Setting
 		if err := in.apply(&set); err != nil {
 			return err
 		}
+		if _, err := s.eng.ChangeLimits(&set, in.limits()); err != nil {
+			return err
+		}
 		if err := tx.PutSettings(set); err != nil {
 			return err
 		}
-		changes, err := store.Changed(settingsOut(old), settingsOut(set))
+		changes, err := store.Changed(s.settingsOut(old), s.settingsOut(set))
 		if err != nil {
 			return err
 		}
@@ -241,7 +251,7 @@ func (s *Server) apiSettings(c *request) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, settingsOut(set))
+	return c.JSON(http.StatusOK, s.settingsOut(set))
 }
 
 func (s *Server) apiPatchSettings(c *request) error {
@@ -253,5 +263,5 @@ func (s *Server) apiPatchSettings(c *request) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, settingsOut(set))
+	return c.JSON(http.StatusOK, s.settingsOut(set))
 }

@@ -97,3 +97,21 @@ func TestAHugeLogStallsNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestRemovedLogsAreSaid(t *testing.T) {
+	s := newSite(t)
+	s.stack("a")
+	r := s.request("a", runs.Proposed, "c1")
+	s.writeLog(r.ID, runs.Planning, "a line")
+	s.apply(r.ID, runs.Discard{Meta: now()})
+	path := s.eng.LogFile(r.ID, runs.Planning)
+	must(t, os.Remove(path))
+	must(t, os.WriteFile(strings.TrimSuffix(path, "planning.log")+"removed", []byte("Removed on 2026-01-01 after 90d."), 0o600))
+	b := s.signedIn(store.Reader)
+	if page := s.get(b, "/runs/"+r.ID); page.status != 200 || !strings.Contains(page.body, "not kept any more. Removed on 2026-01-01 after 90d.") {
+		t.Errorf("the page, %d, does not say where the logs are", page.status)
+	}
+	if raw := s.get(b, "/runs/"+r.ID+"/logs/planning"); raw.status != 404 || !strings.Contains(raw.body, "after 90d") {
+		t.Errorf("the log: %d", raw.status)
+	}
+}

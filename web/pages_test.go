@@ -366,6 +366,10 @@ func TestRunPageActs(t *testing.T) {
 	if page := s.get(b, "/runs/"+id).body; !strings.Contains(page, "put first by") || strings.Contains(page, "Put first") {
 		t.Error("the page does not show who put the run first, or offers it twice")
 	}
+	s.flashed(b, s.post(b, "/runs/"+id+"/putback"), "/runs/"+id, "its turn again")
+	if page := s.get(b, "/runs/"+id).body; strings.Contains(page, "put first by") || strings.Contains(page, "Put back") {
+		t.Error("the run is still first")
+	}
 	s.flashed(b, s.post(b, "/runs/"+id+"/stop"), "/runs/"+id, "asked to stop")
 }
 
@@ -375,7 +379,7 @@ func TestWorkersForm(t *testing.T) {
 	if got := s.post(b, "/settings/system", "workers", "many"); got.status != 422 || !strings.Contains(got.body, "many") {
 		t.Errorf("status %d", got.status)
 	}
-	s.flashed(b, s.post(b, "/settings/system", "workers", "7"), "/settings/system", "7 runs are at work")
+	s.flashed(b, s.post(b, "/settings/system", "workers", "7"), "/settings/system", "Saved.")
 	if s.eng.Workers() != 7 {
 		t.Errorf("workers: %d", s.eng.Workers())
 	}

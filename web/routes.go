@@ -63,6 +63,7 @@ func (s *Server) pages() []route {
 		p(post, "/runs/:id/discard", writer, s.postDiscard),
 		p(post, "/runs/:id/stop", writer, s.postStop),
 		p(post, "/runs/:id/prioritize", writer, s.postPrioritize),
+		p(post, "/runs/:id/putback", writer, s.postPutBack),
 		p(post, "/runs/:id/retry", writer, s.postRetry),
 		forApplies(p(post, "/runs/:id/promote", writer, s.postPromote)),
 
@@ -184,6 +185,7 @@ func (s *Server) api() []route {
 		forApplies(r(post, "/runs/:id/confirm", writer, s.apiConfirm, operation{summary: "Yes to the plan shown", in: confirmInput{}, out: runJSON{}})),
 		r(post, "/runs/:id/discard", writer, s.apiDiscard, operation{summary: "No to a plan, or to a run that waits", in: noteInput{}, out: runJSON{}}),
 		r(post, "/runs/:id/stop", writer, s.apiStop, operation{summary: "End a run at work", in: noteInput{}, out: runJSON{}}),
+		r(remove, "/runs/:id/prioritize", writer, s.apiPutBack, operation{summary: "Let a run that was put first wait for its turn again", out: runJSON{}}),
 		r(post, "/runs/:id/prioritize", writer, s.apiPrioritize, operation{summary: "Take a waiting run before all that have not begun; blocking runs of a stack keep their order", out: runJSON{}}),
 		r(post, "/runs/:id/retry", writer, s.apiRetry, operation{summary: "The same run again", out: runJSON{}, status: 201}),
 		forApplies(r(post, "/runs/:id/promote", writer, s.apiPromote, operation{summary: "Make a tracked run of a finished proposed one", out: runJSON{}, status: 201})),
@@ -202,7 +204,7 @@ func (s *Server) api() []route {
 		r(get, "/settings", admin, s.apiSettings, operation{summary: "Time-outs of sessions, and how long things are kept", out: settingsJSON{}}),
 		r(get, "/sign-in", admin, s.apiSignIn, operation{summary: "How people sign in", out: signInJSON{}}),
 		r(patch, "/sign-in", admin, s.apiPatchSignIn, operation{summary: "Change how people sign in, after asking GitLab", in: signInInput{}, out: signInJSON{}}),
-		r(patch, "/settings", admin, s.apiPatchSettings, operation{summary: "Change the given settings", in: settingsInput{}, out: settingsJSON{}}),
+		r(patch, "/settings", admin, s.apiPatchSettings, operation{summary: "Change the given settings; limits hold from the next phase of a run on", in: settingsInput{}, out: settingsJSON{}}),
 
 		r(get, "/notifications", admin, s.apiChannels, operation{summary: "Ways people and programs are told", out: list[channelJSON]{}}),
 		r(post, "/notifications", admin, s.apiCreateChannel, operation{summary: "Add a channel; a webhook's signing secret is answered once", in: channelInput{}, out: channelJSON{}, status: 201}),

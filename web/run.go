@@ -32,6 +32,9 @@ func (s *Server) getRun(c *request) error {
 	}
 	at := newPlace()
 	at.transitions, at.key = len(m.Run.Transitions), keyOf(m)
+	if m.LogsRemoved, err = s.eng.LogsRemoved(m.Run.ID); err != nil {
+		return err
+	}
 	if m.Logs, err = s.logTails(m.Run, &at); err != nil {
 		return err
 	}
@@ -138,6 +141,9 @@ func fillActs(m *view.RunModel, who actor, st runs.Stack, linked bool) {
 	}
 	if m.Waiting != "" && r.PrioritizedBy == "" {
 		m.Prioritize = who.may(store.Writer, "put a run first")
+	}
+	if m.Waiting != "" && r.PrioritizedBy != "" {
+		m.PutBack = who.may(store.Writer, "put a run back")
 	}
 	if r.State.Working() && r.StopAsked == "" {
 		m.Stop = who.may(store.Writer, "stop a run")
@@ -303,6 +309,11 @@ func (s *Server) postStop(c *request) error {
 func (s *Server) postPrioritize(c *request) error {
 	_, err := s.eng.Prioritize(c.Param("id"), c.who.Name)
 	return s.after(c, err, runPath(c), "The run is taken before all others that have not begun.")
+}
+
+func (s *Server) postPutBack(c *request) error {
+	_, err := s.eng.PutBack(c.Param("id"), c.who.Name)
+	return s.after(c, err, runPath(c), "The run waits for its turn again.")
 }
 
 func (s *Server) postRetry(c *request) error {

@@ -26,7 +26,8 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 	m.Version, m.Commit, m.GoVersion, m.Started = s.o.Version, f.Commit, runtime.Version(), s.started
 	m.Listen, m.ExternalURL, m.DataDir = f.Listen, s.o.ExternalURL, s.st.Dir()
 	m.DBBytes, m.FreeBytes = s.st.Size(), s.freeBytes()
-	m.Workers, m.Tools, m.ToolDirs, m.Isolation = s.eng.Workers(), s.toolList(c), f.ToolDirs, f.Isolation
+	m.Limits = s.limitRows(m.Typed)
+	m.Tools, m.ToolDirs, m.Isolation = s.toolList(c), f.ToolDirs, f.Isolation
 	m.CanAdmin = c.who.has(store.Admin)
 	err = s.st.View(func(tx *store.Tx) error {
 		set, err := tx.Settings()
@@ -68,20 +69,6 @@ func (s *Server) freeBytes() int64 {
 		return 0
 	}
 	return int64(fs.Bavail) * fs.Bsize
-}
-
-func (s *Server) postSystem(c *request) error {
-	text := strings.TrimSpace(c.FormValue("workers"))
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		err = runs.Invalidf("workers", "“%s” is no number.", text)
-	} else {
-		err = s.eng.SetWorkers(n, c.who.Name)
-	}
-	if field, message, ok := fieldError(err); ok {
-		return s.systemPage(c, http.StatusUnprocessableEntity, view.SystemModel{WorkersText: text, Errors: map[string]string{field: message}})
-	}
-	return s.after(c, err, "/settings/system", "At most "+view.Count(n, "run is", "runs are")+" at work at once now.")
 }
 
 func (s *Server) postRetention(c *request) error {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab"
+	"groundcrew/runs"
 	"groundcrew/runs/tofu"
 	"groundcrew/store"
 )
@@ -39,6 +40,7 @@ type Spec struct {
 	Secrets             []string
 	ReadOnly, ReadWrite []string
 	Time, Silence       time.Duration
+	Limits              runs.Limits // all that bounds a run, those two included
 }
 
 // A Result is how a job's process ended.
@@ -70,9 +72,10 @@ type Options struct {
 	Workers     int               // optional: 2
 	ExternalURL string            // where people and GitLab find this server
 	Version     string
-	ToolDirs    []string // folders with tool binaries, beside PATH
-	ToolPath    string   // PATH to look for tools
-	Proxy       []string // proxy variables for runs, NAME=value
+	ToolDirs    []string    // folders with tool binaries, beside PATH
+	ToolPath    string      // PATH to look for tools
+	Proxy       []string    // proxy variables for runs, NAME=value
+	Limits      runs.Limits // what no setting changes; RunTime, Silence and Workers win where they are given
 	RunTime     time.Duration
 	Silence     time.Duration
 	InitCache   uint64                // bytes of providers kept for runs to come, so that they need no init; 0 = init is always run

@@ -160,7 +160,7 @@ func (t *task) spec(w tofu.Work) (Spec, error) {
 	return Spec{
 		WorkDir: w.Root, LogDir: t.e.st.Path("logs", t.run.ID), Env: tofu.Env(w, t.vars), Commands: commands,
 		Secrets: secretsOf(t.vars), ReadOnly: readOnly, ReadWrite: readWrite,
-		Time: t.e.o.RunTime, Silence: t.e.o.Silence,
+		Time: t.e.runTime(), Silence: t.e.silence(), Limits: t.e.Limits(),
 	}, nil
 }
 

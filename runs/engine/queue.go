@@ -283,6 +283,11 @@ func (q *Queue) blocker(r runs.Run) (runs.Run, bool, error) {
 	return b, blocked, nil
 }
 
+// PutBack takes back that a waiting run was put first: it waits for its turn again.
+func (e *Engine) PutBack(id, by string) (runs.Run, error) {
+	return e.apply(id, func(m runs.Meta) runs.Event { return runs.Prioritize{Meta: m, Back: true} }, by, "")
+}
+
 // Prioritize puts a waiting run before all that have not begun. Blocking runs of one stack keep their order: one that
 // waits for another of its stack is first in line once that has ended.
 func (e *Engine) Prioritize(id, by string) (runs.Run, error) {

@@ -247,6 +247,9 @@ func TestAPersonPutsARunFirst(t *testing.T) {
 	if slices.Index(got, blocking[0]) > slices.Index(got, blocking[1]) {
 		t.Error("blocking runs of one stack changed places")
 	}
+	if _, err := c.e.PutBack(last[0], "ann"); err == nil {
+		t.Error("an ended run was put back")
+	}
 	if _, err := c.e.Prioritize(last[0], "ann"); err == nil || !strings.Contains(err.Error(), "only a run that waits for a worker") {
 		t.Errorf("an ended run was put first: %v", err)
 	}

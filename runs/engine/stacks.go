@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -282,48 +281,4 @@ func (e *Engine) Tools(ctx context.Context) ([]Tool, error) {
 		out = append(out, Tool{b.Tool, b.Version, b.Path, b.Problem})
 	}
 	return out, err
-}
-
-// Workers is how many runs are at work at once.
-func (e *Engine) Workers() int {
-	n := e.o.Workers
-	_ = e.st.View(func(tx *store.Tx) error { n = e.workersIn(tx); return nil }) // a closed store runs nothing
-	return n
-}
-
-// Busy returns how many of the workers have a job.
-func (e *Engine) Busy() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.desk.busy()
-}
-
-func (e *Engine) workersIn(tx *store.Tx) int {
-	if s, err := tx.Settings(); err == nil && s.Workers > 0 { // an unreadable setting leaves what the server was started with
-		return s.Workers
-	}
-	return e.o.Workers
-}
-
-// SetWorkers changes how many runs are at work at once, without a restart.
-func (e *Engine) SetWorkers(n int, by string) error {
-	if n < 1 || n > 256 {
-		return runs.Invalidf("workers", "Workers must be between 1 and 256.")
-	}
-	return e.st.Update(func(tx *store.Tx) error {
-		s, err := tx.Settings()
-		if err != nil {
-			return err
-		}
-		old := s
-		s.Workers = n
-		if err := tx.PutSettings(s); err != nil {
-			return err
-		}
-		changes, err := store.Changed(old, s)
-		if err != nil {
-			return err
-		}
-		return tx.Audit(store.AuditEntry{By: by, Action: "settings.workers", Note: strconv.Itoa(n), Changes: changes})
-	})
 }

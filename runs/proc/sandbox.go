@@ -22,7 +22,10 @@ const (
 )
 
 // niceness is how far a command gives way to the server; see nice(2).
-const niceness = 5
+const niceness = 10
+
+// oomScore makes the kernel take a command, and never the server, when the machine's memory runs out; see proc(5).
+const oomScore = "500"
 
 // exitNotStarted is what shells exit with when a command is not found.
 const exitNotStarted = 127
@@ -51,6 +54,10 @@ func Sandbox(args []string) int {
 	}
 	// Death signal, Landlock and limits of the thread that calls execve are those of the command.
 	runtime.LockOSThread()
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0); err != nil { // before Hide, which gives this folder to root
+		fmt.Fprintln(os.Stderr, err)
+		return exitNotStarted
+	}
 	if err := Hide(); err != nil { // while it waits beside another command of its user; the command itself is as it likes
 		fmt.Fprintln(os.Stderr, err)
 		return exitNotStarted
@@ -111,6 +118,10 @@ func become(in *os.File) error {
 	syscall.Umask(0o022)
 	// A run that takes all the processor must not take the server's share. The limits of time are not for that.
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {
+		return fmt.Errorf("giving way to the server: %w", err)
+	}
+	// Nor may it interrupt the server whenever it wakes up: it is a batch, which waits for its turn.
+	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH, Nice: niceness}, 0); err != nil {
 		return fmt.Errorf("giving way to the server: %w", err)
 	}
 	// What this process catches is normal again for the command; what it inherited as ignored would stay

@@ -255,17 +255,17 @@ func (s *shim) explain(name, cause string) string {
 	case cause == CauseStopped:
 		return name + " was stopped."
 	case cause == CauseTimeout:
-		return fmt.Sprintf("%s was stopped, because the run may take no longer than %s. If it needs more, raise --run-time.", name, l.Time)
+		return fmt.Sprintf("%s was stopped, because the run may take no longer than %s. If it needs more, raise --run-time, also under Settings › System.", name, l.Time)
 	case cause == CauseSilence:
-		return fmt.Sprintf("%s was stopped, because it printed nothing for %s. If it is just slow, raise --silence.", name, l.Silence)
+		return fmt.Sprintf("%s was stopped, because it printed nothing for %s. If it is just slow, raise --silence, also under Settings › System.", name, l.Silence)
 	case cause == CauseLogLimit:
-		return fmt.Sprintf("%s was stopped, because it printed more than %d times the %s that its log may hold. If it must, raise --run-log-size.", name, floodFactor, bytesText(l.LogBytes))
+		return fmt.Sprintf("%s was stopped, because it printed more than %d times the %s that its log may hold. If it must, raise --run-log-size, also under Settings › System.", name, floodFactor, bytesText(l.LogBytes))
 	case cause == CauseMemory:
-		return fmt.Sprintf("%s was stopped, because the run took more than %s of memory. If it needs more, raise --run-memory.", name, bytesText(int64(l.MemoryBytes)))
+		return fmt.Sprintf("%s was stopped, because the run took more than %s of memory. If it needs more, raise --run-memory, also under Settings › System.", name, bytesText(int64(l.MemoryBytes)))
 	case cause == CauseProcesses:
-		return fmt.Sprintf("%s was stopped, because the run had %d processes and threads, which is its limit. If it needs more, raise --run-processes.", name, l.Processes)
+		return fmt.Sprintf("%s was stopped, because the run had %d processes and threads, which is its limit. If it needs more, raise --run-processes, also under Settings › System.", name, l.Processes)
 	case cause == "signal: file size limit exceeded":
-		return fmt.Sprintf("%s was ended by the system, because a file may not grow beyond %s. If it must, raise --run-file-size.", name, bytesText(int64(l.FileBytes)))
+		return fmt.Sprintf("%s was ended by the system, because a file may not grow beyond %s. If it must, raise --run-file-size, also under Settings › System.", name, bytesText(int64(l.FileBytes)))
 	case cause == "signal: killed":
 		return name + " was killed from outside. Most often that is the kernel, because memory ran out."
 	case strings.HasPrefix(cause, "signal: "):

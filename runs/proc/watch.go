@@ -119,13 +119,13 @@ func (l Limits) hint(exit int, out string) string {
 	}
 	switch {
 	case l.FileBytes > 0 && (exit == 128+25 || says("exit status 153", "file size limit exceeded", "file too large")):
-		return "A file may not grow beyond " + bytesText(int64(l.FileBytes)) + ": if it must, raise --run-file-size."
+		return "A file may not grow beyond " + bytesText(int64(l.FileBytes)) + ": if it must, raise --run-file-size, also under Settings › System."
 	case l.OpenFiles > 0 && says("too many open files"):
-		return fmt.Sprintf("A process may have no more than %d open files: if it needs more, raise --run-open-files.", l.OpenFiles)
+		return fmt.Sprintf("A process may have no more than %d open files: if it needs more, raise --run-open-files, also under Settings › System.", l.OpenFiles)
 	case l.Processes > 0 && says("cannot fork", "fork: resource temporarily unavailable", "fork: retry", "failed to create new os thread", "fork/exec", "pthread_create failed") && says("resource temporarily unavailable", "cannot fork", "errno=11", "failed to create new os thread"):
-		return fmt.Sprintf("A run may have no more than %d processes and threads: if it needs more, raise --run-processes.", l.Processes)
+		return fmt.Sprintf("A run may have no more than %d processes and threads: if it needs more, raise --run-processes, also under Settings › System.", l.Processes)
 	case l.MemoryBytes > 0 && says("cannot allocate memory", "out of memory", "memory exhausted"):
-		return "A run may take no more than " + bytesText(int64(l.MemoryBytes)) + " of memory: if it needs more, raise --run-memory."
+		return "A run may take no more than " + bytesText(int64(l.MemoryBytes)) + " of memory: if it needs more, raise --run-memory, also under Settings › System."
 	default:
 		return ""
 	}

@@ -393,7 +393,7 @@ func settingsSamples() []sample {
 			{"deployment/x", "deployment", "groundcrew/network-prod", "", "", ReportDelivered, 1, time.Time{}, "", ago(time.Minute), "", ""},
 		}})},
 		{"reports-none", ReportsPage(p, ReportsModel{})},
-		{"system", SystemPage(shell("System", NavSettings), SystemModel{Version: "0.9.2", Commit: "3f2a91c0de55", GoVersion: "go1.26", Started: ago(400 * time.Hour), Listen: "127.0.0.1:8080", ExternalURL: "https://gc.corp.example", DataDir: "/var/lib/groundcrew", DBBytes: 12_400_000, FreeBytes: 88_000_000_000, Workers: 4, WorkersText: "many", Errors: map[string]string{"workers": "“many” is no number. Give one from 1 to 64."}, Working: 2, QueuedRuns: 1, Tools: present(), ToolDirs: []string{"/var/lib/groundcrew/bin", "/usr/local/bin"}, Isolation: []string{"memory limits (no cgroup is delegated to this server)"}, Received: 812, Refused: 2, CanAdmin: true})},
+		{"system", SystemPage(shell("System", NavSettings), SystemModel{Version: "0.9.2", Commit: "3f2a91c0de55", GoVersion: "go1.26", Started: ago(400 * time.Hour), Listen: "127.0.0.1:8080", ExternalURL: "https://gc.corp.example", DataDir: "/var/lib/groundcrew", DBBytes: 12_400_000, FreeBytes: 88_000_000_000, Limits: []LimitRow{{Name: "workers", Label: "Workers", Help: "runs at work at once", Value: "many", Start: "2", Flag: "--workers"}, {Name: "log_age", Label: "Logs are kept for", Help: "a run says when its logs were removed", Off: "for ever", Value: "365d", Start: "365d", Flag: "--log-age"}}, Errors: map[string]string{"workers": "“many” is no number. Give one from 1 to 64."}, Working: 2, QueuedRuns: 1, Tools: present(), ToolDirs: []string{"/var/lib/groundcrew/bin", "/usr/local/bin"}, Isolation: []string{"memory limits (no cgroup is delegated to this server)"}, Received: 812, Refused: 2, CanAdmin: true})},
 		{"system-bare", SystemPage(shell("System", NavSettings), SystemModel{})},
 		{"users", UsersPage(shell("Users", NavSettings), usersFixture())},
 		{"user", UserPage(shell("Anna", NavSettings), UserModel{Row: usersFixture().Rows[0], Sessions: sessionsFixture(), Link: "https://gc.example/welcome?token=abc"})},
@@ -516,7 +516,7 @@ func hostile() []sample {
 		{"deliveries", DeliveriesPage(p, poisoned(DeliveriesModel{Rows: []Delivery{{Runs: []string{""}}}}))},
 		{"delivery", DeliveryPage(p, poisoned(DeliveryModel{Headers: []Header{{}}, Replay: can()}))},
 		{"reports", ReportsPage(p, poisoned(ReportsModel{Rows: []Report{{}}, Retry: can()}))},
-		{"system", SystemPage(p, poisoned(SystemModel{Tools: present(), ToolDirs: []string{""}, Isolation: []string{""}, CanAdmin: true, Errors: map[string]string{"workers": ""}}))},
+		{"system", SystemPage(p, named(poisoned(SystemModel{Limits: []LimitRow{{Name: "workers"}}, Tools: present(), ToolDirs: []string{""}, Isolation: []string{""}, CanAdmin: true, Errors: map[string]string{"workers": ""}})))},
 		{"users", UsersPage(p, UsersModel{Rows: []UserRow{{ID: payload, Name: payload, Display: payload + "x", Role: payload}}, CanAdmin: true, Name: payload, Errors: map[string]string{"name": payload}})},
 		{"user", UserPage(p, UserModel{Row: UserRow{ID: payload, Name: payload, Display: payload, Role: payload}, Link: payload, Sessions: []SessionRow{{ID: payload, Agent: payload, Address: payload, Via: payload}}})},
 		{"keys", KeysPage(p, KeysModel{Rows: []KeyRow{{ID: payload, Name: payload, Role: payload, CreatedBy: payload}}, Name: payload, Key: payload, KeyName: payload})},
@@ -533,4 +533,12 @@ func render(c templ.Component) (string, error) {
 	var b strings.Builder
 	err := c.Render(context.Background(), &b)
 	return b.String(), err
+}
+
+// named gives the limits of a poisoned model back their names, which are never anybody's input.
+func named(m SystemModel) SystemModel {
+	for i := range m.Limits {
+		m.Limits[i].Name = "workers"
+	}
+	return m
 }

@@ -33,8 +33,11 @@ type RunModel struct {
 	Stop    Act
 	// Prioritize puts a waiting run before the others.
 	Prioritize Act
-	Retry      Act
-	Promote    Act
+	PutBack    Act // takes that back
+	// LogsRemoved says when and why the logs were removed, "" when they were not.
+	LogsRemoved string
+	Retry       Act
+	Promote     Act
 
 	// Newer is set when the stack's tracked commit moved on since the plan; confirming then plans again.
 	Newer *runs.Commit

@@ -1,7 +1,6 @@
 package view
 
 import (
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,8 +14,8 @@ type SystemModel struct {
 	Listen, ExternalURL        string
 	DataDir                    string
 	DBBytes, FreeBytes         int64
-	Workers                    int
-	WorkersText                string // as typed, when it was refused
+	Limits                     []LimitRow
+	Typed                      map[string]string // by limit, when one was refused
 	Errors                     map[string]string
 	DeliveryDays, ReportDays   string // days they are kept, or what was typed and refused
 	Working, QueuedRuns        int
@@ -27,6 +26,26 @@ type SystemModel struct {
 	ReportsWaiting             int
 	ReportsParked              int
 	CanAdmin                   bool
+}
+
+// A LimitRow is a limit that can be changed.
+type LimitRow struct {
+	Name, Label, Help string
+	Off               string // what “off” means; "" when it can't be off
+	Value             string // as it is, or as typed when it was refused
+	Start             string // what the server was started with
+	Flag              string
+}
+
+func (r LimitRow) help() string {
+	text := r.Help
+	if r.Off != "" {
+		text += "; “off” is " + r.Off
+	}
+	if r.Value != r.Start {
+		text += "; started with " + r.Start
+	}
+	return text + " (" + r.Flag + ")"
 }
 
 // SetupModel is the form for the first admin.
@@ -62,14 +81,6 @@ func (m SystemModel) buildText() string {
 		parts = append(parts, m.GoVersion)
 	}
 	return strings.Join(parts, " · ")
-}
-
-// workersValue is the number of workers, or what was typed and refused.
-func (m SystemModel) workersValue() string {
-	if m.WorkersText != "" {
-		return m.WorkersText
-	}
-	return strconv.Itoa(m.Workers)
 }
 
 // do is what to do about an error when nobody said.
