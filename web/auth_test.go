@@ -31,12 +31,12 @@ var wantNeeds = map[need][]string{
 	writer: {
 		"POST /stacks/:slug/runs", "POST /stacks/:slug/lock", "POST /stacks/:slug/unlock", "POST /stacks/:slug/sync",
 		"POST /stacks/:slug/merge-requests/:iid/release", "POST /stacks/:slug/environment", "POST /stacks/:slug/environment/delete",
-		"POST /runs/:id/confirm", "POST /runs/:id/discard", "POST /runs/:id/stop", "POST /runs/:id/retry", "POST /runs/:id/prioritize", "POST /stacks/:slug/destroy", "POST /runs/:id/promote",
+		"POST /runs/:id/confirm", "POST /runs/:id/discard", "POST /runs/:id/stop", "POST /runs/:id/retry", "POST /runs/:id/prioritize", "POST /runs/:id/putback", "POST /stacks/:slug/destroy", "POST /runs/:id/promote",
 		"POST /settings/vcs/gitlab/reports/retry", "POST /inbox/dismiss", "POST /api/v1/inbox/:id/dismiss",
 		"POST /api/v1/stacks/:slug/lock", "POST /api/v1/stacks/:slug/unlock", "POST /api/v1/stacks/:slug/sync",
 		"PUT /api/v1/stacks/:slug/variables/:name", "DELETE /api/v1/stacks/:slug/variables/:name",
 		"POST /api/v1/stacks/:slug/runs", "POST /api/v1/runs/:id/confirm", "POST /api/v1/runs/:id/discard",
-		"POST /api/v1/runs/:id/stop", "POST /api/v1/runs/:id/retry", "POST /api/v1/runs/:id/prioritize", "POST /api/v1/runs/:id/promote", "POST /api/v1/reports/:id/retry",
+		"POST /api/v1/runs/:id/stop", "POST /api/v1/runs/:id/retry", "POST /api/v1/runs/:id/prioritize", "DELETE /api/v1/runs/:id/prioritize", "POST /api/v1/runs/:id/promote", "POST /api/v1/reports/:id/retry",
 	},
 	admin: {
 		"GET /settings/notifications", "POST /settings/notifications", "GET /settings/notifications/new", "GET /settings/notifications/:id",
