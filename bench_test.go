@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -228,8 +229,17 @@ func byHand(b *testing.B, code string) time.Duration {
 		cmd := exec.Command(exe, args...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("%v: %s", err, out)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		// Runs give way to the server; on a machine that does something else too, so must what they are compared with.
+		if err := syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 5); err != nil {
+			b.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			b.Fatalf("%v: %s", err, &out)
 		}
 	}
 	return time.Since(start)
