@@ -28,7 +28,7 @@ func auditFilter(c *request) (store.AuditFilter, error) {
 func (s *Server) getAudit(c *request) error { return s.auditPage(c, http.StatusOK, nil) }
 
 func (s *Server) auditPage(c *request, status int, errs map[string]string) error {
-	p, err := s.settingsPage(c, "Audit", view.Crumb{Text: "Audit"})
+	p, err := s.page(c, "Audit", view.NavSettings, view.Crumb{Text: "Settings", URL: "/settings"}, view.Crumb{Text: "Audit"})
 	if err != nil {
 		return err
 	}

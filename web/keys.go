@@ -15,7 +15,7 @@ func (s *Server) getKeys(c *request) error {
 }
 
 func (s *Server) keysPage(c *request, status int, m view.KeysModel) error {
-	p, err := s.settingsPage(c, "API keys", view.Crumb{Text: "API keys"})
+	p, err := s.page(c, "API keys", view.NavSettings, view.Crumb{Text: "Settings", URL: "/settings"}, view.Crumb{Text: "API keys"})
 	if err != nil {
 		return err
 	}

@@ -155,7 +155,7 @@ func (s *Server) getSignIn(c *request) error {
 }
 
 func (s *Server) signInPage(c *request, status int, m view.SignInModel) error {
-	p, err := s.settingsPage(c, "Sign-in", view.Crumb{Text: "Sign-in"})
+	p, err := s.page(c, "Sign-in", view.NavSettings, view.Crumb{Text: "Settings", URL: "/settings"}, view.Crumb{Text: "Sign-in"})
 	if err != nil {
 		return err
 	}

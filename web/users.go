@@ -13,7 +13,7 @@ func (s *Server) getUsers(c *request) error {
 }
 
 func (s *Server) usersPage(c *request, status int, m view.UsersModel) error {
-	p, err := s.settingsPage(c, "Users", view.Crumb{Text: "Users"})
+	p, err := s.page(c, "Users", view.NavSettings, view.Crumb{Text: "Settings", URL: "/settings"}, view.Crumb{Text: "Users"})
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (s *Server) userPage(c *request, id string, m view.UserModel) error {
 		return err
 	}
 	m.Self = id == c.who.User
-	p, err := s.settingsPage(c, m.Row.Name, view.Crumb{Text: "Users", URL: "/settings/users"}, view.Crumb{Text: m.Row.Name})
+	p, err := s.page(c, m.Row.Name, view.NavSettings, view.Crumb{Text: "Settings", URL: "/settings"}, view.Crumb{Text: "Users", URL: "/settings/users"}, view.Crumb{Text: m.Row.Name})
 	if err != nil {
 		return err
 	}

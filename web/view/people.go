@@ -163,3 +163,13 @@ func (m SignInModel) secret() field {
 	}
 	return f
 }
+
+// firstWhyNot is why the first of the acts that are switched off is; the others say it on their buttons.
+func firstWhyNot(acts ...Act) string {
+	for _, a := range acts {
+		if !a.Can && a.WhyNot != "" {
+			return a.WhyNot
+		}
+	}
+	return ""
+}
