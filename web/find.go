@@ -27,6 +27,9 @@ var namedPages = []namedPage{
 	{"Reports", "outbox statuses comments refused parked", "/settings/vcs/gitlab/reports", store.Reader},
 	{"System", "workers limits version settings", "/settings/system", store.Reader},
 	{"Users", "people accounts roles settings", "/settings/users", store.Reader},
+	{"Sign-in", "gitlab oidc password settings", "/settings/sign-in", store.Admin},
+	{"API keys", "token script settings", "/settings/keys", store.Admin},
+	{"Audit", "log who did what export settings", "/settings/audit", store.Admin},
 	{"Your account", "password sessions", "/account", store.Reader},
 }
 
@@ -41,14 +44,22 @@ const (
 func (s *Server) uiFind(c *request) error {
 	q := strings.TrimSpace(c.QueryParam("q"))
 	out := findNamed(c.who, q)
-	err := s.st.View(func(tx *store.Tx) error {
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
+	f, err := s.seen(c, store.RunFilter{Text: q, AtMost: lookAt})
+	if err != nil {
+		return err
+	}
+	err = s.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.Stacks()
 		if err != nil {
 			return err
 		}
 		found := 0
 		for _, st := range stacks {
-			if found < findStacks && stackMatches(st, q, "") {
+			if found < findStacks && reads(st.Project) && stackMatches(st, q, "") {
 				out = append(out, suggestion{"/stacks/" + st.Slug, st.Name, "stack · " + st.ProjectPath})
 				found++
 			}
@@ -56,7 +67,7 @@ func (s *Server) uiFind(c *request) error {
 		if q == "" {
 			return nil
 		}
-		page, _, err := tx.Runs(store.RunFilter{Text: q, AtMost: lookAt}, "", findRuns)
+		page, _, err := tx.Runs(f, "", findRuns)
 		for _, r := range page {
 			out = append(out, runFound(r))
 		}

@@ -142,6 +142,9 @@ func TestListsShowWhatMayBeRead(t *testing.T) {
 			}
 		}
 	}
+	if got := g.get(g.people["maintainer"], "/ui/find?q=Change"); strings.Contains(got.body, g.secret.ID) || !strings.Contains(got.body, g.waiting.ID) {
+		t.Errorf("the palette finds %s", got.body)
+	}
 	for path, want := range map[string]string{"/": g.waiting.ID, "/runs": g.waiting.ID, "/stacks": "/stacks/a", "/api/v1/runs": g.waiting.ID, "/api/v1/stacks": `"a"`, "/ui/stacks": `"a"`} {
 		if got := g.get(g.people["reporter"], path); !strings.Contains(got.body, want) {
 			t.Errorf("%s lacks %s for a reporter", path, want)
