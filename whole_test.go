@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,7 +37,9 @@ func TestMergeRequestIsPlannedAndCommented(t *testing.T) {
 	if st.Description != "1 to add, 0 to change, 0 to destroy" || st.TargetURL != r.url+"/runs/"+run["id"].(string) {
 		t.Errorf("status %+v", st)
 	}
-	if d := cmp.Diff([]string{"pending", "running", "success"}, states(r.sim.Statuses(r.project.ID, first), "groundcrew/network")); d != "" {
+	// A run that begins at once may never be shown as pending.
+	said := states(r.sim.Statuses(r.project.ID, first), "groundcrew/network")
+	if d := cmp.Diff([]string{"running", "success"}, slices.DeleteFunc(said, func(s string) bool { return s == "pending" })); d != "" {
 		t.Error(d)
 	}
 	until(t, "the comment", func() bool { return len(r.notes(iid)) == 1 })
@@ -134,6 +137,7 @@ func TestBrokenCodeFailsWithItsFirstError(t *testing.T) {
 
 func TestOneRunHoweverOftenToldOfACommit(t *testing.T) {
 	r := newRig(t).serve().link()
+	r.must("PUT", "/integration", map[string]any{"require_signed": "never"}, 200) // or only our own hook would be believed
 	r.stack("network", "infra", nil)
 	r.push("feature", "Once", map[string]string{"infra/main.tf": resource("a", "a")})
 	r.openMR("feature", "Once")

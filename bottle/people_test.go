@@ -153,7 +153,7 @@ func (w *world) workers() {
 	}
 	err := l.e.SetWorkers(n, person)
 	if err == nil {
-		w.did(http.StatusOK, "settings.workers", "")
+		w.did(http.StatusOK, "settings.change", "")
 	}
 	w.trace("person", "sets %d workers: %v", n, err == nil)
 }
