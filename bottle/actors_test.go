@@ -120,6 +120,7 @@ func (w *world) live(events int) {
 		for ; n >= list[i].weight; i++ {
 			n -= list[i].weight
 		}
+		w.drawn = append(w.drawn, list[i].name)
 		list[i].do(w)
 		switch d := w.rng.IntN(10); {
 		case d < 3:

@@ -37,6 +37,7 @@ const (
 type world struct {
 	t        *testing.T
 	rng      *rand.Rand // of the driver alone
+	drawn    []string   // the acts, by name
 	seed     uint64
 	began    time.Time
 	dir      string // the data folder
