@@ -75,13 +75,15 @@ type (
 	Done struct {
 		Meta
 		NewVersion int
+		Results    []TestResult // of a module's test files
 	}
 	// Fail: the work ended badly. Note is the first line of the error.
 	Fail struct {
 		Meta
 		NewVersion int
 		// Tool says that the tool itself said no, with no limit or trouble of ours: what a negative test wants.
-		Tool bool
+		Tool    bool
+		Results []TestResult // of a module's test files
 	}
 	// Lost: the process is gone and left no result (the machine died, or somebody killed it).
 	Lost struct {

@@ -46,6 +46,7 @@ func testStarted(r Run, e PhaseStarted) (Run, []Effect, bool, error) {
 }
 
 func testDone(r Run, e Done) (Run, []Effect, error) {
+	r = withResults(r, e.Results)
 	switch r.State {
 	case Applying:
 		if testOf(r).Case.Negative {
@@ -63,6 +64,7 @@ func testDone(r Run, e Done) (Run, []Effect, error) {
 
 func testFailed(r Run, e Fail) (Run, []Effect, error) {
 	wanted := e.Tool && testOf(r).Case.Negative
+	r = withResults(r, e.Results)
 	switch {
 	case r.State == Applying && wanted:
 		return cleanUp(r, Finished, "It failed, as it should: "+e.Note, e.Meta)
@@ -138,6 +140,15 @@ func leaves(r Run) *RunTest {
 	t := testOf(r)
 	t.Leftover = true
 	return &t
+}
+
+func withResults(r Run, results []TestResult) Run {
+	if len(results) > 0 {
+		t := testOf(r)
+		t.Results = results
+		r.Test = &t
+	}
+	return r
 }
 
 func testOf(r Run) RunTest {

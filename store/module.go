@@ -394,8 +394,9 @@ func CheckPath(c runs.Check) []string { return []string{"modules", c.Module, c.I
 
 // Ticket makes a text that only this installation can make and read again, for one purpose. It holds what it says in
 // cipher, and nothing is stored for it.
+// The same thing has the same ticket always.
 func (s *Store) Ticket(purpose, what string) string {
-	return base64.RawURLEncoding.EncodeToString(s.seal.lock("ticket/"+purpose, []byte(what)))
+	return base64.RawURLEncoding.EncodeToString(s.seal.lockSame("ticket/"+purpose, []byte(what)))
 }
 
 // ReadTicket reads a text made by [Store.Ticket] for the same purpose; ok is false for anything else.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -27,6 +28,13 @@ func newSealer(key []byte) (sealer, error) {
 func (s sealer) lock(record string, plain []byte) []byte {
 	nonce := make([]byte, s.aead.NonceSize(), s.aead.NonceSize()+len(plain)+s.aead.Overhead())
 	_, _ = rand.Read(nonce) // never fails since Go 1.24: it ends the process instead
+	return s.aead.Seal(nonce, nonce, plain, []byte(record))
+}
+
+// lockSame is lock for what may be known to be the same when it is: the nonce is made of record and text.
+func (s sealer) lockSame(record string, plain []byte) []byte {
+	sum := sha256.Sum256(append([]byte(record+"\x00"), plain...))
+	nonce := append(make([]byte, 0, s.aead.NonceSize()+len(plain)+s.aead.Overhead()), sum[:s.aead.NonceSize()]...)
 	return s.aead.Seal(nonce, nonce, plain, []byte(record))
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,16 @@ import (
 
 // sendNote writes the comment of a stack on a merge request: one, edited in place.
 func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report) error {
+	if r.Check != "" {
+		body, err := e.noteOfCheck(r)
+		if errors.Is(err, runs.ErrNotFound) { // the module was deleted: what was said stays
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return e.writeNote(ctx, c, r, body)
+	}
 	run, st, err := e.reported(r)
 	if err != nil {
 		return err
@@ -33,10 +44,16 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 		return err
 	}
 	body := comment(run, st, changes, newer, e.runURL)
+	return e.writeNote(ctx, c, r, body)
+}
+
+// writeNote writes a comment: one for each target, edited in place.
+func (e *Engine) writeNote(ctx context.Context, c *gitlab.Client, r *store.Report, body string) error {
 	digest := digestOf(body)
 	if digest == r.RemoteText && !r.Unsure {
 		return nil
 	}
+	var err error
 	if r.Unsure && r.RemoteID == 0 {
 		if r.RemoteID, err = e.findNote(ctx, c, r); err != nil {
 			return err

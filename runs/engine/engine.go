@@ -76,6 +76,7 @@ type Options struct {
 	ToolPath    string      // PATH to look for tools
 	Proxy       []string    // proxy variables for runs, NAME=value
 	Limits      runs.Limits // what no setting changes; RunTime, Silence and Workers win where they are given
+	TrustCA     string      // PEM of certificates that runs trust beside the system's, so that they find this server
 	RunTime     time.Duration
 	Silence     time.Duration
 	InitCache   uint64                // bytes of providers kept for runs to come, so that they need no init; 0 = init is always run
@@ -97,9 +98,10 @@ type Engine struct {
 	prober *tofu.Prober
 	larder *larder
 
-	budget budget // of the outbox
+	budget budget           // of the outbox
+	tries  map[string]tried // of the modules pump
 
-	inboxWake, jobsWake, reportsWake, watchWake, tokenWake, noticesWake, newsWake chan struct{}
+	inboxWake, jobsWake, reportsWake, watchWake, tokenWake, noticesWake, newsWake, modulesWake chan struct{}
 
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
@@ -138,10 +140,10 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, budget: budget{jitter: o.Jitter}, st: o.Store, log: o.Log, prober: &tofu.Prober{}, larder: &larder{st: o.Store, max: o.InitCache},
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
-		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1),
+		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1), modulesWake: make(chan struct{}, 1),
 		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{}, tells: map[string]*tell{},
 		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
-		echoes:  map[int64]*echo{}, unseen: map[int64]bool{},
+		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{},
 	}
 	o.Store.Listen(e.changed)
 	return e, nil
@@ -154,6 +156,9 @@ func (e *Engine) changed(c store.Change) {
 	}
 	if c.Jobs {
 		wake(e.jobsWake)
+	}
+	if c.Modules {
+		wake(e.modulesWake)
 	}
 	if c.Reports {
 		wake(e.reportsWake)
@@ -184,6 +189,7 @@ func (e *Engine) Start() {
 	e.wg.Go(func() { e.pump(ctx, "jobs", e.jobsWake, e.jobs) })
 	e.wg.Go(func() { e.pump(ctx, "outbox", e.reportsWake, e.outbox) })
 	e.wg.Go(func() { e.pump(ctx, "token", e.tokenWake, e.guard) })
+	e.wg.Go(func() { e.pump(ctx, "modules", e.modulesWake, e.modules) })
 	e.wg.Go(func() { e.pump(ctx, "notices", e.noticesWake, e.remember) })
 	e.wg.Go(func() { e.pump(ctx, "notifications", e.newsWake, e.news) })
 	e.wg.Go(func() { e.pump(ctx, "watch", e.watchWake, e.watch) })

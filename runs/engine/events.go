@@ -16,7 +16,7 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 	if p.Deleted {
 		return e.st.Batch(func(tx *store.Tx) error {
 			v.lines = []string{"ignored: the branch " + p.Branch + " was deleted"}
-			stacks, err := tx.StacksOf(h.ProjectID)
+			stacks, err := tx.SourcesOf(h.ProjectID)
 			if err != nil {
 				return err
 			}
@@ -53,6 +53,9 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 			if err := e.pushed(tx, v, st, h, files, again); err != nil {
 				return err
 			}
+		}
+		if err := checkPushed(tx, v, h, files); err != nil {
+			return err
 		}
 		if err := tx.PutHead(h.ProjectID, p.Branch, p.After); err != nil {
 			return err
@@ -290,8 +293,11 @@ func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
 			}
 			v.runs = append(v.runs, r)
 		}
+		if _, err := checkTagged(tx, v, h); err != nil {
+			return err
+		}
 		if len(v.runs)+len(v.lines) == 0 {
-			v.say("ignored: no stack of this project releases from the tag %s", p.Tag)
+			v.say("ignored: no stack or module of this project releases from the tag %s", p.Tag)
 		}
 		if err := tx.PutTag(h.ProjectID, p.Tag, p.After); err != nil {
 			return err
@@ -359,6 +365,9 @@ func untouched(tx *store.Tx, v *verdict, mr store.MergeRequest, files []string) 
 	if err != nil || len(runsOf) > 0 {
 		return err
 	}
+	if checks, err := tx.ChecksAt(mr.Project, mr.Head); err != nil || len(checks) > 0 {
+		return err
+	}
 	return tx.ReportUntouched(mr)
 }
 
@@ -410,6 +419,9 @@ func (e *Engine) closed(v *verdict, mr store.MergeRequest) error {
 				return err
 			}
 		}
+		if err := closeChecks(tx, mr); err != nil {
+			return err
+		}
 		v.say("recorded: closed; its runs that had not ended were canceled")
 		return v.store(tx, store.DeliveryDone)
 	})
@@ -427,6 +439,16 @@ func (e *Engine) allKnown(mr store.MergeRequest) (bool, error) {
 			}
 			var ok bool
 			if _, ok, err = tx.NewestRunOf(st.Slug, runs.Proposed, mr.Head); !ok {
+				known = false
+			}
+		}
+		if err != nil {
+			return err
+		}
+		modules, err := tx.ModulesOf(mr.Project)
+		for _, m := range modules {
+			var ok bool
+			if _, ok, err = tx.NewestCheck(m.Slug, mr.Head); !ok || err != nil {
 				known = false
 			}
 		}
@@ -463,5 +485,5 @@ func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files 
 			return err
 		}
 	}
-	return nil
+	return checkProposed(tx, v, mr, files)
 }

@@ -387,7 +387,7 @@ func (e *Engine) RotateSecret(by string) error {
 		if err := tx.PutIntegration(in); err != nil {
 			return err
 		}
-		stacks, err := tx.Stacks()
+		stacks, err := tx.Sources()
 		if err != nil {
 			return err
 		}

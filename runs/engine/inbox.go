@@ -145,15 +145,15 @@ func (v *verdict) store(tx *store.Tx, state string) error {
 func (e *Engine) react(ctx context.Context, v *verdict, h gitlab.Hook) error {
 	used := false
 	err := e.st.View(func(tx *store.Tx) error {
-		stacks, err := tx.StacksOf(h.ProjectID)
-		used = len(stacks) > 0
+		sources, err := tx.SourcesOf(h.ProjectID)
+		used = len(sources) > 0
 		return err
 	})
 	switch {
 	case err != nil:
 		return err
 	case !used:
-		return e.judge(*v, store.DeliveryDone, "ignored: no stack uses this project")
+		return e.judge(*v, store.DeliveryDone, "ignored: no stack or module uses this project")
 	case h.Push != nil && h.Kind == gitlab.HookPush:
 		return e.reactPush(ctx, v, h)
 	case h.Push != nil && h.Kind == gitlab.HookTagPush:

@@ -105,6 +105,7 @@ func (t *task) keepState() (_ *store.StateVersion, trouble string, _ error) {
 // planned stores the plan: the changes readable and without secrets, the plan file sealed, and then the run's
 // move. After that nothing of the plan lies in clear.
 func (t *task) planned() (runs.Run, error) {
+	t.learnUses()
 	w := t.toolWork(tofu.Binary{})
 	changes, delta, err := t.readPlan(w)
 	if err != nil {

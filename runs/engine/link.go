@@ -201,7 +201,7 @@ func (e *Engine) SaveIntegration(ctx context.Context, l Link, by string) ([]Chec
 			}
 		}
 		if passes {
-			stacks, err := tx.Stacks()
+			stacks, err := tx.Sources()
 			if err != nil {
 				return err
 			}

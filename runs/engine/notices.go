@@ -33,7 +33,7 @@ var expirySteps = []int{1, 3, 7, 14, 30}
 // finding them means reading all reports, so the caller may have them from some seconds ago.
 func Notices(tx *store.Tx, parked []store.Report) ([]store.Notice, error) {
 	var out []store.Notice
-	stacks, err := tx.Stacks()
+	stacks, err := tx.Sources()
 	if err != nil {
 		return nil, err
 	}
@@ -247,11 +247,15 @@ func forkNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 			if len(mr.Stacks) > 0 {
 				slug = mr.Stacks[0]
 			}
+			link := "/stacks/" + slug + "/merge-requests"
+			if m := runs.ModuleOf(slug); m != "" {
+				link = "/modules/" + m + "/checks"
+			}
 			out = append(out, store.Notice{
 				Key: fmt.Sprintf("fork/%d/%d/%s", st.Project, mr.IID, mr.Held), Kind: "info",
 				Text:  fmt.Sprintf("Merge request !%d from a fork waits for its release", mr.IID),
 				Cause: mr.Title, Mend: "A Maintainer reads commit " + runs.ShortSHA(mr.Held) + " and releases it, or closes the merge request.",
-				LinkText: "Look at it", LinkURL: "/stacks/" + slug + "/merge-requests", Stack: slug,
+				LinkText: "Look at it", LinkURL: link, Stack: slug,
 			})
 		}
 	}

@@ -58,6 +58,9 @@ func (t *task) layOut(ctx context.Context) (Spec, error) {
 	if t.job.Phase == runs.PhaseApply {
 		return t.layOutApply(ctx)
 	}
+	if t.run.Type == runs.Test && t.job.Phase == runs.PhaseDestroy {
+		return t.layOutCleanUp(ctx)
+	}
 	log, err := t.openLog(runs.Preparing)
 	if err != nil {
 		return Spec{}, err
@@ -81,6 +84,9 @@ func (t *task) layOut(ctx context.Context) (Spec, error) {
 		return Spec{}, err
 	}
 	w := t.toolWork(bin)
+	if err := t.openDoors(&w); err != nil {
+		return Spec{}, err
+	}
 	if err := tofu.Prepare(w, state); err != nil {
 		fmt.Fprintln(log, err)
 		return Spec{}, refusal{err.Error()}
@@ -118,7 +124,7 @@ func (t *task) toolWork(bin tofu.Binary) tofu.Work {
 		Stack: t.stack, Binary: bin, Root: filepath.Join(t.space.src(), filepath.FromSlash(t.stack.ProjectRoot)), Aux: t.space.aux(),
 		Managed: t.stack.State == runs.StateManaged, Speculative: t.run.Type == runs.Proposed,
 		Command: t.run.Command, Mirror: t.e.mirror(), Sealed: true, Path: t.e.o.ToolPath, Proxy: t.e.o.Proxy,
-		Run: t.run.ID, Commit: t.run.Commit.SHA, Branch: t.run.Branch, Tmp: t.space.tmp(),
+		Run: t.run.ID, Commit: t.run.Commit.SHA, Branch: t.run.Branch, Tmp: t.space.tmp(), Test: t.testKind(),
 	}
 }
 
@@ -156,10 +162,13 @@ func (t *task) spec(w tofu.Work) (Spec, error) {
 	if err := t.space.makeTmp(); err != nil {
 		return Spec{}, err
 	}
+	if err := t.openDoors(&w); err != nil {
+		return Spec{}, err
+	}
 	readOnly, readWrite := w.Access()
 	return Spec{
 		WorkDir: w.Root, LogDir: t.e.st.Path("logs", t.run.ID), Env: tofu.Env(w, t.vars), Commands: commands,
-		Secrets: secretsOf(t.vars), ReadOnly: readOnly, ReadWrite: readWrite,
+		Secrets: append(secretsOf(t.vars), t.token), ReadOnly: readOnly, ReadWrite: readWrite,
 		Time: t.e.runTime(), Silence: t.e.silence(), Limits: t.e.Limits(),
 	}, nil
 }

@@ -47,7 +47,7 @@ func (e *Engine) Projects(ctx context.Context) ([]Project, error) {
 func (e *Engine) usedProjects() ([]Project, error) {
 	var out []Project
 	err := e.st.View(func(tx *store.Tx) error {
-		stacks, err := tx.Stacks()
+		stacks, err := tx.Sources()
 		if err != nil {
 			return err
 		}

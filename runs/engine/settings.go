@@ -12,12 +12,12 @@ import (
 // passing status at once when that is switched on.
 func (e *Engine) SetProject(id int64, edit func(*store.Project), by string) (p store.Project, err error) {
 	err = e.st.Update(func(tx *store.Tx) error {
-		stacks, err := tx.StacksOf(id)
+		stacks, err := tx.SourcesOf(id)
 		if err != nil {
 			return err
 		}
 		if len(stacks) == 0 {
-			return runs.NotFoundf("No stack uses project %d.", id)
+			return runs.NotFoundf("No stack or module uses project %d.", id)
 		}
 		if p, err = tx.Project(id); err != nil {
 			return err

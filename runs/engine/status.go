@@ -72,6 +72,8 @@ func (e *Engine) subjectOf(r *store.Report) (s subject, err error) {
 			mr, _, err = tx.MergeRequest(r.Project, r.MR)
 			s.run = runs.Run{Project: r.Project, Commit: runs.Commit{SHA: r.SHA}, Branch: mr.SourceBranch, MR: &mr.MergeRequest}
 			s.want = post{runs.StatusSuccess, "No stack is concerned"}
+		case store.SumModule, runs.GroupModules:
+			return e.moduleSubject(tx, r, &s)
 		default:
 			var list []runs.Run
 			if list, err = tx.RunsOf(r.Project, r.SHA, r.Sum); err != nil {
@@ -89,7 +91,9 @@ func (e *Engine) subjectOf(r *store.Report) (s subject, err error) {
 		}
 		return err
 	})
-	s.url = e.o.ExternalURL
+	if s.url == "" {
+		s.url = e.o.ExternalURL
+	}
 	if s.run.ID != "" {
 		s.url = e.runURL(s.run.ID)
 	}

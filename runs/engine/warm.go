@@ -291,7 +291,7 @@ func treeSize(dir string) (n uint64) {
 // warm lays out, in the place of init, what an earlier run's init made of the same, and says which run that was; "" when
 // init is to be run. The log says why where it must be.
 func (t *task) warm(w *tofu.Work, state []byte, log io.Writer) (from string, err error) {
-	if t.e.o.InitCache == 0 || t.job.Phase != runs.PhasePlan {
+	if t.e.o.InitCache == 0 || t.job.Phase != runs.PhasePlan || t.run.Type == runs.Test {
 		return "", nil
 	}
 	recipe, err := tofu.Recipe(*w, t.vars)

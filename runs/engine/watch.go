@@ -61,7 +61,7 @@ func (e *Engine) watch(ctx context.Context) (time.Duration, error) {
 			return err
 		}
 		busy = len(waiting) > 0
-		if stacks, err = tx.Stacks(); err != nil {
+		if stacks, err = tx.Sources(); err != nil {
 			return err
 		}
 		for _, st := range stacks {
@@ -142,7 +142,7 @@ func (e *Engine) compare(ctx context.Context, c *gitlab.Client, project int64) e
 			return err
 		}
 		k.first = !known
-		k.stacks, err = tx.StacksOf(project)
+		k.stacks, err = tx.SourcesOf(project)
 		return err
 	})
 	if err != nil || len(k.stacks) == 0 {
@@ -228,6 +228,27 @@ func learnPath(tx *store.Tx, project int64, path, address string) error {
 			return err
 		}
 	}
+	return learnModulePath(tx, project, path, address)
+}
+
+func learnModulePath(tx *store.Tx, project int64, path, address string) error {
+	modules, err := tx.ModulesOf(project)
+	if err != nil {
+		return err
+	}
+	for _, m := range modules {
+		if m.ProjectPath == path && m.ProjectURL == address {
+			continue
+		}
+		old := m.ProjectPath
+		m.ProjectPath, m.ProjectURL = path, address
+		if err := tx.PutModule(m); err != nil {
+			return err
+		}
+		if err := tx.Audit(store.AuditEntry{By: runs.System, Action: "project.moved", Target: path, Note: "was " + old + ", of the module " + m.Slug}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -235,7 +256,7 @@ func learnPath(tx *store.Tx, project int64, path, address string) error {
 func (k *comparison) keep() error {
 	w := k.watch
 	err := k.e.st.Update(func(tx *store.Tx) error {
-		stacks, err := tx.StacksOf(w.Project)
+		stacks, err := tx.SourcesOf(w.Project)
 		if err != nil || len(stacks) == 0 {
 			return err
 		}
@@ -277,7 +298,7 @@ func (k *comparison) resume(tx *store.Tx) error {
 func (e *Engine) learn(ctx context.Context, h gitlab.Hook) {
 	var stacks []runs.Stack
 	err := e.st.View(func(tx *store.Tx) (err error) {
-		stacks, err = tx.StacksOf(h.ProjectID)
+		stacks, err = tx.SourcesOf(h.ProjectID)
 		return err
 	})
 	if err != nil || len(stacks) == 0 || h.ProjectPath == "" || h.ProjectPath == stacks[0].ProjectPath {

@@ -74,6 +74,7 @@ type task struct {
 	space space
 	vars  []runs.Variable
 	hide  *redact.Redactor
+	token string // of the run, for what this server gives it
 	stop  <-chan struct{}
 }
 
@@ -84,20 +85,24 @@ func (e *Engine) taskOf(j store.Job) (*task, error) {
 		if t.run, err = tx.Run(j.Run); err != nil {
 			return err
 		}
-		if t.stack, err = tx.Stack(j.Stack); err != nil {
+		if t.in, _, err = tx.Integration(); err != nil {
 			return err
 		}
-		if t.in, _, err = tx.Integration(); err != nil {
+		if runs.ModuleOf(j.Stack) != "" {
+			return t.ofModule(tx)
+		}
+		if t.stack, err = tx.Stack(j.Stack); err != nil {
 			return err
 		}
 		t.vars, err = tx.RevealVariables(j.Stack)
 		return err
 	})
-	if j.Phase == runs.PhaseApply {
+	if j.Phase == runs.PhaseApply || j.Phase == runs.PhaseDestroy && t.run.Type == runs.Test {
 		t.stack = pinned(t.stack, t.run)
 	}
 	t.space = e.spaceOf(t.run)
-	t.hide = redact.New(secretsOf(t.vars))
+	t.token = e.runToken(t.run)
+	t.hide = redact.New(append(secretsOf(t.vars), t.token))
 	return t, err
 }
 
@@ -162,6 +167,9 @@ func (t *task) started(phase, _ string) {
 
 // end turns how the process ended into the run's closing event.
 func (t *task) end(res Result, err error) (runs.Run, error) {
+	if t.run.Type == runs.Test {
+		return t.endTest(res, err)
+	}
 	var no refusal
 	switch {
 	case errors.Is(err, ErrLost):

@@ -27,7 +27,7 @@ type Work struct {
 	Command     string   // of a task
 	Test        string   // kind of a module's test, "" for what is none
 	Config      string   // more of the tool's own configuration, as it is written
-	CA          string   // file with the certificates to trust instead of the system's; "" = the system's
+	CA          []byte   // certificates to trust instead of the system's, in PEM; nil = the system's
 	Git         []string // NAME=value for git
 	Mirror      string   // absolute folder of unpacked or packed providers, preferred to the network; "" = none
 	Sealed      bool     // providers come from Mirror and from nowhere else
@@ -48,6 +48,7 @@ const (
 	jsonName   = "plan.json"
 	stateName  = "terraform.tfstate"
 	configName = "cli.tfrc"
+	caName     = "trusted.pem"
 	dataName   = "data" // TF_DATA_DIR: providers and modules
 	homeName   = "home"
 	tmpName    = "tmp"
@@ -252,6 +253,11 @@ func layOut(aux *os.Root, w Work) error {
 			return err
 		}
 	}
+	if w.CA != nil {
+		if err := replaceFile(aux, caName, w.CA); err != nil {
+			return err
+		}
+	}
 	config, err := cliConfig(w)
 	if err != nil {
 		return err
@@ -380,8 +386,9 @@ func Env(w Work, vars []runs.Variable) []string {
 	if w.Managed {
 		env = append(env, "GROUNDCREW_STATE="+w.StateFile())
 	}
-	if w.CA != "" {
-		env = append(env, "SSL_CERT_FILE="+w.CA, "GIT_SSL_CAINFO="+w.CA)
+	if w.CA != nil {
+		ca := filepath.Join(w.Aux, caName)
+		env = append(env, "SSL_CERT_FILE="+ca, "GIT_SSL_CAINFO="+ca)
 	}
 	env = append(env, w.Git...)
 	env = append(env, w.Proxy...)
