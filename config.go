@@ -41,7 +41,7 @@ func (e usageError) Error() string { return e.msg }
 // A config is everything a start is told. It is read once and passed by value.
 type config struct {
 	dataDir, listen, externalURL, masterKeyFile string
-	tlsCert, tlsKey                             string
+	tlsCert, tlsKey, runCA                      string
 	workers                                     int
 	limits                                      limits
 	initCache                                   byteSize
@@ -74,6 +74,7 @@ func readConfig(command string, args []string, getenv func(string) string, stder
 	fs.StringVar(&c.externalURL, "external-url", "", "where people and GitLab find this server (default: http://<listen>)")
 	fs.StringVar(&c.tlsCert, "tls-cert", "", "PEM file with the certificate chain; with --tls-key the server speaks TLS")
 	fs.StringVar(&c.tlsKey, "tls-key", "", "PEM file with the certificate's key")
+	fs.StringVar(&c.runCA, "run-ca", "", "PEM file with certificates that runs trust beside the system's, to fetch modules from here over TLS (--tls-cert is trusted anyway)")
 	fs.StringVar(&c.masterKeyFile, "master-key-file", "", "file with the master key (default: master.key in the data folder, made at the first start)")
 	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	fs.IntVar(&c.workers, "workers", 2, "runs at work at once; can be changed in the settings later")

@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"groundcrew/runs/proc"
+	"groundcrew/web"
 )
 
-// A guard answers no request that comes from a run: a run executes what somebody pushed, on the machine where
+// A guard answers no request that comes from a run, but for modules: a run executes what somebody pushed, on the machine where
 // much is trusted that comes from the machine itself. The network can't keep it away, because Landlock knows
 // ports and not hosts, and the port may be one that runs need elsewhere.
 //
@@ -53,12 +54,20 @@ func (g *guard) connContext(ctx context.Context, c net.Conn) context.Context {
 	}))
 }
 
-// wrap refuses the requests of runs.
+// wrap refuses the requests of runs, but for the addresses where they get modules: there their own token decides.
 func (g *guard) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		caller, ok := r.Context().Value(originKey{}).(func() proc.Caller)
 		if !ok || !caller().Job {
 			next.ServeHTTP(w, r)
+			return
+		}
+		if web.ForRuns(r) {
+			run := ""
+			if dir := caller().Dir; dir != "" {
+				run = filepath.Base(filepath.Dir(dir))
+			}
+			next.ServeHTTP(w, r.WithContext(web.FromRun(r.Context(), run)))
 			return
 		}
 		g.log.Warn("a run dialed this server and was refused", "from", r.RemoteAddr, "job", caller().Dir)

@@ -56,6 +56,7 @@ type rig struct {
 	token   string
 	dir     string        // data folder
 	url     string        // of the server, once there is one
+	client  *http.Client  // calls the API; nil = the default one
 	exe     string        // the program; the test binary unless set
 	set     func(*config) // settings of a server in this process; nil = as they are
 	env     []string      // more environment of a spawned server
@@ -71,9 +72,13 @@ func newRig(t testing.TB) *rig {
 }
 
 // newRigOn lets the test say how GitLab listens.
-func newRigOn(t testing.TB, listen func(http.Handler) *httptest.Server) *rig {
+func newRigOn(t testing.TB, listen func(http.Handler) *httptest.Server, with ...func(*sim.Options)) *rig {
 	t.Helper()
-	s, err := sim.New(sim.Options{Dir: t.TempDir(), RelativeRoot: "/scm"})
+	o := sim.Options{Dir: t.TempDir(), RelativeRoot: "/scm"}
+	for _, set := range with {
+		set(&o)
+	}
+	s, err := sim.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +281,7 @@ func (r *rig) api(method, path string, body any) (int, []byte) {
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := cmp.Or(r.client, http.DefaultClient).Do(req)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 
 	"groundcrew/runs/engine"
@@ -17,6 +18,7 @@ type runner struct {
 	limits  limits
 	account account
 	atWork  *atomic.Int64
+	own     []uint16 // ports of this server, as runs find it
 }
 
 // Run brings a job to its end; see [engine.Runner].
@@ -52,6 +54,14 @@ func limited(cause string) bool {
 	}
 }
 
+// ports are those that runs may connect to: where there is a limit, this server's is among them.
+func (r runner) ports() []uint16 {
+	if len(r.limits.ports) == 0 {
+		return nil
+	}
+	return append(slices.Clip([]uint16(r.limits.ports)), r.own...)
+}
+
 func (r runner) spec(run string, s engine.Spec) (proc.Spec, error) {
 	if err := r.account.open(r.dataDir, s.ReadOnly, append(s.ReadWrite[:len(s.ReadWrite):len(s.ReadWrite)], s.WorkDir)); err != nil {
 		return proc.Spec{}, err
@@ -60,7 +70,7 @@ func (r runner) spec(run string, s engine.Spec) (proc.Spec, error) {
 	out := proc.Spec{
 		WorkDir: s.WorkDir, LogDir: s.LogDir, Env: s.Env, Secrets: s.Secrets,
 		ReadOnly: s.ReadOnly, ReadWrite: s.ReadWrite, Sandbox: true,
-		User: r.account.of(run), Ports: r.limits.ports,
+		User: r.account.of(run), Ports: r.ports(),
 		Limits: proc.Limits{
 			Time: s.Time, Silence: s.Silence, LogBytes: l.LogSize, FileBytes: uint64(l.FileSize),
 			MemoryBytes: uint64(l.Memory), OpenFiles: uint64(l.OpenFiles), Processes: uint64(l.Processes),

@@ -3,15 +3,18 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -104,9 +107,13 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	}
 	var atWork atomic.Int64
 	s.guard = &guard{account: account, atWork: &atWork, settled: time.Now().Add(settling), logs: s.store.Path("logs"), log: log}
+	trust, err := trusted(c)
+	if err != nil {
+		return s, err
+	}
 	toolDirs := []string{s.store.Path("bin")}
 	s.engine, err = engine.New(engine.Options{
-		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}, s.store.Path(), c.limits, account, &atWork}, Log: log, Workers: c.workers,
+		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}, s.store.Path(), c.limits, account, &atWork, ownPorts(s.url)}, Log: log, Workers: c.workers, TrustCA: trust,
 		ExternalURL: s.url, Version: version, ToolDirs: toolDirs, ToolPath: c.toolPath, Proxy: c.proxy,
 		Limits: c.limits.bounds(), RunTime: c.limits.time, Silence: c.limits.silence, Exchanged: s.metrics.Exchanged, InitCache: initCache(c, account, log),
 	})
@@ -130,6 +137,42 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	s.engine.Start()
 	s.start()
 	return s, nil
+}
+
+// trusted are the certificates that runs trust beside the system's: what --run-ca names, and this server's own.
+func trusted(c config) (string, error) {
+	var all []string
+	for flag, file := range map[string]string{"--run-ca": c.runCA, "--tls-cert": c.tlsCert} {
+		if file == "" {
+			continue
+		}
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("%s cannot be read: %w", flag, err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(raw) {
+			return "", fmt.Errorf("%s %s holds no certificate in PEM", flag, file)
+		}
+		all = append(all, string(raw))
+	}
+	return strings.Join(all, "\n"), nil
+}
+
+// ownPorts is the port under which runs find this server.
+func ownPorts(external string) []uint16 {
+	u, err := url.Parse(external)
+	if err != nil {
+		return nil
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil
+	}
+	return []uint16{uint16(n)}
 }
 
 // settling is how long after a start runs may be at work that this server has not found again yet.

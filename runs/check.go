@@ -208,6 +208,8 @@ func CheckStatus(c Check) (CommitState, string) {
 		return StatusSuccess, describe(text, "")
 	case CheckCanceled:
 		return StatusCanceled, describe("Canceled", c.Reason)
+	case CheckRefused:
+		return StatusFailed, describe(cmp.Or(c.Reason, "Refused"), "")
 	default:
 		return StatusFailed, describe(what+cmp.Or(c.Reason, "failed"), "")
 	}

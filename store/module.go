@@ -236,7 +236,7 @@ func (tx *Tx) PutCheck(c runs.Check) error {
 	if err := mark(tx, "module_checks", c.Module+"/"+c.ID); err != nil {
 		return err
 	}
-	if err := tx.b.Bucket([]byte("check_keys")).Put([]byte(c.Module+"/"+c.Commit.SHA), []byte(c.ID)); err != nil {
+	if err := tx.lead(c); err != nil {
 		return err
 	}
 	change := unmark
@@ -249,7 +249,21 @@ func (tx *Tx) PutCheck(c runs.Check) error {
 	return tx.reportCheck(c)
 }
 
-// NewestCheck returns the newest check of a module at a commit.
+// lead makes the check the one that speaks for its commit, if it is the newest. What came of a tag speaks louder than what came of a
+// branch, in whichever order GitLab tells of them: a refused version must not hide behind tests that passed.
+func (tx *Tx) lead(c runs.Check) error {
+	old, known, err := tx.NewestCheck(c.Module, c.Commit.SHA)
+	if err != nil {
+		return err
+	}
+	tagged := func(c runs.Check) bool { return c.Tag != "" || c.Version != "" }
+	if known && old.ID != c.ID && (tagged(old) && !tagged(c) || tagged(old) == tagged(c) && old.ID > c.ID) {
+		return nil
+	}
+	return tx.b.Bucket([]byte("check_keys")).Put([]byte(c.Module+"/"+c.Commit.SHA), []byte(c.ID))
+}
+
+// NewestCheck returns the check that speaks for a module at a commit.
 func (tx *Tx) NewestCheck(slug, sha string) (runs.Check, bool, error) {
 	id := tx.b.Bucket([]byte("check_keys")).Get([]byte(slug + "/" + sha))
 	if id == nil {
@@ -323,9 +337,13 @@ func (tx *Tx) reportCheck(c runs.Check) error {
 	if err != nil {
 		return err
 	}
+	lead, _, err := tx.NewestCheck(c.Module, c.Commit.SHA)
+	if err != nil {
+		return err
+	}
 	scope := runs.Module{Slug: c.Module}.Scope()
 	status := Report{
-		Kind: ReportStatus, Project: c.Project, Stack: scope, Run: c.ID, Check: c.ID, SHA: c.Commit.SHA, Sum: SumModule, Name: in.Prefix() + "/" + c.Module,
+		Kind: ReportStatus, Project: c.Project, Stack: scope, Run: c.ID, Check: lead.ID, SHA: c.Commit.SHA, Sum: SumModule, Name: in.Prefix() + "/" + c.Module,
 	}
 	if in.Aggregate {
 		status.Stack, status.Sum, status.Name = "", runs.GroupModules, in.Prefix()+"/"+runs.GroupModules

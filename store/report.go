@@ -251,7 +251,7 @@ func (tx *Tx) mark(r Report) error {
 			r.Name = old.Name // it stays in the environment it was begun in, whatever the prefix is by now
 		}
 		old.Install = r.Install || old.Install && old.State != ReportDelivered // what is still owed stays so
-		old.Run, old.Gone, old.Project, old.Name, old.Check = r.Run, r.Gone, r.Project, r.Name, max(old.Check, r.Check)
+		old.Run, old.Gone, old.Project, old.Name, old.Check = r.Run, r.Gone, r.Project, r.Name, r.Check
 		r = old
 	} else if r.Unsure, err = tx.forgotten(r); err != nil {
 		return err

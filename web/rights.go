@@ -179,6 +179,11 @@ func (s *Server) subjectOf(c echoContext, r route) (sub subject, err error) {
 		case strings.Contains(r.path, "/stacks/:slug"):
 			sub.what, sub.id = "stack", c.Param("slug")
 			return sub.ofStack(tx, sub.id)
+		case strings.Contains(r.path, "/modules/:name"):
+			sub.what, sub.id = "module", c.Param("name")
+			m, err := tx.Module(sub.id)
+			sub.project, sub.path = m.Project, m.ProjectPath
+			return err
 		case strings.Contains(r.path, "/runs/:id"):
 			sub.what, sub.id = "run", c.Param("id")
 			return sub.ofRun(tx)

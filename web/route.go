@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 
 	"groundcrew/store"
 )
@@ -45,7 +46,7 @@ func forApplies(r route) route {
 const maxBody = 1 << 20
 
 func (s *Server) routes() []route {
-	return append(s.pages(), s.api()...)
+	return slices.Concat(s.pages(), s.modulePages(), s.registry(), s.api(), s.moduleAPI())
 }
 
 const (

@@ -26,7 +26,7 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 		if err != nil {
 			return err
 		}
-		return e.writeNote(ctx, c, r, body)
+		return e.showNote(ctx, c, r, body)
 	}
 	run, st, err := e.reported(r)
 	if err != nil {
@@ -44,11 +44,11 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 		return err
 	}
 	body := comment(run, st, changes, newer, e.runURL)
-	return e.writeNote(ctx, c, r, body)
+	return e.showNote(ctx, c, r, body)
 }
 
-// writeNote writes a comment: one for each target, edited in place.
-func (e *Engine) writeNote(ctx context.Context, c *gitlab.Client, r *store.Report, body string) error {
+// showNote writes a comment, one for each target, unless it stands there already.
+func (e *Engine) showNote(ctx context.Context, c *gitlab.Client, r *store.Report, body string) error {
 	digest := digestOf(body)
 	if digest == r.RemoteText && !r.Unsure {
 		return nil

@@ -245,6 +245,9 @@ func (t *task) checkRoot() error {
 
 func basisWords(b runs.Basis, r runs.Run) string {
 	words := "the head of " + r.Branch
+	if r.Branch == "" {
+		words = "a tag"
+	}
 	if b.Kind == runs.PlanMergeResult && r.MR != nil {
 		words = "the merge of " + r.MR.SourceBranch + " into " + r.MR.TargetBranch
 	}

@@ -156,7 +156,7 @@ func settled(err error) error {
 // started records that a phase's first command began. The same again, after a restart, is no news.
 func (t *task) started(phase, _ string) {
 	state := runs.State(phase)
-	if state == runs.Applying {
+	if state == runs.Applying && t.job.Phase == runs.PhaseApply {
 		return
 	}
 	_, err := t.e.apply(t.run.ID, func(m runs.Meta) runs.Event { return runs.PhaseStarted{Meta: m, State: state} }, runs.System, "")
