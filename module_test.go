@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,10 @@ func TestATagBecomesAVersion(t *testing.T) {
 	if s := r.statusOf(p.ID, sha, "groundcrew/vpc/nonsense", "success"); !strings.Contains(s.Description, "It failed, as it should") || !strings.Contains(s.TargetURL, "/runs/") {
 		t.Errorf("status of the case %+v", s)
 	}
+	until(t, "the end of all tests", func() bool {
+		checks := r.items("/modules/vpc/checks") // of the push and of the tag
+		return len(checks) == 2 && !slices.ContainsFunc(checks, func(c map[string]any) bool { return c["ended_at"] == nil })
+	})
 	for _, run := range r.items("/runs?type=test") {
 		if run["state"] != "finished" {
 			t.Errorf("%v is %v: %v", run["id"], run["state"], run["reason"])

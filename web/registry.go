@@ -23,11 +23,11 @@ import (
 
 func (s *Server) registry() []route {
 	r := func(method, path string, h handler) route {
-		return route{method: method, path: path, need: public, handle: h, raw: true}
+		return route{method: method, path: path, need: bearer, handle: h, raw: true}
 	}
 	const at = engine.RegistryPath + ":namespace/:name/:provider"
 	return []route{
-		r(get, "/.well-known/terraform.json", getDiscovery),
+		{method: get, path: "/.well-known/terraform.json", need: public, handle: getDiscovery},
 		r(get, at+"/versions", s.getModuleVersions),
 		r(get, at+"/:version/download", s.getModuleDownload),
 		r(get, archivePath+":file", s.getModuleArchive),

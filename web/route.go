@@ -13,6 +13,7 @@ type need string
 const (
 	public  need = "public"
 	session need = "session" // whoever is signed in with a browser
+	bearer  need = "bearer"  // whoever shows a key, the token of a run, or a ticket: the handler looks
 	reader  need = need(store.Reader)
 	writer  need = need(store.Writer)
 	admin   need = need(store.Admin)
