@@ -50,7 +50,7 @@ var fences = map[string][]string{
 	"github.com/go-git/":             {"gitlab"},
 	"github.com/coreos/go-oidc/":     {"gitlab"},
 	"golang.org/x/oauth2":            {"gitlab"},
-	"github.com/yuin/goldmark":       {"gitlab/sim"},
+	"github.com/yuin/goldmark":       {"gitlab/sim", "web/view"}, // readmes
 	"github.com/spf13/cobra":         {"main"},
 	"golang.org/x/term":              {"main"},
 	"github.com/robfig/cron":         {"runs/engine"},

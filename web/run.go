@@ -53,6 +53,10 @@ func (s *Server) runPage(c *request, r runs.Run) (view.Page, error) {
 	if title == "" {
 		title = "Run " + r.ID
 	}
+	if m := runs.ModuleOf(r.Stack); m != "" {
+		return s.page(c, cut(title, 100)+" · "+m, view.NavRuns, view.Crumb{Text: "Modules", URL: "/modules"},
+			view.Crumb{Text: m, URL: "/modules/" + m}, view.Crumb{Text: "test " + r.ID})
+	}
 	return s.page(c, cut(title, 100)+" · "+r.Stack, view.NavRuns, view.Crumb{Text: "Stacks", URL: "/stacks"},
 		view.Crumb{Text: r.Stack, URL: "/stacks/" + r.Stack}, view.Crumb{Text: "run " + r.ID})
 }
@@ -78,7 +82,13 @@ func (s *Server) runModel(c *request, r runs.Run) (view.RunModel, error) {
 		if m.Waiting, m.Blocker, err = waiting(q, m.Run); err != nil {
 			return err
 		}
-		st, err = tx.Stack(r.Stack)
+		if slug := runs.ModuleOf(r.Stack); slug != "" {
+			var mod runs.Module
+			mod, err = tx.Module(slug)
+			st = mod.Source()
+		} else {
+			st, err = tx.Stack(r.Stack)
+		}
 		if errors.Is(err, runs.ErrNotFound) {
 			return nil
 		}

@@ -34,6 +34,8 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 		if err != nil {
 			return err
 		}
+		m.PublicModules = cmp.Or(m.PublicModules, strings.Join(set.PublicModules, "\n"))
+		m.GitProjects = cmp.Or(m.GitProjects, strings.Join(set.GitProjects, "\n"))
 		m.DeliveryDays = cmp.Or(m.DeliveryDays, strconv.Itoa(int(set.KeepDeliveries().Hours()/24)))
 		m.ReportDays = cmp.Or(m.ReportDays, strconv.Itoa(int(set.KeepReports().Hours()/24)))
 		active, err := tx.Active("")

@@ -187,8 +187,13 @@ func refText(r runs.Run) string {
 	return r.Branch
 }
 
-func runURL(id string) string     { return "/runs/" + url.PathEscape(id) }
-func stackURL(slug string) string { return "/stacks/" + url.PathEscape(slug) }
+func runURL(id string) string { return "/runs/" + url.PathEscape(id) }
+func stackURL(slug string) string {
+	if module := runs.ModuleOf(slug); module != "" {
+		return moduleURL(module)
+	}
+	return "/stacks/" + url.PathEscape(slug)
+}
 
 // branchURL is a branch's page in GitLab, "" when the project's address is not known.
 func branchURL(projectURL, branch string) string {

@@ -10,6 +10,7 @@ const (
 	NavStart    = "start"
 	NavStacks   = "stacks"
 	NavRuns     = "runs"
+	NavModules  = "modules"
 	NavInbox    = "inbox"
 	NavSettings = "settings"
 )

@@ -9,6 +9,8 @@ import (
 
 // SystemModel is the page about this server.
 type SystemModel struct {
+	PublicModules, GitProjects string // one per line
+
 	Version, Commit, GoVersion string
 	Started                    time.Time
 	Listen, ExternalURL        string
