@@ -83,6 +83,7 @@ func evilSite(t *testing.T) (s *site, run runs.Run, delivery string) {
 			SMTP: store.SMTP{Host: evil, Username: evil, From: evil, To: []string{evil}}, CA: evil,
 		}), tx.PutNotification(n))
 	})
+	s.evilModule(evil, run)
 	return s, run, delivery
 }
 
@@ -91,10 +92,10 @@ func TestEveryPageForEveryRole(t *testing.T) {
 	for _, role := range []store.Role{store.Reader, store.Writer, store.Admin} {
 		b := s.signedIn(role)
 		for _, r := range s.web.table {
-			if r.method != get || r.stream || r.doc != nil || r.need == public || rank[role] < rank[store.Role(r.need)] {
+			if r.method != get || r.stream || r.doc != nil || r.need == public || r.need == bearer || rank[role] < rank[store.Role(r.need)] {
 				continue
 			}
-			path := strings.NewReplacer(":slug", "a", ":version", "1", ":phase", "planning").Replace(r.path)
+			path := strings.NewReplacer(":slug", "a", ":version", "1", ":phase", "planning", ":name", "vpc", ":check", run.ID).Replace(r.path)
 			if strings.HasPrefix(path, "/settings/users/") {
 				path = strings.Replace(path, ":id", s.aUser(), 1)
 			}
