@@ -48,33 +48,7 @@ func TestARunFindsNothing(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(other, "src"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	denied := map[string]string{
-		"environment of the server": fmt.Sprintf("cat /proc/%d/environ", pid),
-		"memory of the server":      fmt.Sprintf("head -c 1 /proc/%d/mem", pid),
-		"map of the server":         fmt.Sprintf("head -c 1 /proc/%d/maps", pid),
-		"files of the server":       fmt.Sprintf("ls /proc/%d/fd", pid),
-		"environment of the shim":   "cat /proc/$PPID/environ",
-		"any environment":           "cat /proc/[0-9]*/environ",
-		"list of processes":         "ls /proc",
-		"database":                  "head -c 1 " + r.dir + "/groundcrew.db",
-		"master key":                "cat " + r.dir + "/master.key",
-		"data folder":               "ls " + r.dir,
-		"other workspaces":          "ls " + r.dir + "/work",
-		"another workspace":         "ls " + other + "/src",
-		"logs":                      "ls " + r.dir + "/logs",
-		"sources":                   "ls " + r.dir + "/sources",
-		"own job":                   "ls " + r.dir + "/work/$GROUNDCREW_RUN/plan-1",
-		"ssh keys":                  "ls /root/.ssh",
-		"home":                      "ls /root",
-		"shadow":                    "cat /etc/shadow",
-		"write the data folder":     "touch " + r.dir + "/x",
-		"write /tmp":                "touch /tmp/groundcrew-hostile",
-		"write /etc":                "touch /etc/groundcrew-hostile",
-		"write the tools":           "touch /usr/bin/groundcrew-hostile",
-		"leave by a link":           "ln -s " + r.dir + "/master.key k && cat k",
-		"signal the server":         fmt.Sprintf("kill -0 %d", pid),
-		"signal the shim":           "kill -0 $PPID",
-	}
+	denied := denied(r.dir, pid)
 	var script strings.Builder
 	for name, probe := range denied {
 		fmt.Fprintf(&script, "if (%s) 2>/dev/null; then echo 'FOUND %s'; fi\n", probe, name)
@@ -119,6 +93,40 @@ echo looked everywhere > "$GROUNDCREW_PLAN"; cat "$GROUNDCREW_PLAN"; sleep 0.3; 
 		}
 	}
 	r.must("GET", "/stacks", nil, 200)
+}
+
+// denied are commands that must fail in a run: what each looks for, in words. The data folder and the process are the server's.
+func denied(dir string, pid int) map[string]string {
+	other := filepath.Join(dir, "work", "OTHER")
+	return map[string]string{
+		"environment of the server": fmt.Sprintf("cat /proc/%d/environ", pid),
+		"memory of the server":      fmt.Sprintf("head -c 1 /proc/%d/mem", pid),
+		"map of the server":         fmt.Sprintf("head -c 1 /proc/%d/maps", pid),
+		"files of the server":       fmt.Sprintf("ls /proc/%d/fd", pid),
+		"environment of the shim":   "cat /proc/$PPID/environ",
+		"any environment":           "cat /proc/[0-9]*/environ",
+		"list of processes":         "ls /proc",
+		"database":                  "head -c 1 " + dir + "/groundcrew.db",
+		"master key":                "cat " + dir + "/master.key",
+		"data folder":               "ls " + dir,
+		"other workspaces":          "ls " + dir + "/work",
+		"another workspace":         "ls " + other + "/src",
+		"logs":                      "ls " + dir + "/logs",
+		"sources":                   "ls " + dir + "/sources",
+		"own job":                   "ls " + dir + "/work/$GROUNDCREW_RUN/plan-1",
+		"kept inits":                "ls " + dir + "/warm",
+		"sealed states":             "ls " + dir + "/states",
+		"ssh keys":                  "ls /root/.ssh",
+		"home":                      "ls /root",
+		"shadow":                    "cat /etc/shadow",
+		"write the data folder":     "touch " + dir + "/x",
+		"write /tmp":                "touch /tmp/groundcrew-hostile",
+		"write /etc":                "touch /etc/groundcrew-hostile",
+		"write the tools":           "touch /usr/bin/groundcrew-hostile",
+		"leave by a link":           "ln -s " + dir + "/master.key k && cat k",
+		"signal the server":         fmt.Sprintf("kill -0 %d", pid),
+		"signal the shim":           "kill -0 $PPID",
+	}
 }
 
 // TestCommittedSettingsDoNotWin brings what a merge request could try to lead the tool elsewhere with.

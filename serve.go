@@ -134,6 +134,9 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	if err := s.listenMetrics(c.metricsListen); err != nil {
 		return s, err
 	}
+	if err := proc.ClearGroups(); err != nil {
+		log.Warn("left-over control groups of runs could not be removed", "error", err)
+	}
 	s.engine.Start()
 	s.start()
 	return s, nil

@@ -30,6 +30,12 @@ func buildProvider(t *testing.T, mirror string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	readable(t, mirror)
+}
+
+// readable lets the users of runs read a mirror.
+func readable(t *testing.T, mirror string) {
+	t.Helper()
 	if err := filepath.Walk(mirror, func(p string, _ os.FileInfo, err error) error {
 		if err != nil {
 			return err

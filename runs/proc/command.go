@@ -27,7 +27,8 @@ type child struct {
 	ends   pipes         // all of these
 	heard  atomic.Int64  // when it last printed, in nanoseconds since base
 	base   time.Time
-	tail   tail // the end of what it printed; whole when copied is closed
+	group  *group // nil for none
+	tail   tail   // the end of what it printed; whole when copied is closed
 }
 
 // start starts a command. It is on record in the progress file before the first of its instructions runs:
@@ -43,7 +44,7 @@ func (s *shim) start(c Command) (*child, error) {
 	ch := s.ready
 	s.ready = nil
 	if ch == nil {
-		if ch, err = launch(); err != nil {
+		if ch, err = s.launch(); err != nil {
 			return nil, err
 		}
 	}
@@ -80,27 +81,48 @@ func (s *shim) spare() int {
 
 // prepareNext starts the sandbox of the next command while one is at work. Without it that starts its own.
 func (s *shim) prepareNext() {
-	if ch, err := launch(); err == nil {
+	if ch, err := s.launch(); err == nil {
 		s.ready = ch
 	}
 }
 
-// leaveNothing ends the sandbox that was not needed and makes sure that really nothing is left of the job.
+// leaveNothing ends the sandbox that was not needed, and makes sure that really nothing is left of the job.
 func (s *shim) leaveNothing() {
-	if s.ready != nil {
-		s.ready.ends.closeOurs()
-		_ = s.ready.cmd.Process.Kill()
-		_ = s.ready.cmd.Wait()
-		s.ready = nil
-	}
+	s.dropReady()
 	if err := killDescendants(0); err != nil {
 		s.say("What it started is still there: " + err.Error() + ".")
 	}
+	s.removeGroup()
+}
+
+// dropReady ends the sandbox that was not needed.
+func (s *shim) dropReady() {
+	if s.ready == nil {
+		return
+	}
+	s.ready.ends.closeOurs()
+	_ = s.ready.cmd.Process.Kill()
+	_ = s.ready.cmd.Wait()
+	s.ready = nil
 }
 
 // launch starts a sandbox process, which does nothing until it is told what to become. It is called by the
 // goroutine that is bound to the shim's thread: with that thread the sandbox dies.
-func launch() (*child, error) {
+//
+// It is made in a control group of its own: to be moved there would take the kernel tens of milliseconds.
+func (s *shim) launch() (*child, error) {
+	g, err := s.group.command()
+	if err == nil && g != nil {
+		var ch *child
+		if ch, err = launchIn(g); err == nil {
+			return ch, nil
+		}
+	}
+	s.lacksGroup(err)
+	return launchIn(nil)
+}
+
+func launchIn(g *group) (*child, error) {
 	var ends pipes
 	defer ends.closeTheirs()
 	out, errOut := ends.fromChild()
@@ -116,12 +138,21 @@ func launch() (*child, error) {
 	cmd.Stdout, cmd.Stderr = out.theirs, out.theirs
 	cmd.ExtraFiles = []*os.File{confIn.theirs, failed.theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if g != nil {
+		dir, err := os.Open(g.dir)
+		if err != nil {
+			ends.closeOurs()
+			return nil, err
+		}
+		defer dir.Close()
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
+	}
 	if err := cmd.Start(); err != nil {
 		ends.closeOurs()
 		return nil, err
 	}
 	return &child{
-		cmd: cmd, ended: make(chan struct{}), copied: make(chan struct{}),
+		cmd: cmd, group: g, ended: make(chan struct{}), copied: make(chan struct{}),
 		out: out.ours, failed: failed.ours, conf: confIn.ours, ends: ends,
 	}, nil
 }
@@ -149,6 +180,7 @@ func (c *child) copyOutput(s *shim) {
 // one that the exit code does not tell of, in the form of Result.Cause.
 func (s *shim) await(c *child) (exit int, problem string) {
 	s.attend(c)
+	c.group.kill()
 	err := killDescendants(s.spare())
 	_ = c.out.SetReadDeadline(time.Now().Add(lingering))
 	<-c.copied
@@ -220,6 +252,7 @@ func (c *child) signal(sig syscall.Signal) { _ = unix.Kill(-c.cmd.Process.Pid, s
 
 // killAll kills the command and all it started. What turns up meanwhile is killed when the leader has ended.
 func (c *child) killAll() {
+	c.group.kill()
 	_ = killBelow(os.Getpid(), 0) // without /proc at least the group
 	c.signal(unix.SIGKILL)
 }

@@ -130,7 +130,7 @@ func Isolation(ownUser bool) []string {
 	if os.Geteuid() == 0 && !ownUser {
 		list = append(list, "Runs are executed as root. Leave out --run-user root, or start the server as a user of its own.")
 	}
-	return list
+	return append(list, groupsLack()...)
 }
 
 // CanProtect says why commands that run as the server's own user could change what they are only given to read; nil if

@@ -14,6 +14,7 @@
 //	progress      one line of JSON for each command that was started
 //	stop          there if the job was asked to stop
 //	result.json   how it ended; appears whole or not at all
+//	cgroup        the control group of the commands, where they have one
 //	lock          locked by the shim for as long as it lives, so that there is never a second one
 //	shim.err      what the shim had to say when it could not do its work
 //

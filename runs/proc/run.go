@@ -218,6 +218,9 @@ func (w *watch) end() (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := endGroup(w.job.Dir); err != nil {
+		return Result{}, fmt.Errorf("the job was cut off and its control group could not be ended: %w", err)
+	}
 	var leaders []process
 	for _, s := range steps {
 		leaders = append(leaders, s.Proc)

@@ -57,6 +57,7 @@ type shim struct {
 	log      *logFile
 	phase    string // whose log that is
 	ready    *child // a sandbox that waits to be told; nil once it was
+	group    *group // of the commands
 	cause    string // why the job is being ended; "" as long as it is not
 	result   Result
 }
@@ -77,12 +78,15 @@ func runShim(dir string, stdin io.Reader, stderr io.Writer) error {
 	s := shim{dir: dir, stderr: stderr, asked: asked}
 	// The first sandbox starts while the server still prepares the workspace. What it costs to start is then
 	// no part of the run; if it is never needed, it dies with the shim.
+	s.makeGroup()
 	var err error
-	if s.ready, err = launch(); err != nil {
+	if s.ready, err = s.launch(); err != nil {
 		return fmt.Errorf("starting a sandbox: %w", err)
 	}
 	in, err := io.ReadAll(stdin)
 	if err != nil || len(in) == 0 { // the job is not to be run after all
+		s.dropReady()
+		s.removeGroup()
 		return err
 	}
 	if err := json.Unmarshal(in, &s.spec); err != nil {
@@ -93,6 +97,9 @@ func runShim(dir string, stdin io.Reader, stderr io.Writer) error {
 		return err
 	}
 	defer lock.Close()
+	if s.group != nil {
+		s.lacksGroup(writeDurable(filepath.Join(dir, groupFile), s.group.dir))
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("becoming the parent of orphans: %w", err)
 	}
@@ -132,12 +139,13 @@ func (s *shim) run() {
 		s.deadline = time.After(s.spec.Limits.Time)
 	}
 	if s.spec.Sandbox {
-		s.result.Blocked = Isolation(s.spec.User != nil)
+		s.result.Blocked = append(Isolation(s.spec.User != nil), s.result.Blocked...)
 	}
 	if exists(filepath.Join(s.dir, stopFile)) {
 		s.cause = CauseStopped
 	}
 	s.result.Commands = []Ended{}
+	s.lacksGroup(s.group.limit(s.spec.Limits))
 	if err := s.handOver(); err != nil && len(s.spec.Commands) > 0 {
 		s.fail(s.spec.Commands[0], "start: "+err.Error())
 		return
@@ -156,6 +164,30 @@ func (s *shim) run() {
 	s.closeLog()
 	s.result.OK = s.result.Command == ""
 	s.result.Message = s.secrets.String(s.result.Message)
+}
+
+// makeGroup gives the commands a control group where that is possible. Where it should be and is not, the result says so.
+func (s *shim) makeGroup() {
+	p, err := findPlace()
+	if err != nil {
+		return // Isolation says it
+	}
+	s.group, err = p.newGroup(filepath.Base(filepath.Dir(s.dir)) + "." + filepath.Base(s.dir))
+	s.lacksGroup(err)
+}
+
+// removeGroup removes the control group, in which nothing lives any more unless another shim has the job.
+func (s *shim) removeGroup() {
+	if err := s.group.remove(); err != nil {
+		fmt.Fprintf(s.stderr, "the control group is removed at a next start: %v\n", err)
+	}
+}
+
+// lacksGroup notes what control groups could not do for this job, if anything.
+func (s *shim) lacksGroup(err error) {
+	if err != nil {
+		s.result.Blocked = append(s.result.Blocked, fmt.Sprintf("The control group of this run is not as it should be: %v. What the run takes together is looked at twice a second.", err))
+	}
 }
 
 // handOver gives the workspace to the user the commands run as.
@@ -204,10 +236,12 @@ func (s *shim) one(c Command, more bool) bool {
 		return true
 	case s.cause != "":
 		s.fail(c, s.cause)
+	case s.group.excess() != "":
+		s.fail(c, s.group.excess())
 	case exit > 128 && ch.signaled():
 		s.fail(c, "signal: "+syscall.Signal(exit-128).String())
 	default:
-		s.result.Hint = s.spec.Limits.hint(exit, string(ch.tail.b))
+		s.result.Hint = s.spec.Limits.hint(exit, ch.tail)
 		s.fail(c, "")
 	}
 	return false

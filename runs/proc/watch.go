@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strings"
@@ -90,10 +91,18 @@ func (k *look) stop() {
 // tailSize is how much of a command's last output is kept to see whether it ran into a limit.
 const tailSize = 16 << 10
 
-// A tail keeps the end of what was written to it.
-type tail struct{ b []byte }
+// A tail keeps the end of what was written to it, and whether a program in Go said that it got no thread: that stands at
+// the beginning of a long report.
+type tail struct {
+	b        []byte
+	noThread bool
+}
+
+const noThread = "failed to create new OS thread"
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.noThread = t.noThread || bytes.Contains(p, []byte(noThread)) ||
+		strings.Contains(string(t.b[max(0, len(t.b)-len(noThread)):])+string(p[:min(len(p), len(noThread))]), noThread)
 	if len(p) >= tailSize {
 		t.b = append(t.b[:0], p[len(p)-tailSize:]...)
 		return len(p), nil
@@ -107,8 +116,8 @@ func (t *tail) Write(p []byte) (int, error) {
 
 // hint says which limit a command that failed by itself seems to have run into, by what programs print when
 // the kernel refuses them something; "" for none.
-func (l Limits) hint(exit int, out string) string {
-	out = strings.ToLower(out)
+func (l Limits) hint(exit int, t tail) string {
+	out := strings.ToLower(string(t.b))
 	says := func(list ...string) bool {
 		for _, s := range list {
 			if strings.Contains(out, s) {
@@ -122,7 +131,7 @@ func (l Limits) hint(exit int, out string) string {
 		return "A file may not grow beyond " + bytesText(int64(l.FileBytes)) + ": if it must, raise --run-file-size, also under Settings › System."
 	case l.OpenFiles > 0 && says("too many open files"):
 		return fmt.Sprintf("A process may have no more than %d open files: if it needs more, raise --run-open-files, also under Settings › System.", l.OpenFiles)
-	case l.Processes > 0 && says("cannot fork", "fork: resource temporarily unavailable", "fork: retry", "failed to create new os thread", "fork/exec", "pthread_create failed") && says("resource temporarily unavailable", "cannot fork", "errno=11", "failed to create new os thread"):
+	case l.Processes > 0 && (t.noThread || says("cannot fork", "fork: resource temporarily unavailable", "fork: retry", "fork/exec", "pthread_create failed") && says("resource temporarily unavailable", "cannot fork", "errno=11")):
 		return fmt.Sprintf("A run may have no more than %d processes and threads: if it needs more, raise --run-processes, also under Settings › System.", l.Processes)
 	case l.MemoryBytes > 0 && says("cannot allocate memory", "out of memory", "memory exhausted"):
 		return "A run may take no more than " + bytesText(int64(l.MemoryBytes)) + " of memory: if it needs more, raise --run-memory, also under Settings › System."
