@@ -63,17 +63,28 @@ func (tx *Tx) Latest(stack string, types ...runs.Type) (Latest, bool) {
 	return newest, newest.ID != ""
 }
 
-// AllLatest returns by stack the newest run among the types, without reading them. Deleted stacks are there too.
-func (tx *Tx) AllLatest(types ...runs.Type) (map[string]Latest, error) {
-	out := map[string]Latest{}
+// EachLatest visits by slug every stack that has runs among the types, with the newest of them, without reading them.
+// Deleted stacks are visited too.
+func (tx *Tx) EachLatest(types []runs.Type, fn func(slug string, l Latest)) error {
+	slug, newest := "", Latest{}
+	done := func() {
+		if newest.ID != "" {
+			fn(slug, newest)
+		}
+	}
 	err := each(tx, "latest", "", func(k string, raw []byte) (bool, error) {
-		slug, t, _ := strings.Cut(k, "/")
-		if l := readLatest(raw); slices.Contains(types, runs.Type(t)) && l.ID > out[slug].ID {
-			out[slug] = l
+		of, t, _ := strings.Cut(k, "/")
+		if of != slug {
+			done()
+			slug, newest = of, Latest{}
+		}
+		if l := readLatest(raw); slices.Contains(types, runs.Type(t)) && l.ID > newest.ID {
+			newest = l
 		}
 		return true, nil
 	})
-	return out, err
+	done()
+	return err
 }
 
 // LatestRun returns the newest run of the stack among the types (none given: of any type), if it has one.

@@ -65,7 +65,8 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 			}
 		}
 		for _, types := range [][]runs.Type{{runs.Tracked}, {runs.Task, runs.Destroy}, runs.Types} {
-			all, err := tx.AllLatest(types...)
+			all := map[string]Latest{}
+			err := tx.EachLatest(types, func(slug string, l Latest) { all[slug] = l })
 			if err != nil {
 				return err
 			}

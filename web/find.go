@@ -58,7 +58,8 @@ func (s *Server) uiFind(c *request) error {
 			return err
 		}
 		found := 0
-		for _, st := range stacks {
+		for i := range stacks {
+			st := &stacks[i]
 			if found < findStacks && reads(st.Project) && stackMatches(st, q, "") {
 				out = append(out, suggestion{"/stacks/" + st.Slug, st.Name, "stack · " + st.ProjectPath})
 				found++

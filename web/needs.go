@@ -38,6 +38,7 @@ func (n needs) count() int { return len(n.waiting) + n.failing + len(n.trouble) 
 type needsCache struct {
 	mu       sync.Mutex
 	at       time.Time
+	took     time.Duration // to find them
 	gen      uint64
 	v        needs
 	parked   []store.Report // 100 of them at most
@@ -47,6 +48,7 @@ type needsCache struct {
 const (
 	needsAge  = 10 * time.Second // bounds how late time itself and held forks show, of which no change tells
 	parkedAge = 15 * time.Second
+	needsRest = 20 // so many times as long as it took they stay found, so that a busy large installation spends little on them
 )
 
 // currentNeeds is what waits for a person now.
@@ -55,9 +57,10 @@ func (s *Server) currentNeeds() (needs, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	gen := s.hub.generation()
-	if gen == c.gen && time.Since(c.at) < needsAge {
+	if age := time.Since(c.at); gen == c.gen && age < needsAge || age < needsRest*c.took {
 		return c.v, nil
 	}
+	begin := time.Now()
 	err := s.st.View(func(tx *store.Tx) (err error) {
 		if time.Since(c.parkedAt) > parkedAge {
 			if c.parked, _, err = tx.Reports(store.ReportParked, "", parkedLimit); err != nil {
@@ -69,7 +72,7 @@ func (s *Server) currentNeeds() (needs, error) {
 		return err
 	})
 	if err == nil {
-		c.gen, c.at = gen, time.Now()
+		c.gen, c.at, c.took = gen, time.Now(), time.Since(begin)
 	}
 	return c.v, err
 }
@@ -85,7 +88,7 @@ func (s *Server) forgetParked() {
 func (s *Server) forgetNeeds() {
 	s.needed.mu.Lock()
 	defer s.needed.mu.Unlock()
-	s.needed.at = time.Time{}
+	s.needed.at, s.needed.took = time.Time{}, 0
 }
 
 // parkedLimit is how many parked reports are counted; "100 or more" is said beyond.
@@ -152,15 +155,14 @@ func findNeeds(tx *store.Tx, parked []store.Report) (needs, error) {
 
 // failed are the latest runs of the stacks where they failed, and how many there are.
 func failed(tx *store.Tx, stacks []runs.Stack) (list []runs.Run, count int, err error) {
-	latest, err := tx.AllLatest(blocking...)
-	if err != nil {
-		return nil, 0, err
-	}
 	var ids []string
-	for _, st := range stacks {
-		if l := latest[st.Slug]; l.State == runs.Failed {
+	err = tx.EachLatest(blocking, func(slug string, l store.Latest) {
+		if l.State == runs.Failed && isThere(stacks, slug) {
 			ids = append(ids, l.ID)
 		}
+	})
+	if err != nil {
+		return nil, 0, err
 	}
 	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(b, a) })
 	for _, id := range ids[:min(needRows, len(ids))] {
@@ -171,6 +173,12 @@ func failed(tx *store.Tx, stacks []runs.Stack) (list []runs.Run, count int, err 
 		list = append(list, r)
 	}
 	return list, len(ids), nil
+}
+
+// isThere reports whether a stack still exists; stacks are by slug.
+func isThere(stacks []runs.Stack, slug string) bool {
+	_, there := slices.BinarySearchFunc(stacks, slug, func(st runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
+	return there
 }
 
 // findTrouble is what the inbox holds that nobody dismissed, as the start page shows it.

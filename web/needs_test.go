@@ -14,6 +14,7 @@ func TestNeeds(t *testing.T) {
 	s := newSite(t)
 	count := func() int {
 		t.Helper()
+		s.web.forgetNeeds()
 		n, err := s.web.currentNeeds()
 		must(t, err)
 		return n.count()

@@ -3,7 +3,6 @@ package web
 import (
 	"net/http"
 
-	"groundcrew/runs"
 	"groundcrew/store"
 	"groundcrew/web/view"
 )
@@ -34,7 +33,7 @@ func (s *Server) getRuns(c *request) error {
 		if err != nil {
 			return err
 		}
-		stacks = keep(stacks, func(st runs.Stack) bool { return reads(st.Project) })
+		stacks = readable(stacks, reads)
 		if m.ManyStacks = len(stacks) > manyStacks; !m.ManyStacks {
 			for _, st := range stacks {
 				m.Stacks = append(m.Stacks, view.Option{Value: st.Slug, Text: st.Name})

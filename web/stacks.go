@@ -57,29 +57,35 @@ func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string, reads func(int
 	if err != nil {
 		return err
 	}
-	stacks = keep(stacks, func(st runs.Stack) bool { return reads(st.Project) })
+	stacks = readable(stacks, reads)
 	in, _, err := tx.Integration()
 	if err != nil {
 		return err
 	}
 	m.Any, m.Connected, m.Labels = len(stacks) > 0, in.Linked, labelsOf(stacks)
-	inState := func(runs.Stack) bool { return true }
+	inState := func(string) bool { return true }
 	if m.State != "" {
-		latest, err := tx.AllLatest(blocking...)
+		found := map[string]bool{}
+		err := tx.EachLatest(blocking, func(slug string, l store.Latest) {
+			if string(l.State) == m.State {
+				found[slug] = true
+			}
+		})
 		if err != nil {
 			return err
 		}
-		inState = func(st runs.Stack) bool { return string(latest[st.Slug].State) == m.State }
+		inState = func(slug string) bool { return found[slug] }
 	}
-	for _, st := range stacks {
-		if !stackMatches(st, m.Q, m.Label) || !inState(st) {
+	for i := range stacks {
+		st := &stacks[i]
+		if !stackMatches(st, m.Q, m.Label) || !inState(st.Slug) {
 			continue
 		}
 		m.Pager.Total++
 		switch {
 		case st.Slug <= cursor:
 		case len(m.Rows) < pageRows:
-			m.Rows = append(m.Rows, view.StackRow{Stack: st, Detached: !in.Linked})
+			m.Rows = append(m.Rows, view.StackRow{Stack: *st, Detached: !in.Linked})
 		default:
 			m.Pager.NextURL = m.Rows[pageRows-1].Stack.Slug
 		}
@@ -93,6 +99,30 @@ func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string, reads func(int
 	return nil
 }
 
+// readable are the stacks that somebody may see: the list itself, which is shared and must not be changed, when that is all.
+func readable(stacks []runs.Stack, reads func(project int64) bool) []runs.Stack {
+	hidden := firstHidden(stacks, reads)
+	if hidden == len(stacks) {
+		return stacks
+	}
+	out := slices.Clone(stacks[:hidden])
+	for i := hidden; i < len(stacks); i++ {
+		if reads(stacks[i].Project) {
+			out = append(out, stacks[i])
+		}
+	}
+	return out
+}
+
+func firstHidden(stacks []runs.Stack, reads func(project int64) bool) int {
+	for i := range stacks { // by index: a stack is large, and there may be ten thousand
+		if !reads(stacks[i].Project) {
+			return i
+		}
+	}
+	return len(stacks)
+}
+
 // lastRun is the latest run that could change the stack, nil for none.
 func lastRun(tx *store.Tx, slug string) (*runs.Run, error) {
 	r, ok, err := tx.LatestRun(slug, blocking...)
@@ -102,7 +132,7 @@ func lastRun(tx *store.Tx, slug string) (*runs.Run, error) {
 	return &r, nil
 }
 
-func stackMatches(st runs.Stack, q, label string) bool {
+func stackMatches(st *runs.Stack, q, label string) bool {
 	if label != "" && !slices.Contains(st.Labels, label) {
 		return false
 	}
@@ -110,12 +140,13 @@ func stackMatches(st runs.Stack, q, label string) bool {
 }
 
 func labelsOf(stacks []runs.Stack) []string {
-	var out []string
-	for _, st := range stacks {
-		out = append(out, st.Labels...)
+	seen := map[string]bool{}
+	for i := range stacks {
+		for _, l := range stacks[i].Labels {
+			seen[l] = true
+		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return slices.Sorted(maps.Keys(seen))
 }
 
 // more is the address of this page with another cursor.
