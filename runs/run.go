@@ -204,6 +204,14 @@ func (r Run) FirstPhase() Phase {
 	}
 }
 
+// ForkOf is the number of the merge request if the run's code comes from its fork, 0 for code of the project itself.
+func (r Run) ForkOf() int64 {
+	if r.MR != nil && r.MR.Fork {
+		return r.MR.IID
+	}
+	return 0
+}
+
 // In returns the merge request with the number when the run speaks to it, else nil.
 func (r Run) In(iid int64) *MergeRequest {
 	if r.MR != nil && r.MR.IID == iid {

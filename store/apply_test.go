@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -160,10 +161,10 @@ func (w *world) request(tx *Tx) {
 	r := runs.Run{
 		Stack: []string{"network", "network-2", "database"}[w.random.IntN(3)], Project: 7,
 		Type:   runs.Types[w.random.IntN(len(runs.Types)-1)], // a test belongs to a module
-		Commit: runs.Commit{SHA: fmt.Sprint("sha", w.random.IntN(4))},
+		Commit: runs.Commit{SHA: fmt.Sprint("sha", w.random.IntN(4))}, Branch: []string{"a", "a/b", "ä %2F\n"}[w.random.IntN(3)],
 	}
 	if w.random.IntN(3) == 0 {
-		r.MR = &runs.MergeRequest{IID: int64(w.random.IntN(2) + 1)}
+		r.MR = &runs.MergeRequest{IID: int64(w.random.IntN(2) + 1), Fork: w.random.IntN(2) == 0}
 	}
 	id := tx.NewID()
 	if _, err := tx.Apply(id, runs.Requested{Meta: runs.Meta{At: tx.Now()}, Run: r}); err != nil {
@@ -200,7 +201,7 @@ func (w *world) event(tx *Tx) runs.Event {
 // check compares every index with a scan of the runs.
 func (w *world) check(tx *Tx) {
 	w.t.Helper()
-	want := map[string]map[string]string{"active": {}, "stack_runs": {}, "mr_runs": {}, "run_keys": {}, "jobs": {}, "due": {}, "project_stacks": {}}
+	want := map[string]map[string]string{"active": {}, "proposals": {}, "stack_runs": {}, "mr_runs": {}, "run_keys": {}, "jobs": {}, "due": {}, "project_stacks": {}}
 	list, err := all[runs.Run](tx, "runs", "")
 	if err != nil {
 		w.t.Fatal(err)
@@ -218,6 +219,9 @@ func (w *world) check(tx *Tx) {
 			continue
 		}
 		want["active"][r.ID] = r.Stack
+		if r.Type == runs.Proposed {
+			want["proposals"][r.Stack+"/"+num(r.ForkOf())+"/"+url.PathEscape(r.Branch)+"/"+r.ID] = ""
+		}
 		switch r.State {
 		case runs.Unconfirmed:
 		case runs.Confirmed, runs.Applying:

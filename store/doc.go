@@ -17,6 +17,7 @@
 //	                                            run_keys        slug/type/sha → id of the newest such run
 //	                                            latest          slug/type → id and state of the newest such run
 //	                                            ended           state/id → ""
+//	                                            proposals       slug/fork/branch/id → "", of proposed runs that have not ended
 //	                                            typed           type/id → "", but for proposed runs
 //	hours           hour → Hour, counts of its runs
 //	jobs            run/phase → Job

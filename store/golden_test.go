@@ -29,7 +29,7 @@ var stored = map[string]any{
 	"stacks": runs.Stack{}, "project_stacks": nil, "variables": runs.Variable{}, "runs": runs.Run{}, "stack_runs": nil, "mr_runs": nil, "active": nil,
 	"run_keys": nil, "jobs": Job{}, "deliveries": Delivery{}, "delivery_keys": nil, "bodies": nil, "inbox": nil, "reports": Report{}, "due": nil, "parked": nil,
 	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "projects": Project{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
-	"channels": Channel{}, "notifications": Notification{}, "latest": nil, "ended": nil, "typed": nil, "hours": Hour{},
+	"channels": Channel{}, "notifications": Notification{}, "latest": nil, "proposals": nil, "ended": nil, "typed": nil, "hours": Hour{},
 	"modules": runs.Module{}, "project_modules": nil, "module_versions": runs.ModuleVersion{}, "checks": runs.Check{}, "module_checks": nil, "check_keys": nil, "open_checks": nil, "module_uses": runs.ModuleUse{},
 }
 

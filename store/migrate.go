@@ -104,6 +104,18 @@ var migrations = []func(*bolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bolt.Tx) error { // the proposed runs of a branch that a newer push ends
+		if _, err := tx.CreateBucketIfNotExists([]byte("proposals")); err != nil {
+			return err
+		}
+		return tx.Bucket([]byte("active")).ForEach(func(id, _ []byte) error {
+			var r runs.Run
+			if err := json.Unmarshal(tx.Bucket([]byte("runs")).Get(id), &r); err != nil {
+				return err
+			}
+			return indexProposal(tx, runs.Run{}, r)
+		})
+	},
 }
 
 // checkSchema refuses data of a newer version.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -122,7 +123,7 @@ func (tx *Tx) putRun(old, r runs.Run) error {
 	if err := put(tx, "runs", r.ID, r); err != nil {
 		return err
 	}
-	if err := indexRun(tx.b, old, r); err != nil {
+	if err := errors.Join(indexRun(tx.b, old, r), indexProposal(tx.b, old, r)); err != nil {
 		return err
 	}
 	if old.State == runs.None {

@@ -221,24 +221,14 @@ func (e *Engine) proposeOne(tx *store.Tx, v *verdict, st runs.Stack, c runs.Comm
 // supersede ends the proposed runs of a branch that a newer push made old. Branches of forks are other branches,
 // whatever their names.
 func supersede(tx *store.Tx, slug string, next runs.Run) error {
-	return endProposed(tx, slug, "superseded by "+next.Commit.Short(), func(r runs.Run) bool {
-		return r.Branch == next.Branch && r.Commit.SHA != next.Commit.SHA && forkOf(r) == forkOf(next)
-	})
-}
-
-// forkOf is the merge request of a run whose code comes from a fork, 0 for code of the project itself.
-func forkOf(r runs.Run) int64 {
-	if r.MR != nil && r.MR.Fork {
-		return r.MR.IID
-	}
-	return 0
-}
-
-func endProposed(tx *store.Tx, slug, note string, which func(runs.Run) bool) error {
-	active, err := tx.Active(slug)
+	old, err := tx.Proposals(slug, next.Branch, next.ForkOf())
 	if err != nil {
 		return err
 	}
+	return endProposed(tx, old, "superseded by "+next.Commit.Short(), func(r runs.Run) bool { return r.Commit.SHA != next.Commit.SHA })
+}
+
+func endProposed(tx *store.Tx, active []runs.Run, note string, which func(runs.Run) bool) error {
 	for _, r := range active {
 		if r.Type == runs.Proposed && r.StopAsked == "" && which(r) {
 			if _, err := stop(tx, r, runs.System, note); err != nil {
@@ -407,17 +397,15 @@ func (e *Engine) closed(v *verdict, mr store.MergeRequest) error {
 		if err := tx.PutMergeRequest(mr); err != nil {
 			return err
 		}
-		stacks, err := tx.StacksOf(mr.Project)
+		active, err := tx.ActiveIn(mr.Project, mr.IID)
 		if err != nil {
 			return err
 		}
-		for _, st := range stacks {
-			err := endProposed(tx, st.Slug, "the merge request was closed", func(r runs.Run) bool {
-				return r.MR != nil && r.MR.IID == mr.IID && len(r.Also) == 0
-			})
-			if err != nil {
-				return err
-			}
+		err = endProposed(tx, active, "the merge request was closed", func(r runs.Run) bool {
+			return r.MR != nil && r.MR.IID == mr.IID && len(r.Also) == 0
+		})
+		if err != nil {
+			return err
 		}
 		if err := closeChecks(tx, mr); err != nil {
 			return err

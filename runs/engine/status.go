@@ -222,7 +222,7 @@ func statusRef(r *store.Report, run runs.Run) string {
 	switch {
 	case r.PipelineID != 0:
 		return ""
-	case forkOf(run) != 0:
+	case run.ForkOf() != 0:
 		return fmt.Sprintf("refs/merge-requests/%d/head", run.MR.IID)
 	default:
 		return run.Branch
