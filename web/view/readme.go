@@ -8,6 +8,7 @@ import (
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
+	extast "github.com/yuin/goldmark/extension/ast"
 	"github.com/yuin/goldmark/parser"
 	gmtext "github.com/yuin/goldmark/text"
 	"github.com/yuin/goldmark/util"
@@ -45,6 +46,10 @@ func (tame) Transform(doc *ast.Document, _ gmtext.Reader, _ parser.Context) {
 		case *ast.Link:
 			n.Destination = harmless(n.Destination)
 			n.SetAttributeString("rel", []byte("noopener noreferrer nofollow"))
+		case *extast.TableHeader:
+			for cell := n.FirstChild(); cell != nil; cell = cell.NextSibling() {
+				cell.SetAttributeString("scope", []byte("col"))
+			}
 		case *ast.AutoLink:
 			n.SetAttributeString("rel", []byte("noopener noreferrer nofollow"))
 		}
