@@ -34,7 +34,7 @@ type ModuleVersion struct {
 	Breaking  []string   `json:"breaking,omitempty"` // what may break those who used the version before
 	Against   string     `json:"against,omitempty"`  // which version that was
 
-	YankedAt time.Time `json:"yanked_at,omitzero"` // bad: still served to those who name it, never chosen by a constraint
+	YankedAt time.Time `json:"yanked_at,omitzero"` // bad: not listed any more, so no constraint chooses it
 	YankedBy string    `json:"yanked_by,omitempty"`
 	YankNote string    `json:"yank_note,omitempty"`
 

@@ -91,7 +91,7 @@ func (e *Engine) DeleteModule(slug, by string) error {
 	return e.st.Remove("modules", slug)
 }
 
-// Yank marks a version as bad, for good: constraints do not choose it any more, and who names it still gets it.
+// Yank marks a version as bad, for good: it is not listed any more, so the tools do not choose it for anybody. Its archive stays.
 func (e *Engine) Yank(slug, number, by, note string) (v runs.ModuleVersion, err error) {
 	note = strings.TrimSpace(note)
 	if note == "" || len(note) > 1000 {

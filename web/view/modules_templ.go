@@ -1821,7 +1821,7 @@ func moduleUsers(p Page, m ModuleModel) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = button(action{URL: moduleURL(m.Head.Module.Slug) + "/users", Label: "Start a run of each stack on an older version", Act: m.Start, Ask: "Start a tracked run of each stack that uses an older version? Constraints decide which version it takes."}).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = button(action{URL: moduleURL(m.Head.Module.Slug) + "/users", Label: "Start runs of those on an older one", Act: m.Start, Ask: "Start a tracked run of each stack that uses an older version? Constraints decide which version it takes."}).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
