@@ -30,8 +30,10 @@ func versionFixtures() []runs.ModuleVersion {
 		Requires:  []string{">= 1.5"},
 	}
 	v := func(number string, state runs.VersionState, at time.Duration) runs.ModuleVersion {
-		return runs.ModuleVersion{Module: "vpc", Number: number, State: state, Commit: c, Tag: "v" + number, Check: "01JDA7Z3K8Q4W9R2T5Y7XNM6P9", Interface: in,
-			Digest: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", Size: 18_220, Files: 14, CreatedAt: ago(at), ActiveAt: ago(at - time.Minute)}
+		return runs.ModuleVersion{
+			Module: "vpc", Number: number, State: state, Commit: c, Tag: "v" + number, Check: "01JDA7Z3K8Q4W9R2T5Y7XNM6P9", Interface: in,
+			Digest: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", Size: 18_220, Files: 14, CreatedAt: ago(at), ActiveAt: ago(at - time.Minute),
+		}
 	}
 	next, latest, bad, failed := v("2.1.0", runs.VersionPending, time.Minute), v("2.0.0", runs.VersionActive, 50*time.Hour), v("1.9.1", runs.VersionActive, 900*time.Hour), v("1.9.0", runs.VersionFailed, 901*time.Hour)
 	latest.Breaking, latest.Against = []string{"input zones: removed", "output id: is sensitive now"}, "1.9.1"
