@@ -310,3 +310,77 @@ func TestAStateNobodyCanReadEndsTheRun(t *testing.T) {
 		})
 	}
 }
+
+// TestStateThatCanNotBeWritten lets the real tool fail to write its state at the end of an apply: what it left instead is
+// kept, the run fails and says so, and the stack is flagged until a fresh plan has been applied. A run that removes its state
+// is noticed too.
+func TestStateThatCanNotBeWritten(t *testing.T) {
+	t.Parallel()
+	const (
+		kept      = "resource \"terraform_data\" \"a\" {\n  input = \"x\"\n}\n"
+		provision = "resource \"terraform_data\" \"b\" {\n  provisioner \"local-exec\" { command = %q }\n}\n"
+	)
+	for name, c := range map[string]struct{ command, state, says, log string }{
+		// The tool writes a backup of the state before the state.
+		"full": {"mkdir $GROUNDCREW_STATE.backup", "failed", "errored.tfstate, which was kept", "errored.tfstate"},
+		"gone": {"rm $GROUNDCREW_STATE", "finished", "removed the state it was given", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t).serve().link()
+			r.stack("network", "infra", map[string]any{"autodeploy": true})
+			r.push("main", "First", map[string]string{"infra/main.tf": kept})
+			r.run("tracked", "finished")
+			sha := r.push("main", "Second", map[string]string{"infra/main.tf": kept + fmt.Sprintf(provision, c.command)})
+			var id string
+			until(t, "the second run", func() bool {
+				list := r.items("/runs?type=tracked&limit=2")
+				id = list[0]["id"].(string)
+				return len(list) == 2
+			})
+			run := r.ended(id, c.state)
+			if why, _ := run["reason"].(string); !strings.Contains(why, c.says) {
+				t.Errorf("reason %q", why)
+			}
+			if log := r.log(id, "applying"); !strings.Contains(log, c.log) {
+				t.Errorf("the tool did not fail as it should:\n%s", log)
+			}
+			if flag, _ := r.must("GET", "/stacks/network", nil, 200)["flag"].(string); !strings.Contains(flag, c.says) {
+				t.Errorf("flag %q", flag)
+			}
+			versions := r.items("/stacks/network/state/versions")
+			if c.state == "failed" {
+				r.status(sha, "groundcrew/network", "failed")
+				if len(versions) != 2 || versions[0]["run"] != id || versions[0]["resources"] != 2.0 {
+					t.Errorf("state versions %v", versions)
+				}
+				r.push("main", "Third", map[string]string{"infra/main.tf": kept + "resource \"terraform_data\" \"b\" {}\n"})
+				until(t, "the flag to go", func() bool {
+					flag, _ := r.must("GET", "/stacks/network", nil, 200)["flag"].(string)
+					return flag == ""
+				})
+				if log := r.logs(r.items("/runs?type=tracked&limit=1")[0]["id"].(string)); !strings.Contains(log, "No changes") {
+					t.Errorf("the state that was kept is not what is there:\n%s", log)
+				}
+			} else if len(versions) != 1 {
+				t.Errorf("state versions %v", versions)
+			}
+			r.quiet()
+			r.unrefused()
+		})
+	}
+}
+
+// TestCommittedErroredState: a file of that name that a commit brings is no state that a tool left.
+func TestCommittedErroredState(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve().link()
+	r.stack("network", "infra", map[string]any{"autodeploy": true})
+	sha := r.push("main", "Bring a state", map[string]string{"infra/main.tf": resource("a", "a"), "infra/errored.tfstate": aState})
+	if st := r.status(sha, "groundcrew/network", "failed"); !strings.Contains(st.Description, "errored.tfstate") {
+		t.Errorf("it says %q", st.Description)
+	}
+	if v := r.items("/stacks/network/state/versions"); len(v) != 0 {
+		t.Errorf("state versions %v", v)
+	}
+}

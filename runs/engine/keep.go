@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -17,9 +18,13 @@ import (
 )
 
 // saved stores the state that an apply, task or destroy left as a new version, together with the closing
-// event. errored.tfstate is what the tool writes when it could not write the state itself.
-func (t *task) saved(ev func(runs.Meta, int) runs.Event, note string) (runs.Run, error) {
+// event. errored.tfstate is what the tool writes when it could not write the state itself. A job that ended well has left one
+// if it was given one.
+func (t *task) saved(well bool, ev func(runs.Meta, int) runs.Event, note string) (runs.Run, error) {
 	version, trouble, err := t.keepState()
+	if err == nil && well && version == nil && trouble == "" {
+		trouble, err = t.gone()
+	}
 	if err != nil {
 		return t.run, err
 	}
@@ -97,9 +102,27 @@ func (t *task) keepState() (_ *store.StateVersion, trouble string, _ error) {
 		}
 		v, err := t.e.st.WriteState(t.stack.Slug, data)
 		v.Serial, v.Lineage, v.Resources, v.Run, v.By = info.Serial, info.Lineage, info.Resources, t.run.ID, t.run.TriggeredBy
-		return &v, "", err
+		if file == w.ErroredState() {
+			trouble = "The tool could not write its state and left it in errored.tfstate, which was kept as the stack's newest state. Find out why in the log, and look at a fresh plan before anything else."
+		}
+		return &v, trouble, err
 	}
 	return nil, trouble, nil
+}
+
+// gone says in words that a job which ended well left no state where it was given one.
+func (t *task) gone() (trouble string, _ error) {
+	if t.stack.State != runs.StateManaged {
+		return "", nil
+	}
+	err := t.e.st.View(func(tx *store.Tx) error {
+		v, ok, err := tx.NewestState(t.stack.Slug)
+		if ok {
+			trouble = fmt.Sprintf("The run removed the state it was given, so what it changed is not on record: version %d, from before it, is still the newest.", v.Version)
+		}
+		return err
+	})
+	return trouble, err
 }
 
 // planned stores the plan: the changes readable and without secrets, the plan file sealed, and then the run's

@@ -185,11 +185,11 @@ func (t *task) end(res Result, err error) (runs.Run, error) {
 	case res.OK && t.job.Phase == runs.PhasePlan:
 		return t.planned()
 	case res.OK:
-		return t.saved(func(m runs.Meta, v int) runs.Event { return runs.Done{Meta: m, NewVersion: v} }, "")
+		return t.saved(true, func(m runs.Meta, v int) runs.Event { return runs.Done{Meta: m, NewVersion: v} }, "")
 	case res.Stopped && t.job.Phase == runs.PhasePlan:
 		return t.close(func(m runs.Meta) runs.Event { return runs.Halted{Meta: m} }, "")
 	case res.Stopped: // it may have changed the world: what it left is kept
-		return t.saved(func(m runs.Meta, v int) runs.Event { return runs.Halted{Meta: m, NewVersion: v} }, "")
+		return t.saved(false, func(m runs.Meta, v int) runs.Event { return runs.Halted{Meta: m, NewVersion: v} }, "")
 	case t.job.Phase == runs.PhasePlan && t.misfit(res):
 		return t.stale()
 	default:
@@ -266,7 +266,7 @@ func (t *task) fail(reason string) (runs.Run, error) {
 	if t.job.Phase == runs.PhasePlan {
 		return t.close(func(m runs.Meta) runs.Event { return ev(m, 0) }, reason)
 	}
-	return t.saved(ev, reason)
+	return t.saved(false, ev, reason)
 }
 
 // lost ends, or starts again, a job whose process is gone without a result.
@@ -275,5 +275,5 @@ func (t *task) lost() (runs.Run, error) {
 		return t.close(func(m runs.Meta) runs.Event { return runs.Lost{Meta: m} }, "the process was killed or the machine restarted while planning")
 	}
 	note := "the process was killed or the machine restarted in the middle. Some of the changes may have been made; the state known last was kept"
-	return t.saved(func(m runs.Meta, v int) runs.Event { return runs.Lost{Meta: m, NewVersion: v} }, note)
+	return t.saved(false, func(m runs.Meta, v int) runs.Event { return runs.Lost{Meta: m, NewVersion: v} }, note)
 }

@@ -173,15 +173,19 @@ func Prepare(w Work, state []byte) error {
 	if err := root.RemoveAll(".terraform"); err != nil {
 		return err
 	}
+	if w.Managed {
+		if err := refuseState(root, filepath.Base(w.ErroredState())); err != nil { // it would be taken for one that the tool left
+			return err
+		}
+	}
 	if !w.Managed || w.Stack.Tool == runs.Custom {
 		return placeState(aux, w, state)
 	}
 	if err := refuseOverrides(root); err != nil {
 		return err
 	}
-	if _, err := root.Lstat(stateName); err == nil {
-		// The tool would want to move it to its new place, or refuse to go on.
-		return runs.Invalidf("state", "The code contains a %s, but this stack's state is managed by Groundcrew. Remove the file from the repository, or set the stack's state to “own backend”.", stateName)
+	if err := refuseState(root, stateName); err != nil { // the tool would want to move it to its new place, or refuse to go on
+		return err
 	}
 	at, err := w.statePath()
 	if err != nil {
@@ -270,6 +274,14 @@ func plainName(tool string) string {
 		return "terraform"
 	}
 	return "tofu"
+}
+
+// refuseState refuses a state that the code brings.
+func refuseState(root *os.Root, name string) error {
+	if _, err := root.Lstat(name); err != nil {
+		return nil // not there; what else hinders, the tool will say
+	}
+	return runs.Invalidf("state", "The code contains a %s, but this stack's state is managed by Groundcrew. Remove the file from the repository, or set the stack's state to “own backend”.", name)
 }
 
 func placeState(aux *os.Root, w Work, state []byte) error {
