@@ -165,3 +165,24 @@ func TestTestsCleanUpAfterStopAndKill(t *testing.T) {
 		t.Errorf("reason %v", run["reason"])
 	}
 }
+
+// Addresses of a public registry lead here inside runs when a setting says so, with no change to the code.
+func TestPublicAddressesLeadHere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.modules(vpcAt, vpc(map[string]string{moduleFileName: ""}))
+	r.serve().link()
+	r.module(map[string]any{"namespace": "terraform-aws-modules"})
+	if err := r.sim.CreateTag(p.ID, "v5.8.1", "main", ""); err != nil {
+		t.Fatal(err)
+	}
+	r.version("vpc", "5.8.1", "active")
+	r.must("PUT", "/settings/modules", map[string]any{"public_modules": []string{"registry.terraform.io"}, "git_projects": []string{}}, 200)
+	r.stack("network", "infra", nil)
+	r.push("main", "Use it", map[string]string{"infra/main.tf": "module \"net\" {\n  source  = \"terraform-aws-modules/vpc/aws\"\n  version = \"~> 5.0\"\n  cidr    = \"10.0.0.0/8\"\n}\n"})
+	id := r.run("tracked", "unconfirmed", "failed")["id"].(string)
+	if log := r.logs(id); r.state(id) != "unconfirmed" || !strings.Contains(log, "5.8.1 for net") {
+		t.Fatalf("the run is %s:\n%s", r.state(id), log)
+	}
+	until(t, "the use", func() bool { return len(r.items("/modules/vpc/users")) == 1 })
+}

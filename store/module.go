@@ -430,18 +430,18 @@ func (s *Store) ReadTicket(purpose, ticket string) (what string, ok bool) {
 	return string(plain), err == nil
 }
 
-// keepChecks is how many checks of a module that made no version are kept.
-const keepChecks = 200
+// KeepChecks is how many checks of a module are kept at least; of those before, the ones that made no version go.
+const KeepChecks = 200
 
 // PruneChecks forgets the oldest checks of a module that belong to no version and returns them, so that their files can
 // be removed after the commit.
 func (tx *Tx) PruneChecks(slug string, before time.Time) ([]runs.Check, error) {
 	list, _, err := tx.Checks(slug, "", 1<<20)
-	if err != nil || len(list) <= keepChecks {
+	if err != nil || len(list) <= KeepChecks {
 		return nil, err
 	}
 	var gone []runs.Check
-	for _, c := range list[keepChecks:] {
+	for _, c := range list[KeepChecks:] {
 		if c.State.Open() || c.Version != "" || c.EndedAt.After(before) {
 			continue
 		}

@@ -2,8 +2,10 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"groundcrew/runs"
 )
@@ -132,4 +134,34 @@ func TestTickets(t *testing.T) {
 	if _, ok := open(t, quick).ReadTicket("run", ticket); ok {
 		t.Error("a ticket of another installation was good")
 	}
+}
+
+// Old checks that made no version go, and nothing else does.
+func TestPruneChecks(t *testing.T) {
+	s := open(t, quick)
+	m := addModule(t, s, nil)
+	old := time.Now().AddDate(-1, 0, 0)
+	update(t, s, func(tx *Tx) error {
+		for i := range KeepChecks + 5 {
+			c := runs.Check{ID: tx.NewID(), Module: m.Slug, Project: 7, Commit: runs.Commit{SHA: fmt.Sprint(i)}, State: runs.CheckPassed, EndedAt: old}
+			if i == 0 {
+				c.Version = "1.0.0"
+			}
+			if i == 1 {
+				c.State = runs.CheckTesting
+			}
+			if err := tx.PutCheck(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	update(t, s, func(tx *Tx) error {
+		gone, err := tx.PruneChecks(m.Slug, time.Now())
+		left, _, err2 := tx.Checks(m.Slug, "", 1000)
+		if len(gone) != 3 || len(left) != KeepChecks+2 || gone[0].Commit.SHA != "4" {
+			t.Errorf("%d gone, %d left", len(gone), len(left))
+		}
+		return errors.Join(err, err2)
+	})
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -153,5 +154,35 @@ func TestARunsTokenOpensTheRegistryOnly(t *testing.T) {
 	s.apply(r.ID, runs.Fail{Meta: now()})
 	if _, ok, err := s.eng.RunOfToken(token); ok || err != nil {
 		t.Errorf("a run that ended: %v %v", ok, err)
+	}
+}
+
+// A run may show its own token and no other key, wherever it found one, and may ask for modules and nothing else.
+func TestARunShowsItsOwnTokenOnly(t *testing.T) {
+	s := newSite(t)
+	s.stack("a")
+	mine, other := s.request("a", runs.Tracked, "c1"), s.request("a", runs.Proposed, "c2")
+	s.apply(mine.ID, runs.Claimed{Meta: now()})
+	s.apply(other.ID, runs.Claimed{Meta: now()})
+	token := func(r runs.Run) string { return "gcr_" + s.st.Ticket("run", r.ID) }
+	for name, tc := range map[string]struct {
+		key  string
+		want int
+	}{"its own": {token(mine), 404}, "another run's": {token(other), 401}, "an admin's key": {s.key(store.Admin), 401}, "none": {"", 401}} {
+		req := httptest.NewRequest(get, engine.RegistryPath+"platform/vpc/aws/versions", http.NoBody)
+		req.Header.Set("Authorization", "Bearer "+tc.key)
+		rec := httptest.NewRecorder()
+		s.web.Handler().ServeHTTP(rec, req.WithContext(FromRun(req.Context(), mine.ID)))
+		if rec.Code != tc.want {
+			t.Errorf("%s: %d, want %d", name, rec.Code, tc.want)
+		}
+	}
+	for path, want := range map[string]bool{
+		"/.well-known/terraform.json": true, engine.RegistryPath + "a/b/c/versions": true, archivePath + "x.tar.gz": true, "/git/a/b.git/info/refs": true,
+		"/": false, "/api/v1/runs": false, "/registry/": false, "/webhooks/gitlab": false, "/metrics": false, "/modules": false,
+	} {
+		if got := ForRuns(httptest.NewRequest(get, path, http.NoBody)); got != want {
+			t.Errorf("%s for runs: %v", path, got)
+		}
 	}
 }

@@ -251,6 +251,9 @@ func (e *Engine) again(id, by string, trigger runs.Trigger, from func(runs.Stack
 		if err != nil {
 			return err
 		}
+		if m := runs.ModuleOf(old.Stack); m != "" {
+			return runs.Conflictf("A test belongs to a check of the module %s. Check its branch or its version once more instead.", m)
+		}
 		st, err := tx.Stack(old.Stack)
 		if err != nil {
 			return err

@@ -414,3 +414,26 @@ func conclude(tx *store.Tx, c runs.Check) error {
 	}
 	return tx.Audit(store.AuditEntry{By: runs.System, Action: "module.version." + string(v.State), Target: c.Module + "/" + c.Version, Note: c.Reason})
 }
+
+// checkDays is how long a check is kept, however many came after it.
+const checkDays = 30
+
+// pruneChecks forgets old checks that made no version, and what was read at them.
+func (e *Engine) pruneChecks(ctx context.Context) error {
+	var modules []runs.Module
+	err := e.st.View(func(tx *store.Tx) (err error) { modules, err = tx.Modules(); return err })
+	for _, m := range modules {
+		if err != nil || ctx.Err() != nil {
+			break
+		}
+		var gone []runs.Check
+		err = e.st.Update(func(tx *store.Tx) (err error) {
+			gone, err = tx.PruneChecks(m.Slug, tx.Now().AddDate(0, 0, -checkDays))
+			return err
+		})
+		for _, c := range gone {
+			err = errors.Join(err, e.st.Remove(store.CheckPath(c)...))
+		}
+	}
+	return err
+}

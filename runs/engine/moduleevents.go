@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"slices"
-
 	"groundcrew/gitlab"
 	"groundcrew/runs"
 	"groundcrew/store"
@@ -219,16 +217,4 @@ func refuseCheck(tx *store.Tx, v *verdict, m runs.Module, c runs.Check, why erro
 	c.State, c.Reason = runs.CheckRefused, why.Error()
 	v.say("refused for the module %s: %s", m.Slug, why)
 	return tx.PutCheck(c)
-}
-
-// concernsModules reports whether a project has modules at all.
-func concernsModules(tx *store.Tx, project int64) (bool, error) {
-	list, err := tx.ModulesOf(project)
-	return len(list) > 0, err
-}
-
-// tracksBranch reports whether a stack or module follows a branch.
-func tracksBranch(tx *store.Tx, project int64, branch string) (bool, error) {
-	list, err := tx.SourcesOf(project)
-	return slices.ContainsFunc(list, func(st runs.Stack) bool { return st.Branch == branch }), err
 }

@@ -23,6 +23,7 @@ func (e *Engine) chores() []chore {
 		{"37 * * * *", e.rotateToken, "token rotation"},
 		{"7 * * * *", e.checkToken, "token check"},
 		{"23 3 * * *", e.prune, "retention"},
+		{"29 3 * * *", e.pruneChecks, "retention of checks"},
 		{"41 * * * *", e.pruneLogs, "retention of logs"},
 		{"31 * * * *", e.trimAudit, "retention of the audit log"},
 		{"53 * * * *", func(context.Context) error { return e.tidyWarm() }, "tidying what init made"},

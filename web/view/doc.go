@@ -29,6 +29,15 @@
 //	GET  /runs/{id}/live                    server-sent events, see below
 //	GET  /runs/{id}/logs/{phase}            plain text; phase is a state: initializing, planning, applying, …
 //	GET  /runs/{id}/changes.json            runs.Changes, whole
+//	GET  /modules?q=&cursor=                POST /modules          the fields of ModuleForm
+//	GET  /modules/new
+//	GET  /modules/{name}?failed=            POST /modules/{name}/users            starts runs of those on an older version
+//	GET  /modules/{name}/versions/{version} POST /modules/{name}/versions/{version}/yank   note;  …/tests
+//	GET  /modules/{name}/checks?cursor=     POST /modules/{name}/checks
+//	GET  /modules/{name}/checks/{id}
+//	GET  /modules/{name}/settings           POST /modules/{name}/settings         the fields of ModuleForm
+//	                                        POST /modules/{name}/variables        variable, value, secret;  …/delete   name
+//	                                        POST /modules/{name}/import;  …/delete   slug (typed by the person)
 //	GET  /settings/vcs
 //	GET  /settings/vcs/gitlab               POST /settings/vcs/gitlab      api_url, external_url, token, ca_pem, status_prefix, aggregate, pass_untouched, destroy_threads, auto_rotate
 //	GET  /settings/vcs/gitlab/edit          POST /settings/vcs/gitlab/edit the same; an empty token keeps the one there

@@ -5,8 +5,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/a-h/templ"
-
 	"groundcrew/runs"
 )
 
@@ -268,8 +266,6 @@ var releaseChoices = []choice{
 func moduleToolOptions() []Option {
 	return []Option{{runs.OpenTofu, "OpenTofu"}, {runs.Terraform, "Terraform"}}
 }
-
-var prefixAttrs = templ.Attributes{"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
 
 func usesOld(m ModuleModel) bool {
 	for _, u := range m.Users {
