@@ -159,7 +159,7 @@ func TestEventsThatStartNothingSayWhy(t *testing.T) {
 	if err := r.sim.CreateTag(r.project.ID, "v1", r.sim.Head(r.project.ID, "main"), "release"); err != nil {
 		t.Fatal(err)
 	}
-	r.verdict("ignored: no stack of this project releases from the tag v1")
+	r.verdict("ignored: no stack or module of this project releases from the tag v1")
 	if n := len(r.items("/runs")); n != 0 {
 		t.Errorf("%d runs", n)
 	}

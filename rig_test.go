@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -162,7 +163,12 @@ func (r *rig) serve() *rig {
 	if r.set != nil {
 		r.set(&c)
 	}
-	s, err := open(c, slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	var s *server
+	var err error
+	until(r.t, "the address", func() bool { // of a server that was here before: some other socket may have it for a moment
+		s, err = open(c, slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+		return !errors.Is(err, syscall.EADDRINUSE)
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}

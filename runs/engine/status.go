@@ -152,11 +152,17 @@ func (e *Engine) sendStatus(ctx context.Context, c *gitlab.Client, r *store.Repo
 }
 
 // shownThere reports whether the status for a further merge request of the commit would stand in the very pipeline that the
-// commit's own status is written to: merge requests without pipelines of their own share the branch's.
+// commit's own status is written to: merge requests without pipelines of their own share the branch's. A pipeline has one
+// status of a name, so what was read there is the other's, and this report has none of its own.
 func (e *Engine) shownThere(r *store.Report, s subject) (shown bool, err error) {
-	if r.MR == 0 || r.Sum == store.SumUntouched || r.RemoteState != "" {
+	if r.MR == 0 || r.Sum == store.SumUntouched {
 		return false, nil
 	}
+	defer func() {
+		if shown {
+			r.RemoteState, r.RemoteText = "", ""
+		}
+	}()
 	err = e.st.View(func(tx *store.Tx) error {
 		own, ok, err := tx.Report(store.StatusTarget(r.Project, r.SHA, r.Name))
 		if err != nil || !ok || own.PipelineID == 0 {
@@ -164,6 +170,9 @@ func (e *Engine) shownThere(r *store.Report, s subject) (shown bool, err error) 
 		}
 		if r.PipelineID != 0 {
 			shown = own.PipelineID == r.PipelineID && own.RemoteSHA == r.RemoteSHA
+			return nil
+		}
+		if r.RemoteState != "" {
 			return nil
 		}
 		run, err := tx.Run(own.Run) // without a pipeline GitLab goes by the branch
