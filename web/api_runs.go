@@ -50,6 +50,8 @@ type runJSON struct {
 	EndedAt      *time.Time       `json:"ended_at"`
 	Transitions  []transitionJSON `json:"transitions"`
 	URL          string           `json:"url"`
+	Module       *string          `json:"module,omitempty"` // of a test
+	Test         *runs.RunTest    `json:"test,omitempty"`
 }
 
 // A deltaJSON has every count, also those that are 0.
@@ -86,6 +88,9 @@ func (s *Server) runJSON(q *engine.Queue, r runs.Run) (runJSON, error) {
 	}
 	if r.MR != nil {
 		j.MergeRequest = &r.MR.IID
+	}
+	if r.Test != nil {
+		j.Module, j.Test = orNil(r.Test.Module), r.Test
 	}
 	if d := r.Delta; d != nil {
 		j.Delta = &deltaJSON{d.Add, d.Change, d.Destroy, d.Import, d.Move, d.Forget, d.Outputs}

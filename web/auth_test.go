@@ -39,7 +39,7 @@ var wantNeeds = map[need][]string{
 	writer: {
 		"POST /api/v1/modules/:name/versions/:version/tests", "POST /api/v1/modules/:name/versions/:version/yank", "POST /api/v1/modules/:name/checks",
 		"POST /api/v1/modules/:name/users/runs", "PUT /api/v1/modules/:name/variables/:variable", "DELETE /api/v1/modules/:name/variables/:variable",
-		"POST /modules/:name/checks", "POST /modules/:name/versions/:version/tests", "POST /modules/:name/versions/:version/yank", "POST /modules/:name/users",
+		"POST /modules/:name/checks", "POST /modules/:name/versions/:version/tests", "POST /modules/:name/versions/:version/yank", "POST /modules/:name/users", "POST /modules/:name/merge-requests/:iid/release",
 		"POST /modules/:name/variables", "POST /modules/:name/variables/delete",
 		"POST /stacks/:slug/runs", "POST /stacks/:slug/lock", "POST /stacks/:slug/unlock", "POST /stacks/:slug/sync",
 		"POST /stacks/:slug/merge-requests/:iid/release", "POST /stacks/:slug/environment", "POST /stacks/:slug/environment/delete",

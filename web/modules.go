@@ -27,6 +27,7 @@ func (s *Server) modulePages() []route {
 		p(get, "/modules/:name/checks/:check", reader, s.getModuleCheck),
 		p(post, "/modules/:name/checks", writer, s.postModuleCheck),
 		p(post, "/modules/:name/users", writer, s.postModuleUsers),
+		p(post, "/modules/:name/merge-requests/:iid/release", writer, s.postReleaseForModule),
 		p(get, "/modules/:name/settings", reader, s.getModuleSettings),
 		p(post, "/modules/:name/settings", admin, s.postModuleSettings),
 		p(post, "/modules/:name/import", admin, s.postImportTags),
@@ -263,6 +264,20 @@ func (s *Server) getModuleCheck(c *request) error {
 func (s *Server) postModuleCheck(c *request) error {
 	k, err := s.eng.TestModule(c.Request().Context(), c.Param("name"), "", c.who.Name, c.who.trigger())
 	return s.after(c, err, "/modules/"+c.Param("name")+"/checks/"+k.ID, "The check is on its way.")
+}
+
+// postReleaseForModule lets a commit of a fork be tested, after a person has read it.
+func (s *Server) postReleaseForModule(c *request) error {
+	m, err := s.module(c.Param("name"))
+	if err != nil {
+		return err
+	}
+	iid, err := number(c, "iid")
+	if err != nil {
+		return err
+	}
+	_, err = s.eng.Release(c.Request().Context(), m.Project, iid, c.FormValue("sha"), c.who.Name)
+	return s.after(c, err, "/modules/"+m.Slug+"/checks", "The commit is released and being checked.")
 }
 
 func (s *Server) postTestVersion(c *request) error {

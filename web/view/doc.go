@@ -34,7 +34,7 @@
 //	GET  /modules/{name}?failed=            POST /modules/{name}/users            starts runs of those on an older version
 //	GET  /modules/{name}/versions/{version} POST /modules/{name}/versions/{version}/yank   note;  …/tests
 //	GET  /modules/{name}/checks?cursor=     POST /modules/{name}/checks
-//	GET  /modules/{name}/checks/{id}
+//	GET  /modules/{name}/checks/{id}        POST /modules/{name}/merge-requests/{iid}/release   sha
 //	GET  /modules/{name}/settings           POST /modules/{name}/settings         the fields of ModuleForm
 //	                                        POST /modules/{name}/variables        variable, value, secret;  …/delete   name
 //	                                        POST /modules/{name}/import;  …/delete   slug (typed by the person)
