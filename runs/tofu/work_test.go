@@ -33,10 +33,11 @@ func TestAccess(t *testing.T) {
 
 // What a run leaves behind can be anything.
 func TestOpen(t *testing.T) {
-	w := newWork(t, Binary{Tool: runs.OpenTofu, Path: "/bin/true"}, map[string]string{"errored.tfstate": "rescued"})
+	w := newWork(t, Binary{Tool: runs.OpenTofu, Path: "/bin/true"}, nil)
 	outside := t.TempDir()
 	write(t, outside, map[string]string{"key": "precious", "plan.json": "precious"})
 	mustPrepare(t, w, []byte("state"))
+	write(t, w.Root, map[string]string{"errored.tfstate": "rescued"})
 	for path, want := range map[string]string{w.StateFile(): "state", w.ErroredState(): "rescued"} {
 		f, err := w.Open(path)
 		if err != nil {
