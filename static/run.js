@@ -120,7 +120,29 @@ function fragment({ id, html }) {
   if (now.dataset.state && now.dataset.state !== old.dataset.state) $("#announce").textContent = "The run is " + now.dataset.state;
   morph(old, now);
 }
-const most = 6000; // lines kept in the page
+let most = 6000; // lines kept in the page
+on("click", "[data-earlier]", async (b) => {
+  b.disabled = true;
+  const cut = b.parentElement;
+  const box = $(".lines", b.closest("details"));
+  try {
+    const answer = await fetch(b.dataset.earlier);
+    if (!answer.ok) throw new Error(answer.status);
+    const more = parse(await answer.text()).firstElementChild;
+    const list = $("ol", box);
+    const below = box.scrollHeight - box.scrollTop;
+    most += more.childElementCount;
+    list.start = more.start;
+    list.prepend(...more.childNodes);
+    box.scrollTop = box.scrollHeight - below;
+    b.dataset.earlier = more.dataset.more;
+    $("span", cut).textContent = more.dataset.cut;
+    cut.hidden = !more.dataset.more;
+  } catch {
+    $("span", cut).textContent = "The earlier lines could not be loaded. ";
+  }
+  b.disabled = false;
+});
 function append({ phase, html }) {
   const box = lines(phase);
   if (!box) return;
@@ -134,6 +156,7 @@ function append({ phase, html }) {
   for (let extra = list.childElementCount - most; extra > 0; extra--) {
     list.firstElementChild.remove();
     list.start++;
+    $("[data-earlier]", details)?.remove(); // it would leave out what went
   }
   if (follows(phase)) toEnd(box);
 }

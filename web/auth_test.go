@@ -24,7 +24,7 @@ var wantNeeds = map[need][]string{
 	reader: {
 		"GET /", "GET /stacks", "GET /stacks/:slug", "GET /stacks/:slug/merge-requests", "GET /stacks/:slug/environment",
 		"GET /stacks/:slug/state", "GET /stacks/:slug/settings", "GET /runs", "GET /runs/:id", "GET /runs/:id/live",
-		"GET /runs/:id/logs/:phase", "GET /runs/:id/changes.json", "GET /settings", "GET /settings/vcs", "GET /settings/vcs/gitlab",
+		"GET /runs/:id/logs/:phase", "GET /runs/:id/logs/:phase/earlier", "GET /runs/:id/changes.json", "GET /settings", "GET /settings/vcs", "GET /settings/vcs/gitlab",
 		"GET /settings/vcs/gitlab/deliveries", "GET /settings/vcs/gitlab/deliveries/:id", "GET /settings/vcs/gitlab/reports",
 		"GET /settings/system", "GET /settings/users", "GET /ui/stacks", "GET /ui/find", "GET /metrics",
 		"GET /api/v1/integration", "GET /api/v1/projects", "GET /api/v1/stacks", "GET /api/v1/stacks/:slug",

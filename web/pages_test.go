@@ -92,7 +92,7 @@ func TestEveryPageForEveryRole(t *testing.T) {
 	for _, role := range []store.Role{store.Reader, store.Writer, store.Admin} {
 		b := s.signedIn(role)
 		for _, r := range s.web.table {
-			if r.method != get || r.stream || r.doc != nil || r.need == public || r.need == bearer || rank[role] < rank[store.Role(r.need)] {
+			if r.method != get || r.stream || r.doc != nil || r.need == public || r.need == bearer || strings.HasSuffix(r.path, "/earlier") || rank[role] < rank[store.Role(r.need)] {
 				continue
 			}
 			path := strings.NewReplacer(":slug", "a", ":version", "1", ":phase", "planning", ":name", "vpc", ":check", run.ID).Replace(r.path)

@@ -58,6 +58,7 @@ func (s *Server) pages() []route {
 		p(get, "/runs/:id", reader, s.getRun),
 		{method: get, path: "/runs/:id/live", need: reader, handle: s.getLive, stream: true},
 		p(get, "/runs/:id/logs/:phase", reader, s.getLog),
+		p(get, "/runs/:id/logs/:phase/earlier", reader, s.getEarlier),
 		p(get, "/runs/:id/changes.json", reader, s.apiChanges),
 		forApplies(p(post, "/runs/:id/confirm", writer, s.postConfirm)),
 		p(post, "/runs/:id/discard", writer, s.postDiscard),

@@ -191,7 +191,7 @@ func (s *Server) logTails(r runs.Run, at *place) ([]view.PhaseLog, error) {
 			text = text[:i]
 		}
 		at.offsets[phase], at.lines[phase] = end, lines+bytes.Count(text, []byte("\n"))
-		out = append(out, view.PhaseLog{Phase: string(phase), Text: text, FirstLine: lines + 1, Size: size, CutBytes: end - int64(len(text))})
+		out = append(out, view.PhaseLog{Phase: string(phase), Text: text, FirstLine: lines + 1, Size: size, CutBytes: end - int64(len(text)), EarlierURL: earlierURL(r.ID, phase, end-int64(len(text)), lines+1)})
 	}
 	return out, nil
 }

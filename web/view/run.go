@@ -63,4 +63,6 @@ type PhaseLog struct {
 	FirstLine int    // number of the first line of Text, from 1
 	Size      int64  // bytes of the whole log
 	CutBytes  int64  // bytes before Text that the page does not show
+	// EarlierURL is where the lines before Text are, as [EarlierLines].
+	EarlierURL string
 }
