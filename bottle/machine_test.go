@@ -75,7 +75,7 @@ type mode struct {
 func parseMode(dir string) mode {
 	m := mode{plan: time.Second, apply: time.Second}
 	raw, _ := os.ReadFile(filepath.Join(dir, "mode")) // without one it is all quick and good
-	for _, f := range strings.Fields(string(raw)) {
+	for f := range strings.FieldsSeq(string(raw)) {
 		k, v, _ := strings.Cut(f, "=")
 		d, _ := time.ParseDuration(v)
 		switch k {
