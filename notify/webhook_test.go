@@ -75,7 +75,8 @@ func TestSignature(t *testing.T) {
 			t.Errorf("%q signs", bad.Reveal())
 		}
 	}
-	if err := CheckSigning(NewSigning()); err != nil || NewSigning() == NewSigning() {
+	first, second := NewSigning(), NewSigning()
+	if err := CheckSigning(first); err != nil || first == second {
 		t.Errorf("a made secret: %v", err)
 	}
 }

@@ -123,9 +123,9 @@ type Changes struct {
 	Drift     []ResourceChange `json:"drift,omitempty"` // changed outside the tool
 }
 
-// Fingerprint names the effect of a plan, as far as it is shown: two plans that would do the same, in the tool's
-// order, have the same one, whatever commit or moment they were made at and whatever drift they found.
-// Approvals are bound to it.
+// Fingerprint names the effect of a plan: two plans that would do the same, in the tool's order, have the same one,
+// whatever commit or moment they were made at and whatever drift they found. Long values count with their digests;
+// what is sensitive counts as that alone.
 func (c Changes) Fingerprint() string {
 	b, err := json.Marshal(struct {
 		R []ResourceChange `json:",omitempty"` // none is none, be it nil or empty

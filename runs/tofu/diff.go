@@ -2,6 +2,7 @@ package tofu
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	tfjson "github.com/hashicorp/terraform-json"
 
@@ -295,7 +297,8 @@ func anyTrue(mark any) bool {
 	return false
 }
 
-// shown writes a value for people: compact JSON cut to maxValue characters, "" for null.
+// shown writes a value for people: compact JSON, "" for null. One longer than maxValue characters is cut, with its length and
+// a digest of all of it, so that two plans that differ only beyond the cut are told apart, by people and by fingerprint.
 func shown(v any) string {
 	if v == nil {
 		return ""
@@ -306,7 +309,12 @@ func shown(v any) string {
 	if err := e.Encode(v); err != nil {
 		return "" // what came from JSON goes back to it
 	}
-	return cut(strings.TrimSuffix(b.String(), "\n"), maxValue)
+	text := strings.TrimSuffix(b.String(), "\n")
+	n := utf8.RuneCountInString(text)
+	if n <= maxValue {
+		return text
+	}
+	return fmt.Sprintf("%s (%d characters, sha256 %.6x)", cut(text, maxValue), n, sha256.Sum256([]byte(text)))
 }
 
 // compact removes white space from JSON.

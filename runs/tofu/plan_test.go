@@ -248,7 +248,7 @@ func TestReadPlanCases(t *testing.T) {
 		"long value": {
 			change(`["create"]`, `,"after":{"a":"`+strings.Repeat("ü", 3000)+`"}`),
 			runs.Delta{Add: 1},
-			&runs.ResourceChange{Action: runs.ActAdd, Attributes: []attr{{Path: "a", After: `"` + strings.Repeat("ü", maxValue-2) + "…"}}},
+			&runs.ResourceChange{Action: runs.ActAdd, Attributes: []attr{{Path: "a", After: `"` + strings.Repeat("ü", maxValue-2) + "… (3002 characters, sha256 6538cf60dfca)"}}},
 		},
 		"deposed": {
 			`{"format_version":"1.2","resource_changes":[{"address":"a.b","type":"a","deposed":"1234","action_reason":"some_new_reason","change":{"actions":["delete"]}}]}`,
