@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	cdpruntime "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -20,13 +22,13 @@ import (
 // style, a request to another host.
 type browser struct {
 	ctx   context.Context
-	t     *testing.T
+	t     testing.TB
 	shots string // folder for screenshots, "" for none
 }
 
 // newBrowser starts Chromium. GROUNDCREW_SHOTS names a folder that takes a screenshot of each page visited.
 // Requests may only go to addresses that begin with one of hosts.
-func newBrowser(t *testing.T, hosts ...string) *browser {
+func newBrowser(t testing.TB, hosts ...string) *browser {
 	t.Helper()
 	opts := append([]chromedp.ExecAllocatorOption{}, chromedp.DefaultExecAllocatorOptions[:]...)
 	opts = append(opts, chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU,
@@ -49,6 +51,13 @@ func newBrowser(t *testing.T, hosts ...string) *browser {
 			if !slices.ContainsFunc(hosts, func(h string) bool { return strings.HasPrefix(ev.Request.URL, h) }) {
 				t.Errorf("request to %s", ev.Request.URL)
 			}
+			if strings.HasPrefix(ev.DocumentURL, hosts[0]) && strings.HasPrefix(ev.Request.URL, "http") && !strings.HasPrefix(ev.Request.URL, hosts[0]) {
+				t.Errorf("%s asks %s", ev.DocumentURL, ev.Request.URL)
+			}
+		case *cdplog.EventEntryAdded: // such as what the policy refuses; an answer like 403 is no complaint of the page
+			if ev.Entry.Level == cdplog.EntryLevelError && !strings.Contains(ev.Entry.Text, "status of") {
+				t.Errorf("the browser complains: %s %s", ev.Entry.Text, ev.Entry.URL)
+			}
 		}
 	})
 	if err != nil {
@@ -57,10 +66,13 @@ func newBrowser(t *testing.T, hosts ...string) *browser {
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := chromedp.Call(ctx, cdplog.Enable, cdp.Empty{}); err != nil {
+		t.Fatal(err)
+	}
 	return b
 }
 
-func chromium(t *testing.T) string {
+func chromium(t testing.TB) string {
 	for _, p := range []string{"/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"} {
 		if _, err := os.Stat(p); err == nil {
 			return p

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -56,6 +57,9 @@ var rank = map[store.Role]int{"": 0, store.Reader: 1, store.Writer: 2, store.Adm
 type request struct {
 	echo.Context
 	who actor
+
+	waitUntil time.Time // for GitLab's answers about lists; zero: nothing was asked
+	unknown   int       // projects of which GitLab was not asked yet
 }
 
 type handler func(*request) error
@@ -90,10 +94,10 @@ func (s *Server) guard(r route) echo.HandlerFunc {
 		c.Set(whoKey, who)
 		c.Set(routeKey, r)
 		if who.Role == "" || r.method == http.MethodGet {
-			return s.once(&request{c, who}, r)
+			return s.once(&request{Context: c, who: who}, r)
 		}
 		acts := s.st.Acting(who.Name, store.Origin{Address: c.RealIP(), Via: who.via()})
-		err = s.once(&request{c, who}, r)
+		err = s.once(&request{Context: c, who: who}, r)
 		if written := acts.End(); err == nil && written == 0 && c.Response().Status < http.StatusBadRequest {
 			err = s.auditRequest(c, who, r)
 		}

@@ -104,6 +104,9 @@ func (s *Server) fillNeeds(c *request, p *view.Page) error {
 		return err
 	}
 	p.NeedCount, p.InboxCount = n.count(), len(n.trouble)
+	if c.unknown > 0 {
+		p.Banners = append(p.Banners, askingBanner(c.unknown))
+	}
 	if n.detached {
 		p.Banners = append(p.Banners, view.DetachedBanner(n.stacks))
 	}

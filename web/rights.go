@@ -1,17 +1,14 @@
 package web
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"groundcrew/gitlab"
 	"groundcrew/runs"
 	"groundcrew/store"
 	"groundcrew/web/view"
@@ -37,67 +34,6 @@ const askedAge = time.Minute
 
 // askWithin is how long GitLab may take to say what somebody may do.
 const askWithin = 10 * time.Second
-
-// mostAsked bounds what is remembered of GitLab's answers; it is forgotten at once and asked again.
-const mostAsked = 200000
-
-// An askedKey is a question: may this user use GitLab (project 0), or what is the user's level in the project.
-type askedKey struct{ user, project int64 }
-
-type askedAnswer struct {
-	level int
-	at    time.Time
-}
-
-// asked remembers GitLab's answers for a short while.
-type asked struct {
-	mu    sync.Mutex
-	known map[askedKey]askedAnswer
-}
-
-func (a *asked) get(k askedKey) (int, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	v, ok := a.known[k]
-	return v.level, ok && time.Since(v.at) < askedAge
-}
-
-func (a *asked) put(k askedKey, level int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.known == nil || len(a.known) > mostAsked {
-		a.known = map[askedKey]askedAnswer{}
-	}
-	a.known[k] = askedAnswer{level, time.Now()}
-}
-
-// ask answers a question from memory, or (fresh) from GitLab itself.
-func (s *Server) ask(ctx context.Context, k askedKey, fresh bool) (int, error) {
-	if level, ok := s.asked.get(k); ok && !fresh {
-		return level, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	level := 0
-	var err error
-	if k.project == 0 {
-		var active bool
-		if active, err = s.eng.UserActive(ctx, k.user); active {
-			level = 1
-		}
-	} else {
-		level, err = s.eng.MemberLevel(ctx, k.project, k.user)
-		if gitlab.KindOf(err) == gitlab.KindNotFound { // gone, or the token's user may not see it: nobody's member here
-			level, err = 0, nil
-		}
-	}
-	if err != nil {
-		s.log.Warn("GitLab could not say what somebody may do", "gitlab_user", k.user, "project", k.project, "error", err)
-		return 0, runs.Forbiddenf("GitLab cannot be asked right now what you may do, so nothing was done. Try again in a moment; an admin with a password can act meanwhile.")
-	}
-	s.asked.put(k, level)
-	return level, nil
-}
 
 // restricted reports whether what the actor may do with a stack follows GitLab. Passwords and API keys have their role
 // everywhere; an admin may do everything as long as GitLab lets them in.
@@ -305,7 +241,8 @@ func levelName(level int) string {
 	}
 }
 
-// reads says which projects' stacks the one who asks may see. GitLab is asked of all of them at once, at most once a minute.
+// reads says which projects' stacks the one who asks may see. Of what GitLab was not asked yet
+// they see nothing; the page says so.
 func (s *Server) reads(c *request) (func(project int64) bool, error) {
 	if !c.who.restricted() {
 		return func(int64) bool { return true }, nil
@@ -322,26 +259,8 @@ func (s *Server) reads(c *request) (func(project int64) bool, error) {
 		return nil, err
 	}
 	slices.Sort(projects)
-	projects = slices.Compact(projects)
-	var mu sync.Mutex
-	may := map[int64]bool{}
-	var first error
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, 8)
-	for _, p := range projects {
-		slots <- struct{}{}
-		wait.Go(func() {
-			defer func() { <-slots }()
-			level, err := s.ask(c.Request().Context(), askedKey{c.who.GitLab, p}, false)
-			mu.Lock()
-			defer mu.Unlock()
-			if may[p] = level >= levelReporter; err != nil && first == nil {
-				first = err
-			}
-		})
-	}
-	wait.Wait()
-	return func(p int64) bool { return may[p] }, first
+	levels, err := s.levels(c, slices.Compact(projects))
+	return func(p int64) bool { return levels[p] >= levelReporter }, err
 }
 
 // seen narrows a filter of runs to those the one who asks may see.

@@ -52,8 +52,8 @@ type Facts struct {
 // MinBootstrapToken is the least length of a bootstrap token, in bytes (PRODUCT §10).
 const MinBootstrapToken = 32
 
-// A Server answers requests. It owns no goroutine: event streams live in the goroutines of their requests and
-// end with [Server.Close].
+// A Server answers requests. Event streams live in the goroutines of their requests and end with [Server.Close], as do the
+// few goroutines that ask GitLab what people may do.
 type Server struct {
 	st      *store.Store
 	eng     *engine.Engine
@@ -118,8 +118,15 @@ func New(o Options) *Server {
 // Handler answers every request of the server.
 func (s *Server) Handler() http.Handler { return s.echo }
 
-// Close ends the event streams, so that the HTTP server can shut down. Other requests are not affected.
-func (s *Server) Close() { s.closeOnce.Do(func() { close(s.done) }) }
+// Close ends the event streams, so that the HTTP server can shut down, and what asks GitLab. Other requests are not affected.
+func (s *Server) Close() {
+	s.closeOnce.Do(func() {
+		s.asked.mu.Lock() // no more is begun
+		defer s.asked.mu.Unlock()
+		close(s.done)
+	})
+	s.asked.busy.Wait()
+}
 
 func (s *Server) mount() *echo.Echo {
 	e := echo.New()
