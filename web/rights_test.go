@@ -227,37 +227,3 @@ func TestRightsAreAskedAtTheMoment(t *testing.T) {
 		t.Errorf("an admin who is blocked in GitLab acts: status %d", got.status)
 	}
 }
-
-// TestEveryRouteAsksGitLab: whatever is about a stack or a run is refused to somebody who is no member of its project, and acts
-// need a Maintainer unless the table says otherwise. A new route about a stack is covered the day it is added.
-func TestEveryRouteAsksGitLab(t *testing.T) {
-	g := newGuild(t)
-	g.f.AddMember(g.f.project.ID, g.ids["guest"], 0)
-	for _, r := range g.web.table {
-		if !strings.Contains(r.path, "/stacks/:slug") && !strings.Contains(r.path, "/runs/:id") || r.need == public {
-			continue
-		}
-		path := strings.NewReplacer(":slug", "a", ":id", g.waiting.ID, ":phase", "planning", ":name", "X", ":iid", "3", ":version", "1").Replace(r.path)
-		for name, want := range map[string]string{"none": "absent", "reporter": "read", "developer": "read"} {
-			if r.stream && name != "none" {
-				continue // stays open
-			}
-			req := g.form(path)
-			req.Method = r.method
-			got := g.do(g.people[name], req)
-			absent := got.status == http.StatusNotFound
-			switch {
-			case r.need == admin:
-				if got.status != 403 {
-					t.Errorf("%s %s as %s: status %d, want 403", r.method, r.path, name, got.status)
-				}
-			case want == "absent" && !absent:
-				t.Errorf("%s %s as %s: status %d, want 404", r.method, r.path, name, got.status)
-			case want == "read" && r.need == writer && got.status != 403 && !(name == "developer" && r.proposes):
-				t.Errorf("%s %s as %s: status %d, want 403", r.method, r.path, name, got.status)
-			case want == "read" && r.need == reader && got.status == 403:
-				t.Errorf("%s %s as %s: status 403", r.method, r.path, name)
-			}
-		}
-	}
-}
