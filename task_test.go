@@ -278,6 +278,10 @@ func TestErroredStateIsRescued(t *testing.T) {
 	if v := r.items("/stacks/network/state/versions"); len(v) != 1 || v[0]["run"] != id || v[0]["serial"] != 7.0 || v[0]["resources"] != 1.0 {
 		t.Errorf("state versions %v", v)
 	}
+	flag, _ := r.must("GET", "/stacks/network", nil, 200)["flag"].(string)
+	if !strings.Contains(flag, "Some of the changes may have been made") || !strings.Contains(flag, "errored.tfstate, which was kept") {
+		t.Errorf("flag %q", flag)
+	}
 	again := r.run("tracked", "unconfirmed")
 	if again["id"] == id || again["commit"] != sha {
 		t.Errorf("the fresh plan is %v", again)

@@ -46,20 +46,24 @@ func (t *task) saved(well bool, ev func(runs.Meta, int) runs.Event, note string)
 			return err
 		}
 		if trouble != "" {
-			return flagStack(tx, r.Stack, trouble)
+			return flagStack(tx, r, trouble)
 		}
 		return unflag(tx, r)
 	})
 	return r, err
 }
 
-func flagStack(tx *store.Tx, slug, note string) error {
-	st, err := tx.Stack(slug)
-	if err != nil {
+// flagStack flags the run's stack and tells people, unless the run's own move just did, with this note in its.
+func flagStack(tx *store.Tx, r runs.Run, note string) error {
+	st, err := tx.Stack(r.Stack)
+	if err != nil || strings.Contains(st.Flag, note) {
 		return notGone(err)
 	}
 	st.Flag = note
-	return tx.PutStack(st)
+	if err := tx.PutStack(st); err != nil {
+		return err
+	}
+	return tx.Notify(runs.OnFlagged, store.Said{Title: "The state of " + st.Name + " needs a look", Text: note, Stack: st.Slug, Run: r.ID, Type: r.Type})
 }
 
 // unflag takes back that a stack's state of affairs is not known: a tracked run that finished has compared the world with
