@@ -29,8 +29,8 @@
 //   - gitlab: speaks GitLab's language and none of ours; it translates, it never decides.
 //   - gitlab/sim: a GitLab in memory that refuses what GitLab refuses, for tests and the demo.
 //   - gitlab/sim/spec: says what is wrong with a request to GitLab or its answer, by what GitLab publishes of its API.
-//   - notify: says one message over one channel, by e-mail, webhook or chat, and what came of it; it knows no run.
-//   - metrics: says in Prometheus' words what was counted and what the rows say, at a cost that does not grow with history.
+//   - runs/notify: says one message over one channel, by e-mail, webhook or chat, and what came of it; it knows no run.
+//   - web/metrics: says in Prometheus' words what was counted and what the rows say, at a cost that does not grow with history.
 //   - web: shows what the store says and turns a person's click into one event.
 //   - web/view: the pages; the same arguments give the same bytes.
 //   - static: style sheet, script and icons; a URL names a content for ever.

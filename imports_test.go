@@ -17,12 +17,12 @@ import (
 // mayImport is the law: which of our packages each of them may import. What is absent is forbidden. A new package is a
 // decision: it needs a row here and a sentence in doc.go.
 var mayImport = map[string][]string{
-	"main":            {"web", "metrics", "runs/engine", "runs/proc", "runs/tofu", "store", "gitlab", "gitlab/sim", "runs", "static"},
-	"web":             {"metrics", "notify", "web/view", "runs/engine", "store", "gitlab", "runs", "runs/logs", "static"},
+	"main":            {"web", "web/metrics", "runs/engine", "runs/proc", "runs/tofu", "store", "gitlab", "gitlab/sim", "runs", "static"},
+	"web":             {"web/metrics", "runs/notify", "web/view", "runs/engine", "store", "gitlab", "runs", "runs/logs", "static"},
 	"web/view":        {"runs", "static"},
-	"runs/engine":     {"store", "gitlab", "runs", "runs/tofu", "runs/redact", "runs/logs", "runs/pack", "runs/repofile", "notify"},
-	"notify":          {"runs"},
-	"metrics":         {"runs/engine", "store", "gitlab", "runs"},
+	"runs/engine":     {"store", "gitlab", "runs", "runs/tofu", "runs/redact", "runs/logs", "runs/pack", "runs/repofile", "runs/notify"},
+	"runs/notify":     {"runs"},
+	"web/metrics":     {"runs/engine", "store", "gitlab", "runs"},
 	"runs/tofu":       {"runs"},
 	"runs/proc":       {"runs/redact"},
 	"store":           {"runs"},
@@ -60,8 +60,8 @@ var fences = map[string][]string{
 	"golang.org/x/sys/":              {"runs/proc"},
 	"github.com/klauspost/compress/": {"runs/logs"},
 	"go.yaml.in/yaml/":               {"runs/repofile"},
-	"github.com/wneessen/go-mail":    {"notify"},
-	"github.com/prometheus/":         {"metrics"},
+	"github.com/wneessen/go-mail":    {"runs/notify"},
+	"github.com/prometheus/":         {"web/metrics"},
 	"os/exec":                        {"runs/proc", "runs/tofu", "gitlab/sim"}, // jobs; version probe; git for its repositories
 }
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"groundcrew/notify"
 	"groundcrew/runs"
+	"groundcrew/runs/notify"
 )
 
 // A listener takes signed webhooks and remembers them by their ids.

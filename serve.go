@@ -20,11 +20,11 @@ import (
 	"time"
 
 	"groundcrew/gitlab"
-	"groundcrew/metrics"
 	"groundcrew/runs/engine"
 	"groundcrew/runs/proc"
 	"groundcrew/store"
 	"groundcrew/web"
+	"groundcrew/web/metrics"
 )
 
 // A server is the whole program in one value: opened in reading order, closed in the opposite one.

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"groundcrew/notify"
 	"groundcrew/runs"
+	"groundcrew/runs/notify"
 	"groundcrew/store"
 	"groundcrew/web/view"
 )

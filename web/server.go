@@ -13,10 +13,10 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/time/rate"
 
-	"groundcrew/metrics"
 	"groundcrew/runs"
 	"groundcrew/runs/engine"
 	"groundcrew/store"
+	"groundcrew/web/metrics"
 )
 
 // Options wire a [Server]. Log defaults to nothing.

@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"groundcrew/gitlab"
-	"groundcrew/metrics"
 	"groundcrew/runs"
 	"groundcrew/runs/engine"
 	"groundcrew/store"
+	"groundcrew/web/metrics"
 )
 
 // A site is a whole server over a real store and a real engine at rest: nothing runs by itself, so tests say

@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"groundcrew/gitlab"
-	"groundcrew/metrics"
 	"groundcrew/runs"
 	"groundcrew/runs/engine"
 	"groundcrew/store"
+	"groundcrew/web/metrics"
 )
 
 // maxHook is the largest webhook body taken: GitLab's own limit (PRODUCT §3).

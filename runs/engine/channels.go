@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"groundcrew/notify"
 	"groundcrew/runs"
+	"groundcrew/runs/notify"
 	"groundcrew/store"
 )
 

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"groundcrew/notify"
 	"groundcrew/runs"
+	"groundcrew/runs/notify"
 	"groundcrew/runs/redact"
 	"groundcrew/store"
 )

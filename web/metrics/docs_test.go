@@ -59,7 +59,7 @@ func check(t *testing.T, names map[string]bool, where, expr string) {
 
 // TestDashboard reads the dashboard as Grafana does and looks for every metric it names.
 func TestDashboard(t *testing.T) {
-	raw, err := os.ReadFile("../docs/grafana-dashboard.json")
+	raw, err := os.ReadFile("../../docs/grafana-dashboard.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestDashboard(t *testing.T) {
 
 // TestAlerts reads the rules as Prometheus does.
 func TestAlerts(t *testing.T) {
-	raw, err := os.ReadFile("../docs/prometheus-alerts.yml")
+	raw, err := os.ReadFile("../../docs/prometheus-alerts.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
