@@ -211,7 +211,7 @@ func TestEveryCallHasATimeout(t *testing.T) {
 	}
 }
 
-func TestRedirects(t *testing.T) {
+func TestS21RedirectsTakeNoTokenElsewhere(t *testing.T) {
 	var leaked sync.Map
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { leaked.Store(r.URL.Path, r.Header) }))
 	defer other.Close()
@@ -327,7 +327,7 @@ func TestNew(t *testing.T) {
 }
 
 // The name of a host may lead to a link-local address only when it is resolved.
-func TestLinkLocalIsRefusedWhenDialled(t *testing.T) {
+func TestS21LinkLocalIsRefusedWhenDialled(t *testing.T) {
 	for _, address := range []string{"169.254.169.254:80", "[fe80::1]:443", "[fe80::1%eth0]:443", "[::ffff:169.254.169.254]:80"} {
 		if err := refuseLinkLocal("tcp", address, nil); !errors.Is(err, errLinkLocal) {
 			t.Errorf("%s: %v", address, err)

@@ -67,8 +67,8 @@ func TestShortBootstrapTokenIsNone(t *testing.T) {
 	}
 }
 
-// TestCrossSite: what another site makes a browser send is refused, whoever is signed in (S42).
-func TestCrossSite(t *testing.T) {
+// TestS42CrossSite: what another site makes a browser send is refused, whoever is signed in (S42).
+func TestS42CrossSite(t *testing.T) {
 	s := newSite(t)
 	b := s.signedIn(store.Admin)
 	for _, r := range s.web.table {
@@ -91,7 +91,7 @@ func TestCrossSite(t *testing.T) {
 	}
 }
 
-func TestSecurityHeaders(t *testing.T) {
+func TestS44SecurityHeaders(t *testing.T) {
 	s := newSite(t)
 	for _, path := range []string{"/login", "/api/v1/stacks", "/nowhere", "/healthz"} {
 		h := s.get(noFollow, path).header

@@ -167,9 +167,9 @@ func TestButtonsSayWhyNot(t *testing.T) {
 	}
 }
 
-// TestRightsAreAskedAtTheMoment: an act asks GitLab anew, a page is at most a minute behind, and while GitLab is down nothing is
+// TestS19RightsAreAskedAtTheMoment: an act asks GitLab anew, a page is at most a minute behind, and while GitLab is down nothing is
 // done (S19, S45).
-func TestRightsAreAskedAtTheMoment(t *testing.T) {
+func TestS19RightsAreAskedAtTheMoment(t *testing.T) {
 	g := newGuild(t)
 	b, lock, unlock := g.people["maintainer"], "/api/v1/stacks/a/lock", "/api/v1/stacks/a/unlock"
 	act := func(path string) answer { return g.do(b, g.form(path)) }

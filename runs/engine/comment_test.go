@@ -204,7 +204,7 @@ func outside(line string) string {
 }
 
 // Nothing from outside is executed, mentions, renders or leads away, in any kind of comment.
-func TestHostileTextStaysText(t *testing.T) {
+func TestS20HostileTextStaysText(t *testing.T) {
 	failed := comments()["hostile"]
 	failed.run.State, failed.run.Reason = runs.Failed, evil
 	for name, c := range map[string]aComment{"hostile": comments()["hostile"], "failed": failed} {

@@ -166,8 +166,8 @@ func TestHTTPTrouble(t *testing.T) {
 	}
 }
 
-// TestWhereNobodyGoes: this machine unless allowed, link-local addresses never, whatever name they hide behind.
-func TestWhereNobodyGoes(t *testing.T) {
+// TestS22WhereNobodyGoes: this machine unless allowed, link-local addresses never, whatever name they hide behind.
+func TestS22WhereNobodyGoes(t *testing.T) {
 	r := newReceiver(t, nil)
 	port := r.URL[strings.LastIndex(r.URL, ":"):]
 	for _, host := range []string{"127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"} {
