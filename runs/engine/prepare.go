@@ -124,7 +124,7 @@ func (t *task) toolWork(bin tofu.Binary) tofu.Work {
 		Stack: t.stack, Binary: bin, Root: filepath.Join(t.space.src(), filepath.FromSlash(t.stack.ProjectRoot)), Aux: t.space.aux(),
 		Managed: t.stack.State == runs.StateManaged, Speculative: t.run.Type == runs.Proposed,
 		Command: t.run.Command, Mirror: t.e.mirror(), Sealed: true, Path: t.e.o.ToolPath, Proxy: t.e.o.Proxy,
-		Run: t.run.ID, Commit: t.run.Commit.SHA, Branch: t.run.Branch, Tmp: t.space.tmp(), Test: t.testKind(),
+		Run: t.run.ID, Commit: t.run.Commit.SHA, Branch: t.run.Branch, Tmp: t.space.tmp(), Test: t.testKind(), Memory: t.e.Limits().Memory,
 	}
 }
 

@@ -23,7 +23,8 @@ type child struct {
 	copied chan struct{} // closed when all its output is in the log
 	out    *os.File      // where its output comes from
 	failed *os.File      // the sandbox's last words; empty once the command itself runs
-	conf   *os.File      // takes the sandbox's configuration
+	conf   *os.File      // takes the sandbox's configuration, and then the word to begin
+	begin  chan struct{} // closed when it may begin, nil until it has its configuration
 	ends   pipes         // all of these
 	heard  atomic.Int64  // when it last printed, in nanoseconds since base
 	base   time.Time
@@ -31,22 +32,40 @@ type child struct {
 	tail   tail   // the end of what it printed; whole when copied is closed
 }
 
-// start starts a command. It is on record in the progress file before the first of its instructions runs:
-// the sandbox waits for its configuration until then.
-func (s *shim) start(c Command) (*child, error) {
+// brief tells a sandbox what it is to become. It does all that can be done beforehand and waits for the word to begin.
+func (s *shim) brief(ch *child, c Command) error {
 	conf, err := json.Marshal(sandboxed{
 		Args: c.Args, Dir: s.spec.WorkDir, Env: s.spec.Env, Stdout: c.Stdout, Parent: os.Getpid(), Limits: s.spec.Limits,
 		Landlock: s.spec.Sandbox, ReadOnly: s.spec.ReadOnly, ReadWrite: s.spec.ReadWrite, User: s.spec.User, Ports: s.spec.Ports,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ch := s.ready
+	begin := make(chan struct{})
+	ch.begin = begin
+	go func() {
+		// If the sandbox does not take all of it, it says why.
+		_, _ = ch.conf.Write(conf)
+		<-begin
+		_, _ = ch.conf.Write(goAhead)
+		_ = ch.conf.Close()
+	}()
+	return nil
+}
+
+// start starts a command. It is on record in the progress file before the first of its instructions runs:
+// the sandbox waits for the word until then.
+func (s *shim) start(c Command) (*child, error) {
+	ch, err := s.ready, error(nil)
 	s.ready = nil
 	if ch == nil {
-		if ch, err = s.launch(); err != nil {
-			return nil, err
-		}
+		ch, err = s.launch()
+	}
+	if err == nil && ch.begin == nil {
+		err = s.brief(ch, c)
+	}
+	if err != nil {
+		return nil, err
 	}
 	ch.base = time.Now()
 	id, err := identify(ch.cmd.Process.Pid)
@@ -54,15 +73,11 @@ func (s *shim) start(c Command) (*child, error) {
 		err = appendStep(s.dir, step{c.Phase, c.Name, id})
 	}
 	if err != nil {
-		// Without its configuration the sandbox ends by itself.
+		// Without the word the sandbox ends by itself.
 		ch.ends.closeOurs()
 		return nil, errors.Join(err, ch.cmd.Wait())
 	}
-	go func() {
-		// If the sandbox does not take all of it, it says why.
-		_, _ = ch.conf.Write(conf)
-		_ = ch.conf.Close()
-	}()
+	close(ch.begin)
 	go ch.copyOutput(s)
 	go func() {
 		defer close(ch.ended)
@@ -80,9 +95,14 @@ func (s *shim) spare() int {
 }
 
 // prepareNext starts the sandbox of the next command while one is at work. Without it that starts its own.
-func (s *shim) prepareNext() {
-	if ch, err := s.launch(); err == nil {
-		s.ready = ch
+func (s *shim) prepareNext(c Command) {
+	ch, err := s.launch()
+	if err != nil {
+		return
+	}
+	s.ready = ch
+	if err := s.brief(ch, c); err != nil {
+		s.dropReady()
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 
 // The files a sandbox process inherits.
 const (
-	confFD   = 3 // its configuration
+	confFD   = 3 // its configuration, and then goAhead
 	failedFD = 4 // takes its last words if the command cannot be started
 )
 
@@ -26,6 +26,9 @@ const niceness = 10
 
 // oomScore makes the kernel take a command, and never the server, when the machine's memory runs out; see proc(5).
 const oomScore = "500"
+
+// goAhead is what a sandbox that has laid its limits on itself waits for, as JSON.
+var goAhead = []byte("true")
 
 // exitNotStarted is what shells exit with when a command is not found.
 const exitNotStarted = 127
@@ -72,11 +75,9 @@ func Sandbox(args []string) int {
 
 func become(in *os.File) error {
 	var c sandboxed
-	if err := json.NewDecoder(in).Decode(&c); err != nil {
+	told := json.NewDecoder(in)
+	if err := told.Decode(&c); err != nil {
 		return fmt.Errorf("the sandbox was not told what to run: %w", err)
-	}
-	if err := in.Close(); err != nil {
-		return err
 	}
 	if err := dieWith(c.Parent); err != nil {
 		return err
@@ -95,6 +96,17 @@ func become(in *os.File) error {
 		if err := isolate(path, c); err != nil {
 			return err
 		}
+	}
+	if err := giveWay(); err != nil {
+		return err
+	}
+	// What this process catches is normal again for the command; what it inherited as ignored would stay
+	// ignored. Go catches all signals but these from the start.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
+	// Until now the command before it may have been at work. As nobody whom that could touch, it waits.
+	var begin bool
+	if err := told.Decode(&begin); err != nil || !begin {
+		return errors.Join(errors.New("the sandbox was not told to begin"), err)
 	}
 	if c.User != nil {
 		if err := c.User.turnInto(); err != nil {
@@ -116,6 +128,15 @@ func become(in *os.File) error {
 		return err
 	}
 	syscall.Umask(0o022)
+	// Last, because from here on this process itself may be over its limits.
+	if err := limit(c.Limits); err != nil {
+		return err
+	}
+	return execError(path, syscall.Exec(path, c.Args, c.Env))
+}
+
+// giveWay makes the calling thread, and with it the command, leave the processor to the server.
+func giveWay() error {
 	// A run that takes all the processor must not take the server's share. The limits of time are not for that.
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {
 		return fmt.Errorf("giving way to the server: %w", err)
@@ -124,14 +145,7 @@ func become(in *os.File) error {
 	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH, Nice: niceness}, 0); err != nil {
 		return fmt.Errorf("giving way to the server: %w", err)
 	}
-	// What this process catches is normal again for the command; what it inherited as ignored would stay
-	// ignored. Go catches all signals but these from the start.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
-	// Last, because from here on this process itself may be over its limits.
-	if err := limit(c.Limits); err != nil {
-		return err
-	}
-	return execError(path, syscall.Exec(path, c.Args, c.Env))
+	return nil
 }
 
 // dieWith makes the kernel kill the command when the shim dies, and makes sure the shim has not died before.

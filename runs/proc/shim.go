@@ -156,7 +156,7 @@ func (s *shim) run() {
 			s.fail(c, s.cause)
 			break
 		}
-		if !s.one(c, i+1 < len(s.spec.Commands)) {
+		if !s.one(c, s.spec.Commands[i+1:]) {
 			break
 		}
 	}
@@ -209,8 +209,8 @@ func (s *shim) notice() {
 	}
 }
 
-// one runs one command and reports whether the next may follow. more says that there is a next one.
-func (s *shim) one(c Command, more bool) bool {
+// one runs one command and reports whether those that are left may follow.
+func (s *shim) one(c Command, left []Command) bool {
 	if err := s.switchLog(c.Phase); err != nil {
 		s.fail(c, "start: the log cannot be written: "+err.Error())
 		return false
@@ -222,8 +222,8 @@ func (s *shim) one(c Command, more bool) bool {
 		s.fail(c, "start: "+err.Error())
 		return false
 	}
-	if more {
-		s.prepareNext()
+	if len(left) > 0 {
+		s.prepareNext(left[0])
 	}
 	exit, problem := s.await(ch)
 	s.result.Exit = exit

@@ -486,13 +486,13 @@ func TestCustomTool(t *testing.T) {
 
 func TestEnv(t *testing.T) {
 	t.Setenv("SERVER_SECRET", "x")
-	w := Work{Stack: runs.Stack{Slug: "net", Tool: runs.OpenTofu}, Aux: "/a", Managed: true, Run: "R", Commit: "C", Branch: "B", Path: "/p", Proxy: []string{"HTTPS_PROXY=http://proxy"}}
+	w := Work{Stack: runs.Stack{Slug: "net", Tool: runs.OpenTofu}, Aux: "/a", Managed: true, Run: "R", Commit: "C", Branch: "B", Path: "/p", Proxy: []string{"HTTPS_PROXY=http://proxy"}, Memory: 4 << 30}
 	got := Env(w, []runs.Variable{{Name: "A", Value: "1"}, {Name: "LANG", Value: "de"}, {Name: "A", Value: "2=3"}})
 	want := []string{
 		"PATH=/a/bin:/p", "HOME=/a/home", "TMPDIR=/a/tmp", "TF_IN_AUTOMATION=1", "TF_INPUT=0", "TF_DATA_DIR=/a/data",
 		"TF_CLI_CONFIG_FILE=/a/cli.tfrc", "CHECKPOINT_DISABLE=1", "GIT_CONFIG_NOSYSTEM=1", "GROUNDCREW_STACK=net", "GROUNDCREW_RUN=R", "GROUNDCREW_COMMIT=C",
 		"GROUNDCREW_BRANCH=B", "GROUNDCREW_TOOL=opentofu", "GROUNDCREW_PLAN=/a/tfplan", "GROUNDCREW_PLAN_JSON=/a/plan.json",
-		"GROUNDCREW_STATE=/a/terraform.tfstate", "HTTPS_PROXY=http://proxy", "LANG=de", "A=2=3",
+		"GROUNDCREW_STATE=/a/terraform.tfstate", "GOGC=200", "GOMEMLIMIT=3221225472", "HTTPS_PROXY=http://proxy", "LANG=de", "A=2=3",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
