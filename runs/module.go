@@ -57,23 +57,32 @@ func InferModule(projectPath string) (namespace, name, provider string) {
 	return namespace, "", ""
 }
 
-// addressPart is what the tools take as a part of a module's address.
+// The parts of a module's address that the tools take, of at most partMost bytes, and what may stand before the version
+// in a tag, of at most tagPrefixMost.
 var (
-	addressPart  = regexp.MustCompile(`^[0-9A-Za-z](?:[0-9A-Za-z_-]{0,62}[0-9A-Za-z])?$`)
-	providerPart = regexp.MustCompile(`^[0-9a-z]{1,64}$`)
-	tagPrefix    = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._/-]{0,99}$`)
+	addressPart  = regexp.MustCompile(`^[0-9A-Za-z](?:[0-9A-Za-z_-]*[0-9A-Za-z])?$`)
+	providerPart = regexp.MustCompile(`^[0-9a-z]+$`)
+	tagPrefix    = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._/-]*$`)
 )
+
+const partMost, tagPrefixMost = 64, 100
+
+func isAddressPart(s string) bool  { return len(s) <= partMost && addressPart.MatchString(s) }
+func isProviderPart(s string) bool { return len(s) <= partMost && providerPart.MatchString(s) }
+func isTagPrefix(s string) bool {
+	return len(s) <= tagPrefixMost && tagPrefix.MatchString(s) && !strings.Contains(s, "..")
+}
 
 // Validate checks what can be known of a module without asking anybody, and names the field at fault.
 func (m Module) Validate() error {
 	switch {
-	case !addressPart.MatchString(m.Name):
+	case !isAddressPart(m.Name):
 		return Invalidf("name", "“%s” cannot be a module's name: letters, digits, - and _ only, 64 at most. A project called terraform-<provider>-<name> gives it by itself.", Shorten(m.Name, 64))
 	case Slug(m.Name) == "" || Slug(m.Name) == "new": // /modules/new is the form
 		return Invalidf("name", "A module cannot be called “%s”: its address is made from it. Choose another name.", m.Name)
-	case !providerPart.MatchString(m.Provider):
+	case !isProviderPart(m.Provider):
 		return Invalidf("provider", "“%s” cannot be a provider in a module's address: lower-case letters and digits only, like aws or azurerm.", Shorten(m.Provider, 64))
-	case !addressPart.MatchString(m.Namespace):
+	case !isAddressPart(m.Namespace):
 		return Invalidf("namespace", "“%s” cannot be a namespace in a module's address: letters, digits, - and _ only, 64 at most.", Shorten(m.Namespace, 64))
 	case m.Project <= 0:
 		return Invalidf("project", "Choose the GitLab project that holds the module.")
@@ -81,7 +90,7 @@ func (m Module) Validate() error {
 		return Invalidf("branch", "“%s” cannot be a branch name. Choose the branch to track.", m.Branch)
 	case m.Release != ReleaseByTag && m.Release != ReleaseByFile:
 		return Invalidf("release", "“%s” makes no versions. Use tag or file.", m.Release)
-	case m.TagPrefix != "" && (!tagPrefix.MatchString(m.TagPrefix) || strings.Contains(m.TagPrefix, "..")):
+	case m.TagPrefix != "" && !isTagPrefix(m.TagPrefix):
 		return Invalidf("tag_prefix", "“%s” cannot begin a tag. Use letters, digits, dots, dashes and slashes, like network/ or vpc-.", Shorten(m.TagPrefix, 100))
 	case m.Tool != OpenTofu && m.Tool != Terraform:
 		return Invalidf("tool", "“%s” does not test modules. Use opentofu or terraform.", m.Tool)

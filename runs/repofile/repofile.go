@@ -113,7 +113,7 @@ func unknown(where string, extra map[string]any) error {
 	return nil
 }
 
-var idForm = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?$`)
+var idForm = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$`) // of at most 60 bytes
 
 func (t test) read(i int, d test) (runs.TestCase, error) {
 	where := fmt.Sprintf(" in test %d", i+1)
@@ -136,7 +136,7 @@ func (t test) read(i int, d test) (runs.TestCase, error) {
 		return c, wrong("test %d has no name", i+1)
 	case len(c.Name) > 100 || strings.ContainsAny(c.Name, "\n\r\x00"):
 		return c, wrong("the name of test %d is longer than 100 bytes or not one line", i+1)
-	case !idForm.MatchString(c.ID):
+	case len(c.ID) > 60 || !idForm.MatchString(c.ID):
 		return c, wrong("the id “%s”%s is none: lower-case letters, digits and dashes only", runs.Shorten(c.ID, 60), where)
 	case c.Tool != "" && c.Tool != runs.OpenTofu && c.Tool != runs.Terraform:
 		return c, wrong("the tool “%s”%s is none; use opentofu or terraform", runs.Shorten(c.Tool, 60), where)
