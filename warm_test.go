@@ -40,7 +40,7 @@ func (r *rig) kept() []string {
 // proposed pushes code to a branch of its own and returns the run that came of it, ended, with its log.
 func (r *rig) proposed(branch string, files map[string]string) (run map[string]any, log string) {
 	r.t.Helper()
-	sha := r.push(branch, "Topic", files)
+	sha := r.push(branch, "Topic "+branch, files) // the same commit made twice within a second would be one
 	until(r.t, "the run of "+branch, func() bool {
 		for _, one := range r.items("/runs?type=proposed&limit=20") {
 			if one["commit"] == sha && (one["state"] == "finished" || one["state"] == "failed") {
