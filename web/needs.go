@@ -48,7 +48,10 @@ type needsCache struct {
 const (
 	needsAge  = 10 * time.Second // bounds how late time itself and held forks show, of which no change tells
 	parkedAge = 15 * time.Second
-	needsRest = 20 // so many times as long as it took they stay found, so that a busy large installation spends little on them
+
+	// With many stacks they stay found so many times as long as it took, so that a busy large installation spends little on them.
+	needsRest       = 20
+	needsRestStacks = 1000
 )
 
 // currentNeeds is what waits for a person now.
@@ -57,7 +60,8 @@ func (s *Server) currentNeeds() (needs, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	gen := s.hub.generation()
-	if age := time.Since(c.at); gen == c.gen && age < needsAge || age < needsRest*c.took {
+	age := time.Since(c.at)
+	if gen == c.gen && age < needsAge || c.v.stacks >= needsRestStacks && age < needsRest*c.took {
 		return c.v, nil
 	}
 	begin := time.Now()
