@@ -51,8 +51,8 @@ type RunModel struct {
 // MaxResources is how many resources the run page shows; maxAttributes bounds the attributes of all of them
 // together, and maxPerResource those of one, so that the page stays light whatever the plan holds.
 const (
-	MaxResources   = 200
-	maxAttributes  = 400
+	MaxResources   = 100
+	maxAttributes  = 200
 	maxPerResource = 60
 )
 
