@@ -2,6 +2,7 @@ package store
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -112,7 +113,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("the database %s cannot be opened: %w. If the file is damaged, restore a backup", path, err)
 	}
 	db.MaxBatchDelay = batchDelay
-	s := &Store{db: db, dir: o.Dir, now: o.Now, allow: o.Allow, log: o.Log, entropy: ulid.Monotonic(ulid.DefaultEntropy(), 0)}
+	s := &Store{db: db, dir: o.Dir, now: o.Now, allow: o.Allow, log: o.Log, entropy: ulid.Monotonic(rand.Reader, 0)}
 	if err := s.prepare(o); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
