@@ -75,12 +75,41 @@ func TestStorm(t *testing.T) {
 		}
 	}
 	r.sim.WaitHooks()
-	// All at once: what a comparison with GitLab finds after the last start comes as a delivery of its own.
-	until(t, "all verdicts, the end of all runs, and the last report", func() bool {
-		return len(r.items("/deliveries?state=waiting")) == 0 && len(r.items("/reports?state=waiting")) == 0 &&
+	var left []string
+	defer func() {
+		if t.Failed() {
+			t.Log("left: ", strings.Join(left, "; "))
+		}
+	}()
+	// All in one look: what a comparison with GitLab finds after the last start comes as a delivery of its own, and late.
+	until(t, "the end of all deliveries, runs, reports and statuses", func() bool {
+		left = r.stormStatuses(heads, closed)
+		return len(left) == 0 && len(r.items("/deliveries?state=waiting")) == 0 && len(r.items("/reports?state=waiting")) == 0 &&
 			len(r.items("/runs?limit=200&state=queued,preparing,initializing,planning")) == 0
 	})
-	r.checkStorm(heads, closed)
+	r.checkStorm()
+}
+
+// stormStatuses says which commits do not show a final status, and which heads no plan.
+func (r *rig) stormStatuses(heads map[string][]string, closed string) (left []string) {
+	for branch, shas := range heads {
+		for i, sha := range shas {
+			statuses := r.sim.Statuses(r.project.ID, sha)
+			if len(statuses) == 0 {
+				left = append(left, fmt.Sprintf("%s: commit %d of %d has no status", branch, i+1, len(shas)))
+			}
+			for _, s := range statuses {
+				if s.Retried {
+					continue
+				}
+				head := i == len(shas)-1 && branch != closed
+				if s.State != "success" && (head || s.State != "canceled") {
+					left = append(left, fmt.Sprintf("%s: commit %d of %d shows %s %q", branch, i+1, len(shas), s.State, s.Description))
+				}
+			}
+		}
+	}
+	return left
 }
 
 // unanswered are the deliveries that got no answer, in whatever repetition.
@@ -101,15 +130,11 @@ func (r *rig) unanswered() []sim.HookDelivery {
 	return out
 }
 
-func (r *rig) checkStorm(heads map[string][]string, closed string) {
+// checkStorm looks for what happened twice or went wrong.
+func (r *rig) checkStorm() {
 	t := r.t
 	t.Helper()
-	var all []map[string]any
-	until(t, "every verdict", func() bool { // a comparison with GitLab may just have found something
-		all = r.items("/deliveries?limit=200")
-		return !slices.ContainsFunc(all, func(d map[string]any) bool { return d["state"] == "waiting" })
-	})
-	for _, d := range all {
+	for _, d := range r.everything("/deliveries") {
 		if d["state"] != "done" {
 			t.Errorf("a delivery is %v: %v", d["state"], d["verdict"])
 		}
@@ -123,25 +148,6 @@ func (r *rig) checkStorm(heads map[string][]string, closed string) {
 		seen[key] = run["id"].(string)
 		if s := run["state"]; s != "finished" && s != "canceled" && s != "stopped" {
 			t.Errorf("run %v is %v: %v\n%s", run["id"], s, run["reason"], r.logs(run["id"].(string)))
-		}
-	}
-	for branch, shas := range heads {
-		for i, sha := range shas {
-			statuses := r.sim.Statuses(r.project.ID, sha)
-			if len(statuses) == 0 {
-				t.Errorf("%s: commit %d of %d has no status", branch, i+1, len(shas))
-			}
-			for _, s := range statuses {
-				if s.Retried {
-					continue
-				}
-				if s.State != "success" && s.State != "canceled" {
-					t.Errorf("%s: commit %d of %d shows %s %q", branch, i+1, len(shas), s.State, s.Description)
-				}
-				if last := i == len(shas)-1; last && s.State != "success" && branch != closed {
-					t.Errorf("%s: its head shows %s %q", branch, s.State, s.Description)
-				}
-			}
 		}
 	}
 	until(t, "the end of the last process", func() bool { return len(processesOf(t, r.dir)) == 0 })

@@ -27,6 +27,9 @@ func refusal(resp *http.Response, body []byte) *Error {
 		Kind: kindOf(resp.StatusCode, code, message), Status: resp.StatusCode, Message: flatten(message),
 		RetryAfter: retryAfter(resp, time.Now()),
 	}
+	if to, err := resp.Location(); err == nil && e.Kind == KindRedirect {
+		e.Message = flatten(fmt.Sprintf("to %s://%s%s", to.Scheme, to.Host, to.EscapedPath()))
+	}
 	if resp.Request != nil {
 		e.Method, e.Path = resp.Request.Method, resp.Request.URL.Path
 	}

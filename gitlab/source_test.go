@@ -170,6 +170,20 @@ func TestSourceErrors(t *testing.T) {
 	}
 }
 
+// A mirror whose branches are known asks for a commit at once: that request, a POST, may be redirected as well.
+func TestSourceNamesTheTargetOfARedirectedFetch(t *testing.T) {
+	g, s := newGitServer(t), newSource(t)
+	mustFetch(t, s, g.client(), g.commit("main", map[string]string{"main.tf": "x"}))
+	elsewhere := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://other.invalid"+r.URL.String(), http.StatusFound)
+	})
+	g.inject.Store(&elsewhere)
+	err := s.Fetch(t.Context(), g.client(), 42, testProject, strings.Repeat("ab", 20))
+	if KindOf(err) != KindRedirect || !strings.Contains(fmt.Sprint(err), "to http://other.invalid/scm/"+testProject) {
+		t.Errorf("%q: %v", KindOf(err), err)
+	}
+}
+
 func firstOfTokens(a, b Token) Token {
 	if a != "" {
 		return a
