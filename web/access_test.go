@@ -42,7 +42,7 @@ var wantRights = []struct {
 	}},
 	// A browser that somebody signed in with.
 	{session, "???? +++ ++++", []string{
-		"POST /logout", "GET /account", "POST /account/password", "POST /account/sessions/:session/end",
+		"POST /logout", "GET /account", "POST /account/password", "POST /account/gitlab", "POST /account/gitlab/disconnect", "POST /account/sessions/:session/end",
 	}},
 	// Lists and settings: everybody, and people from GitLab see what they may of it (TestListsShowWhatMayBeRead).
 	{reader, "???? +++ ++++", []string{
@@ -100,7 +100,7 @@ var wantRights = []struct {
 		"POST /settings/notifications", "GET /settings/notifications/new", "GET /settings/notifications/:id", "POST /settings/notifications/:id",
 		"POST /settings/notifications/:id/test", "POST /settings/notifications/:id/delete", "POST /settings/system", "POST /settings/system/retention",
 		"POST /settings/users", "GET /settings/users/:id", "POST /settings/users/:id/role", "POST /settings/users/:id/disable",
-		"POST /settings/users/:id/enable", "POST /settings/users/:id/link", "POST /settings/users/:id/sessions/end",
+		"POST /settings/users/:id/enable", "POST /settings/users/:id/link", "POST /settings/users/:id/gitlab/disconnect", "POST /settings/users/:id/sessions/end",
 		"POST /settings/users/:id/sessions/:session/end", "GET /settings/sign-in", "POST /settings/sign-in", "POST /settings/sessions", "GET /settings/keys",
 		"POST /settings/keys", "POST /settings/keys/:id/delete", "GET /settings/audit", "POST /settings/audit", "GET /settings/audit/export",
 		"GET /ui/projects", "GET /ui/branches", "PUT /api/v1/integration", "DELETE /api/v1/integration", "POST /api/v1/integration/test",
@@ -111,7 +111,7 @@ var wantRights = []struct {
 		"GET /api/v1/notifications", "POST /api/v1/notifications", "GET /api/v1/notifications/:id", "PATCH /api/v1/notifications/:id",
 		"DELETE /api/v1/notifications/:id", "POST /api/v1/notifications/:id/test", "GET /api/v1/api-keys", "POST /api/v1/api-keys",
 		"DELETE /api/v1/api-keys/:id", "GET /api/v1/users", "PATCH /api/v1/users/:id", "POST /api/v1/users", "POST /api/v1/users/:id/link",
-		"GET /api/v1/users/:id/sessions", "DELETE /api/v1/users/:id/sessions", "DELETE /api/v1/users/:id/sessions/:session",
+		"GET /api/v1/users/:id/sessions", "DELETE /api/v1/users/:id/gitlab", "DELETE /api/v1/users/:id/sessions", "DELETE /api/v1/users/:id/sessions/:session",
 		"GET /modules/new", "POST /modules", "POST /modules/:name/settings", "POST /modules/:name/import", "POST /modules/:name/delete",
 		"POST /settings/system/modules", "POST /api/v1/modules", "PATCH /api/v1/modules/:name", "DELETE /api/v1/modules/:name",
 		"POST /api/v1/modules/:name/import", "GET /api/v1/settings/modules", "PUT /api/v1/settings/modules",

@@ -76,6 +76,7 @@ type userJSON struct {
 	DisplayName string     `json:"display_name"`
 	Role        store.Role `json:"role"`
 	GitLabID    *int64     `json:"gitlab_id"` // of a person who signs in with GitLab
+	Password    bool       `json:"password"`  // the person has one
 	Disabled    bool       `json:"disabled"`
 	CreatedAt   time.Time  `json:"created_at"`
 	LastSeen    *time.Time `json:"last_seen_at"`
@@ -84,7 +85,7 @@ type userJSON struct {
 
 func userOut(u store.User) userJSON {
 	j := userJSON{
-		ID: u.ID, Name: u.Name, DisplayName: displayName(u), Role: u.Role, Disabled: !u.DisabledAt.IsZero(),
+		ID: u.ID, Name: u.Name, DisplayName: displayName(u), Role: u.Role, Disabled: !u.DisabledAt.IsZero(), Password: u.PasswordHash != "",
 		CreatedAt: u.CreatedAt.UTC(), LastSeen: at(u.LastSeen),
 	}
 	if u.GitLabID != 0 {

@@ -23,7 +23,8 @@ type actor struct {
 	User    string // id of the person, "" for a key
 	Session string // token of the browser's session, "" for a key
 	Key     string // id of the API key, "" for a person
-	GitLab  int64  // the person's number in GitLab, 0 for one who has a password
+	GitLab  int64  // the person's number in GitLab, 0 for one whose rights do not follow it
+	Issuer  string // the GitLab that the number is of, as it calls itself
 
 	access access // to what the request is about, of a person from GitLab
 }
@@ -179,7 +180,10 @@ func (s *Server) sessionHolder(token, address string) (who actor, err error) {
 	err = s.st.View(func(tx *store.Tx) error {
 		row, u, ok, err := tx.Session(token)
 		if ok {
-			who = actor{Name: u.Name, Role: u.Role, User: u.ID, Session: token, GitLab: u.GitLabID}
+			who = actor{Name: u.Name, Role: u.Role, User: u.ID, Session: token, GitLab: u.GitLabID, Issuer: u.GitLabURL}
+			if u.Role == store.Admin && u.PasswordHash != "" && row.Via != "gitlab" {
+				who.GitLab = 0 // the way in while GitLab is away: an admin with a password, who came in with it
+			}
 			stale = store.Stale(row.LastSeen, tx.Now())
 		}
 		return err

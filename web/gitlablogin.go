@@ -36,11 +36,13 @@ type flows struct {
 	used map[[sha256.Size]byte]time.Time // by hash of state, until when it could come again
 }
 
-// A flow is one sign-in on its way.
+// A flow is one sign-in on its way; with a User, that of somebody who connects an account (connect.go).
 type flow struct {
 	gitlab.Challenge
-	Next  string
-	Until time.Time
+	Next    string
+	Until   time.Time
+	User    string // id of the one who connects
+	Session string // [store.SessionID] it was begun in
 }
 
 func newFlows() *flows {
@@ -121,12 +123,19 @@ func (s *Server) getGitLabLogin(c *request) error {
 		return s.signInRefused(c, next, err)
 	}
 	x := flow{Challenge: gitlab.NewChallenge(), Next: next, Until: time.Now().Add(flowLife)}
-	sealed, err := s.flows.seal(x)
-	if err != nil {
+	if err := s.sendAlong(c, x); err != nil {
 		return err
 	}
-	c.SetCookie(s.cookie(s.flowCookie(), sealed, int(flowLife.Seconds())))
 	return c.Redirect(http.StatusSeeOther, provider.URL(x.Challenge))
+}
+
+// sendAlong gives the browser what it carries to GitLab and back.
+func (s *Server) sendAlong(c *request, x flow) error {
+	sealed, err := s.flows.seal(x)
+	if err == nil {
+		c.SetCookie(s.cookie(s.flowCookie(), sealed, int(flowLife.Seconds())))
+	}
+	return err
 }
 
 func (s *Server) provider(ctx context.Context) (*gitlab.SignIn, error) {
@@ -160,6 +169,9 @@ func (s *Server) getGitLabCallback(c *request) error {
 	x, ok := s.flows.open(sealed, c.QueryParam("state"), time.Now())
 	if !ok {
 		return s.signInRefused(c, "/", runs.Forbiddenf("This sign-in was not begun in this browser, took longer than ten minutes, or is over already. Begin again."))
+	}
+	if x.User != "" {
+		return s.finishConnect(c, x)
 	}
 	if c.QueryParam("error") != "" {
 		return s.signInRefused(c, x.Next, deniedBy(c.QueryParam("error")))
@@ -215,27 +227,25 @@ func (s *Server) accountOf(tx *store.Tx, c *request, who gitlab.Identity, active
 	if err != nil {
 		return store.User{}, err
 	}
+	if err := mayComeIn(how, who, active); err != nil {
+		return store.User{}, err
+	}
 	u, known, err := tx.UserByGitLab(who.Issuer, who.ID)
 	if err != nil {
 		return u, err
 	}
-	switch {
-	case !how.GitLab:
-		return u, runs.NotFoundf("Sign in with GitLab is not switched on.")
-	case !active:
-		return u, runs.Forbiddenf("GitLab says that your account there is not active.")
-	case known && !u.DisabledAt.IsZero():
+	if known && !u.DisabledAt.IsZero() {
 		return u, runs.Forbiddenf("Your account here is disabled. Ask an admin.")
-	case len(how.Groups) > 0 && !slices.ContainsFunc(who.Groups, func(g string) bool { return inGroup(how.Groups, g) }):
-		return u, runs.Forbiddenf("Only members of certain groups in GitLab may sign in here, and you are in none of them. Ask an admin.")
 	}
 	old := u
 	u.GitLabURL, u.GitLabID, u.DisplayName = who.Issuer, who.ID, cut(who.Name, 200)
 	if !known {
 		u.Role = how.DefaultRole()
 	}
-	if u.Name, err = freeName(tx, u, who.Username); err != nil {
-		return u, err
+	if u.PasswordHash == "" { // a name that a person signs in with by password stays
+		if u.Name, err = freeName(tx, u, who.Username); err != nil {
+			return u, err
+		}
 	}
 	if u, err = tx.PutUser(u); err != nil {
 		return u, err

@@ -142,9 +142,28 @@ func (s *Server) openSession(c *request, u store.User, via string) error {
 	return err
 }
 
-// newSession writes the rows of a sign-in. Its token is always a new one: a token that a browser brings along never
-// becomes a session.
+// newSession writes the rows of a sign-in.
 func (s *Server) newSession(tx *store.Tx, c *request, u store.User, via string) (string, error) {
+	token, err := s.addSession(tx, c, u, via)
+	if err != nil {
+		return "", err
+	}
+	return token, tx.Audit(store.AuditEntry{
+		By: u.Name, Action: "user.sign_in", Target: u.Name, Note: via, Address: c.RealIP(), Via: "session " + store.SessionID(token),
+	})
+}
+
+// onlySession gives a person who proved to be there a new session and ends all others. It is no sign-in of its own.
+func (s *Server) onlySession(tx *store.Tx, c *request, u store.User, via string) (string, error) {
+	if err := tx.EndSessionsOf(u.ID); err != nil {
+		return "", err
+	}
+	return s.addSession(tx, c, u, via)
+}
+
+// addSession writes the row of a session. Its token is always a new one: a token that a browser brings along never
+// becomes a session.
+func (s *Server) addSession(tx *store.Tx, c *request, u store.User, via string) (string, error) {
 	u.LastSeen = tx.Now()
 	if _, err := tx.PutUser(u); err != nil {
 		return "", err
@@ -154,14 +173,8 @@ func (s *Server) newSession(tx *store.Tx, c *request, u store.User, via string) 
 		return "", err
 	}
 	agent := c.Request().UserAgent()
-	token, err := tx.AddSession(store.Session{
+	return tx.AddSession(store.Session{
 		User: u.ID, ExpiresAt: tx.Now().Add(set.Life()), Agent: cut(agent, 200), Address: c.RealIP(), Via: via,
-	})
-	if err != nil {
-		return "", err
-	}
-	return token, tx.Audit(store.AuditEntry{
-		By: u.Name, Action: "user.sign_in", Target: u.Name, Note: via, Address: c.RealIP(), Via: "session " + store.SessionID(token),
 	})
 }
 

@@ -60,7 +60,7 @@ func (s *Server) newLink(c *request, id string) (u store.User, link string, err 
 			return err
 		}
 		switch {
-		case u.GitLabID != 0:
+		case onlyGitLab(u):
 			return runs.Conflictf("%s signs in with GitLab and has no password here.", u.Name)
 		case !u.DisabledAt.IsZero():
 			return runs.Conflictf("%s is disabled. Enable the account first.", u.Name)
@@ -129,15 +129,15 @@ func setDisabled(off bool) func(*store.Tx, *store.User) error {
 	}
 }
 
+// onlyGitLab reports whether GitLab is a person's only way in. Who was invited and has no password yet is nobody's there.
+func onlyGitLab(u store.User) bool { return u.GitLabID != 0 && u.PasswordHash == "" }
+
 // canAdmin reports whether a person can sign in and is an admin.
 func canAdmin(u store.User, how store.SignIn) bool {
 	if u.Role != store.Admin || !u.DisabledAt.IsZero() {
 		return false
 	}
-	if u.GitLabID != 0 {
-		return how.GitLab
-	}
-	return u.PasswordHash != "" && !how.PasswordOff
+	return u.GitLabID != 0 && how.GitLab || u.PasswordHash != "" && !how.PasswordOff
 }
 
 // keepAnAdmin refuses to take their rights from the last admin who can sign in: nobody could give them back.
@@ -203,7 +203,7 @@ func (s *Server) changePassword(c *request, old, now string) error {
 	if err != nil {
 		return err
 	}
-	if u.GitLabID != 0 {
+	if onlyGitLab(u) {
 		return runs.Conflictf("You sign in with GitLab and have no password here. Change it in GitLab.")
 	}
 	if ok, err := s.checkPassword(c.Request().Context(), u.PasswordHash, old); err != nil || !ok {
@@ -219,13 +219,10 @@ func (s *Server) changePassword(c *request, old, now string) error {
 			return err
 		}
 		u.PasswordHash = hash
-		if err := tx.EndSessionsOf(u.ID); err != nil {
-			return err
-		}
 		if err := tx.Audit(store.AuditEntry{By: u.Name, Action: "user.password", Target: u.Name, Note: "all other sessions were ended"}); err != nil {
 			return err
 		}
-		token, err = s.newSession(tx, c, u, "password")
+		token, err = s.onlySession(tx, c, u, "password")
 		return err
 	})
 	if err == nil {

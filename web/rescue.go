@@ -28,7 +28,7 @@ func (s *Server) rescued(tx *store.Tx, name, hash string) (store.User, error) {
 	if err != nil {
 		return u, err
 	}
-	if known && u.GitLabID != 0 {
+	if known && onlyGitLab(u) {
 		return u, runs.Conflictf("%s signs in with GitLab. Make the link again with another name: groundcrew admin --name …", u.Name)
 	}
 	if !known {

@@ -45,6 +45,9 @@ func (s *Server) measure(c echoContext, who actor, r route) (actor, error) {
 	if who.GitLab == 0 || r.need == public || r.need == bearer || r.need == session {
 		return who, nil
 	}
+	if err := s.sameGitLab(who); err != nil {
+		return who, err
+	}
 	ctx, fresh := c.Request().Context(), r.method != http.MethodGet
 	subject := subject{}
 	var err error
@@ -88,6 +91,17 @@ func (s *Server) measure(c echoContext, who actor, r route) (actor, error) {
 		return who, runs.Forbiddenf("%s", who.access.whyNot("do this"))
 	}
 	return who, nil
+}
+
+// sameGitLab refuses a person of another GitLab than the one that is linked now: their number is somebody else's there.
+func (s *Server) sameGitLab(who actor) error {
+	return s.st.View(func(tx *store.Tx) error {
+		in, _, err := tx.Integration()
+		if err == nil && who.Issuer != strings.TrimRight(in.BrowserURL(), "/") && who.Issuer != strings.TrimRight(in.APIURL, "/") {
+			err = runs.Forbiddenf("You signed in with another GitLab (%s) than the one this server works with now. Sign out and in again.", who.Issuer)
+		}
+		return err
+	})
 }
 
 // echoContext is as much of a request as rights need.

@@ -39,7 +39,7 @@ func (s *Server) usersPage(c *request, status int, m view.UsersModel) error {
 func userRow(u store.User, tx *store.Tx) view.UserRow {
 	r := view.UserRow{
 		ID: u.ID, Name: u.Name, Display: displayName(u), Role: string(u.Role), CreatedAt: u.CreatedAt, LastSeen: u.LastSeen,
-		Disabled: !u.DisabledAt.IsZero(), GitLab: u.GitLabID != 0,
+		Disabled: !u.DisabledAt.IsZero(), GitLab: u.GitLabID != 0, Password: u.PasswordHash != "",
 	}
 	if u.InviteHash != "" && tx.Now().Before(u.InviteUntil) {
 		r.InvitedUntil = u.InviteUntil
@@ -160,7 +160,9 @@ func (s *Server) accountPage(c *request, status int, m view.AccountModel) error 
 		if err != nil {
 			return err
 		}
-		m.Row, m.Password = userRow(u, tx), u.GitLabID == 0 && !how.PasswordOff
+		m.Row, m.Password = userRow(u, tx), !onlyGitLab(u) && !how.PasswordOff
+		m.Connect = how.GitLab && u.GitLabID == 0 && u.PasswordHash != ""
+		m.Disconnect = u.GitLabID != 0 && u.PasswordHash != "" && !how.PasswordOff
 		m.Sessions, err = sessionRows(tx, u.ID, c.who.Session)
 		return err
 	})

@@ -23,7 +23,7 @@ type UserRow struct {
 	LastSeen          time.Time // zero: never signed in
 	InvitedUntil      time.Time // zero: there is no one-time link
 	Disabled          bool
-	GitLab            bool // signs in with GitLab
+	GitLab, Password  bool // ways the person signs in
 }
 
 // UserModel is one person's page for an admin. Link is a one-time link that was just made, shown once.
@@ -47,6 +47,27 @@ type AccountModel struct {
 	Sessions []SessionRow
 	Password bool
 	Errors   map[string]string
+
+	Connect      bool   // the account can be connected to one in GitLab
+	Disconnect   bool   // and this one can be disconnected: the password remains
+	ContinueURL  string // leads to GitLab, after the password was given
+	ConnectError string
+}
+
+// signsIn says how a person comes in.
+func (u UserRow) signsIn() string {
+	switch {
+	case u.GitLab && u.Password:
+		return "by password, or with GitLab as " + u.Display
+	case u.GitLab && u.Display != u.Name:
+		return "with GitLab, as " + u.Display
+	case u.GitLab:
+		return "with GitLab"
+	case u.Password:
+		return "by password"
+	default:
+		return "by password, which is not chosen yet"
+	}
 }
 
 // WelcomeModel is the form behind a one-time link.
@@ -172,4 +193,20 @@ func firstWhyNot(acts ...Act) string {
 		}
 	}
 	return ""
+}
+
+// disconnect says whether an admin can take GitLab off this account.
+func (m UserModel) disconnect() Act {
+	if m.Self && !m.Row.Password {
+		return Act{WhyNot: "GitLab is your own only way in."}
+	}
+	return Act{Can: true}
+}
+
+func (m UserModel) disconnectAsk() string {
+	ask := "Disconnect " + m.Row.Name + " from GitLab and sign them out everywhere?"
+	if !m.Row.Password {
+		ask += " They have no password, so they cannot sign in until you hand them a one-time link."
+	}
+	return ask
 }
