@@ -10,7 +10,10 @@
 //	users           id → User                   user_names      lower-case name → id
 //	sessions        sha256 of token → Session   api_keys        sha256 of key → APIKey
 //	stacks          slug → runs.Stack           project_stacks  project/slug → ""
-//	variables       slug/name → variable (secret values sealed)
+//	variables       scope/name → variable (secret values sealed); a scope is a stack's slug, module:slug or context:slug
+//	files           scope/path → runs.File          file_contents   scope/path → its bytes, sealed; 512 KiB at most
+//	contexts        slug → runs.Context
+//	attachments     stack/context → Attachment      context_stacks  context/stack → ""
 //	runs            id → runs.Run               stack_runs      slug/id → ""
 //	                                            mr_runs         project/iid/id → ""
 //	                                            active          id → slug, of runs that have not ended

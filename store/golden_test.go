@@ -31,6 +31,7 @@ var stored = map[string]any{
 	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "projects": Project{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
 	"channels": Channel{}, "notifications": Notification{}, "latest": nil, "proposals": nil, "ended": nil, "typed": nil, "hours": Hour{},
 	"modules": runs.Module{}, "project_modules": nil, "module_versions": runs.ModuleVersion{}, "checks": runs.Check{}, "module_checks": nil, "check_keys": nil, "open_checks": nil, "module_uses": runs.ModuleUse{},
+	"contexts": runs.Context{}, "attachments": runs.Attachment{}, "context_stacks": nil, "files": runs.File{}, "file_contents": nil,
 }
 
 // storedFiles are types that are kept as files.
@@ -351,6 +352,12 @@ func writeGolden(t *testing.T, path string) {
 		return errors.Join(err, tx.PutModuleVersion(runs.ModuleVersion{Module: m.Slug, Number: "1.0.0", State: runs.VersionActive, Digest: "d", Commit: runs.Commit{SHA: "abc"}}),
 			put(tx, "checks", "01C", runs.Check{ID: "01C", Module: m.Slug, State: runs.CheckReading}), mark(tx, "module_checks", m.Slug+"/01C"), mark(tx, "check_keys", m.Slug+"/abc"), mark(tx, "open_checks", "01C"),
 			tx.PutModuleUses("network", []runs.ModuleUse{{Module: m.Slug, Stack: "network", Version: "1.0.0"}}))
+	})
+	update(t, s, func(tx *Tx) error {
+		c, err := tx.AddContext(runs.Context{Name: "AWS", Labels: []string{"autoattach:prod"}})
+		return errors.Join(err, tx.Attach(runs.Attachment{Stack: "network", Context: "aws", Priority: 3}),
+			tx.PutVariable(c.Scope(), runs.Variable{Name: "C", Value: "shared", Secret: true}),
+			tx.PutFile("network", runs.Mount{File: runs.File{Path: "ca.pem", Secret: true}, Content: []byte("the key")}))
 	})
 	for bucket, rows := range dump(t, s) {
 		if len(rows) == 0 {

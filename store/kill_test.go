@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,11 +77,28 @@ func writeForever(dir string) error {
 			lines <- "run " + r.ID + " discarded"
 		}
 	}
+	save := func() {
+		for i := 1; ; i++ {
+			m := mountOf(fmt.Sprint("f", i%20), strings.Repeat(fmt.Sprintf("%d;", i), 500), i%2 == 0)
+			err := s.Update(func(tx *Tx) error {
+				if err := tx.PutFile("context:saved", m); err != nil {
+					return err
+				}
+				return tx.PutVariable("context:saved", runs.Variable{Name: strings.ToUpper(m.Path), Value: fmt.Sprint(i), Secret: true})
+			})
+			if err != nil {
+				failed <- err
+				return
+			}
+			lines <- fmt.Sprint("file ", m.Path, " ", i)
+		}
+	}
 	for range 3 {
 		go deliver(100)
 	}
 	go deliver(inlineBody + 1)
 	go ask()
+	go save()
 	for {
 		select {
 		case line := <-lines:
@@ -95,17 +113,20 @@ func writeForever(dir string) error {
 func TestKilledWhileWriting(t *testing.T) {
 	s := open(t)
 	addStack(t, s, "Network")
+	addContext(t, s, "Saved")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	var acknowledged []string
 	for _, lines := range []int{1, 40, 150, 300} {
-		acknowledged = append(acknowledged, killedAfter(t, s.Dir(), lines)...)
+		said := killedAfter(t, s.Dir(), lines)
+		acknowledged = append(acknowledged, said...)
 		again, err := Open(Options{Dir: s.Dir()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		allThere(t, again, acknowledged)
+		filesWhole(t, again, said)
 		if err := again.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -176,6 +197,40 @@ func allThere(t *testing.T, s *Store, acknowledged []string) {
 		}
 		(&world{t: t, s: s}).check(tx)
 		return nil
+	})
+}
+
+// filesWhole makes sure that what was acknowledged last of each file is there, or something newer, that no file is half of one and half
+// of another, and that the variable stored with it is of the same moment.
+func filesWhole(t *testing.T, s *Store, said []string) {
+	t.Helper()
+	last := map[string]int{}
+	for _, line := range said {
+		if f := strings.Fields(line); f[0] == "file" {
+			last[f[1]], _ = strconv.Atoi(f[2])
+		}
+	}
+	view(t, s, func(tx *Tx) error {
+		vars, err := tx.RevealVariables("context:saved")
+		if err != nil {
+			return err
+		}
+		files, err := tx.Files("context:saved")
+		if len(files) != len(vars) {
+			t.Errorf("%d files, %d variables", len(files), len(vars))
+		}
+		for i, f := range files {
+			m, err := tx.File("context:saved", f.Path)
+			if err != nil {
+				return err
+			}
+			number, _, _ := strings.Cut(string(m.Content), ";")
+			n, _ := strconv.Atoi(number)
+			if string(m.Content) != strings.Repeat(number+";", 500) || n < last[f.Path] || m.Size != len(m.Content) || vars[i].Value != number {
+				t.Errorf("%s: acknowledged %d, stored %.20q…, variable %s", f.Path, last[f.Path], m.Content, vars[i].Value)
+			}
+		}
+		return err
 	})
 }
 

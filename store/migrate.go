@@ -116,6 +116,14 @@ var migrations = []func(*bolt.Tx) error{
 			return indexProposal(tx, runs.Run{}, r)
 		})
 	},
+	func(tx *bolt.Tx) error { // contexts and mounted files
+		for _, name := range []string{"contexts", "attachments", "context_stacks", "files", "file_contents"} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 }
 
 // checkSchema refuses data of a newer version.

@@ -110,7 +110,10 @@ func (tx *Tx) DeleteStack(slug string) error {
 	if err := tx.dropUses(slug); err != nil {
 		return err
 	}
-	for _, b := range []string{"variables", "states", "run_keys"} {
+	if err := tx.detachAll(slug); err != nil {
+		return err
+	}
+	for _, b := range []string{"variables", "files", "file_contents", "states", "run_keys"} {
 		if err := tx.dropPrefix(b, slug+"/"); err != nil {
 			return err
 		}
@@ -177,8 +180,12 @@ func (tx *Tx) PutVariable(slug string, v runs.Variable) error {
 	return put(tx, "variables", slug+"/"+v.Name, v)
 }
 
-// owner makes sure that the stack, or the module whose scope it is, is there.
+// owner makes sure that the stack, or the module or context whose scope it is, is there.
 func (tx *Tx) owner(scope string) error {
+	if slug := runs.ContextOf(scope); slug != "" {
+		_, err := tx.Context(slug)
+		return err
+	}
 	if slug := runs.ModuleOf(scope); slug != "" {
 		_, err := tx.Module(slug)
 		return err

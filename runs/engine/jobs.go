@@ -234,7 +234,7 @@ func (e *Engine) sweep(r runs.Run) {
 		return
 	}
 	// The workspace goes last: as long as it is there, the next start tidies up again.
-	if err := errors.Join(e.packLogs(r.ID), e.spaceOf(r).removeTmp(), e.st.Remove("work", r.ID), e.st.Remove("plans", r.ID+".sealed")); err != nil {
+	if err := errors.Join(e.packLogs(r.ID), e.spaceOf(r).removeTmp(), e.st.Remove("plans", r.ID+".sealed"), e.st.Remove(environmentFile(r.ID)...), e.st.Remove("work", r.ID)); err != nil {
 		e.log.Error("what an ended run left behind could not be tidied up", "run", r.ID, "error", err)
 	}
 }

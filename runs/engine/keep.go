@@ -217,13 +217,17 @@ func (t *task) hideIn(c *runs.Changes) {
 	}
 }
 
-// scrub removes what of a plan lies in clear in a workspace: plan file, its JSON, state.
+// scrub removes what lies in clear in a workspace while a plan waits: plan file, its JSON, state, mounted files. The apply gets them
+// back.
 func (e *Engine) scrub(s space) {
 	w := tofu.Work{Aux: s.aux()}
 	for _, f := range []string{w.PlanFile(), w.PlanJSON(), w.StateFile(), w.StateFile() + ".backup"} {
 		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			e.log.Error("a plan's file could not be removed", "run", s.run.ID, "file", f, "error", err)
 		}
+	}
+	if err := e.unmount(s); err != nil {
+		e.log.Error("mounted files could not be removed", "run", s.run.ID, "error", err)
 	}
 }
 

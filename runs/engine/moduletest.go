@@ -31,16 +31,21 @@ func (t *task) ofModule(tx *store.Tx) error {
 	if k.Kind == runs.TestFileKind {
 		t.stack.State = runs.StateOwn // the tool keeps the state of test files itself
 	}
-	if t.vars, err = tx.RevealVariables(m.Scope()); err != nil {
-		return err
+	return nil
+}
+
+// testEnvironment is what the test of a module gets: the module's variables, and over them what the case says.
+func testEnvironment(tx *store.Tx, scope string, k runs.TestCase) (env environment, err error) {
+	if env.Variables, err = tx.RevealVariables(scope); err != nil {
+		return env, err
 	}
 	for name, v := range k.Environment {
-		t.vars = append(t.vars, runs.Variable{Name: name, Value: v})
+		env.Variables = append(env.Variables, runs.Variable{Name: name, Value: v})
 	}
 	for name, v := range k.Inputs {
-		t.vars = append(t.vars, runs.Variable{Name: "TF_VAR_" + name, Value: v})
+		env.Variables = append(env.Variables, runs.Variable{Name: "TF_VAR_" + name, Value: v})
 	}
-	return nil
+	return env, nil
 }
 
 // testKind is the kind of the test this task is of, "" for none.
@@ -60,6 +65,9 @@ func (t *task) layOutCleanUp(ctx context.Context) (Spec, error) {
 	w := t.toolWork(bin)
 	if _, err := os.Stat(w.Root); err != nil {
 		return Spec{}, refusef("The test's workspace is gone, and with it the state of what it made.")
+	}
+	if err := t.layFiles(); err != nil {
+		return Spec{}, err
 	}
 	return t.spec(w)
 }

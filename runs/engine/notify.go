@@ -252,8 +252,8 @@ func (e *Engine) messageOf(n store.Notification) (notify.Message, error) {
 	s := n.Said
 	var secrets []string
 	err := e.st.View(func(tx *store.Tx) error {
-		vars, err := tx.RevealVariables(s.Stack)
-		secrets = secretsOf(vars)
+		var err error
+		secrets, err = secretsAround(tx, s.Stack)
 		in, _, errIn := tx.Integration()
 		for _, x := range []runs.Secret{in.Token, in.Secret, in.OldSecret, in.SigningSecret, in.OldSigningSecret} {
 			if len(x) >= minOwnSecret {

@@ -69,9 +69,15 @@ func (t *task) layOut(ctx context.Context) (Spec, error) {
 	go func() { // looking for tools takes as long as writing the files; what is found is remembered
 		_, _ = t.e.prober.Probe(ctx, t.e.o.ToolDirs, t.e.o.ToolPath)
 	}()
+	if err := t.fixEnvironment(); err != nil {
+		return Spec{}, err
+	}
 	basis, err := t.checkout(ctx, log)
 	if err != nil {
 		fmt.Fprintln(log, t.hide.String(err.Error()))
+		return Spec{}, err
+	}
+	if err := t.mountFor(log); err != nil {
 		return Spec{}, err
 	}
 	bin, err := t.e.binary(ctx, t.stack, t.requirements())
@@ -125,6 +131,7 @@ func (t *task) toolWork(bin tofu.Binary) tofu.Work {
 		Managed: t.stack.State == runs.StateManaged, Speculative: t.run.Type == runs.Proposed,
 		Command: t.run.Command, Mirror: t.e.mirror(), Sealed: true, Path: t.e.o.ToolPath, Proxy: t.e.o.Proxy,
 		Run: t.run.ID, Commit: t.run.Commit.SHA, Branch: t.run.Branch, Tmp: t.space.tmp(), Test: t.testKind(), Memory: t.e.Limits().Memory,
+		Mount: t.space.mount(),
 	}
 }
 
@@ -168,7 +175,7 @@ func (t *task) spec(w tofu.Work) (Spec, error) {
 	readOnly, readWrite := w.Access()
 	return Spec{
 		WorkDir: w.Root, LogDir: t.e.st.Path("logs", t.run.ID), Env: tofu.Env(w, t.vars), Commands: commands,
-		Secrets: append(secretsOf(t.vars), t.token), ReadOnly: readOnly, ReadWrite: readWrite,
+		Secrets: append(t.secrets(), t.token), ReadOnly: readOnly, ReadWrite: readWrite,
 		Time: t.e.runTime(), Silence: t.e.silence(), Limits: t.e.Limits(),
 	}, nil
 }
@@ -358,6 +365,9 @@ func (t *task) layOutApply(ctx context.Context) (Spec, error) {
 		return Spec{}, refusef("The run's workspace is gone, so nothing was applied. Start the run again.")
 	}
 	if err := t.again(&w); err != nil {
+		return Spec{}, err
+	}
+	if err := t.mountAgain(); err != nil {
 		return Spec{}, err
 	}
 	if err := layBack(w.PlanFile(), plan); err != nil {

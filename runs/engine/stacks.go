@@ -196,7 +196,7 @@ func (e *Engine) DeleteStack(slug, by string) error {
 	return e.st.Remove("states", slug)
 }
 
-// PutVariable sets a variable of a stack's runs.
+// PutVariable sets a variable of a stack's runs; slug may also be the scope of a module or a context.
 func (e *Engine) PutVariable(slug string, v runs.Variable, by string) error {
 	return e.st.Update(func(tx *store.Tx) error {
 		v.UpdatedBy = by
@@ -212,13 +212,13 @@ func (e *Engine) PutVariable(slug string, v runs.Variable, by string) error {
 			return err
 		}
 		return tx.Audit(store.AuditEntry{
-			By: by, Action: "variable.set", Target: slug + "/" + v.Name, Stack: slug,
+			By: by, Action: "variable.set", Target: slug + "/" + v.Name, Stack: stackIn(slug),
 			Changes: []store.AuditChange{{Field: v.Name, Before: before, After: after}},
 		})
 	})
 }
 
-// DeleteVariable removes a variable of a stack's runs.
+// DeleteVariable removes a variable of a stack's runs; slug may also be the scope of a module or a context.
 func (e *Engine) DeleteVariable(slug, name, by string) error {
 	return e.st.Update(func(tx *store.Tx) error {
 		before, err := variableText(tx, slug, name)
@@ -229,7 +229,7 @@ func (e *Engine) DeleteVariable(slug, name, by string) error {
 			return err
 		}
 		return tx.Audit(store.AuditEntry{
-			By: by, Action: "variable.delete", Target: slug + "/" + name, Stack: slug,
+			By: by, Action: "variable.delete", Target: slug + "/" + name, Stack: stackIn(slug),
 			Changes: []store.AuditChange{{Field: name, Before: before}},
 		})
 	})

@@ -73,6 +73,8 @@ type task struct {
 	in    store.Integration
 	space space
 	vars  []runs.Variable
+	files []runs.Mount
+	from  []string // the contexts that something of these comes from
 	hide  *redact.Redactor
 	token string // of the run, for what this server gives it
 	stop  <-chan struct{}
@@ -91,29 +93,20 @@ func (e *Engine) taskOf(j store.Job) (*task, error) {
 		if runs.ModuleOf(j.Stack) != "" {
 			return t.ofModule(tx)
 		}
-		if t.stack, err = tx.Stack(j.Stack); err != nil {
-			return err
-		}
-		t.vars, err = tx.RevealVariables(j.Stack)
+		t.stack, err = tx.Stack(j.Stack)
 		return err
 	})
+	if err != nil {
+		return t, err
+	}
+	if err := t.recallEnvironment(); err != nil {
+		return t, err
+	}
 	if j.Phase == runs.PhaseApply || j.Phase == runs.PhaseDestroy && t.run.Type == runs.Test {
 		t.stack = pinned(t.stack, t.run)
 	}
 	t.space = e.spaceOf(t.run)
-	t.token = e.runToken(t.run)
-	t.hide = redact.New(append(secretsOf(t.vars), t.token))
-	return t, err
-}
-
-func secretsOf(vars []runs.Variable) []string {
-	var out []string
-	for _, v := range vars {
-		if v.Secret {
-			out = append(out, v.Value)
-		}
-	}
-	return out
+	return t, nil
 }
 
 // work brings a job to its end and says so with one event. An error means that the end could not be

@@ -26,6 +26,7 @@ type Work struct {
 	Managed     bool     // state is kept by Groundcrew, see StateFile
 	Speculative bool     // the plan is never applied, so it takes no lock on an own backend
 	Command     string   // of a task
+	Mount       string   // absolute folder of mounted files beside the checkout; "" = none
 	Test        string   // kind of a module's test, "" for what is none
 	Config      string   // more of the tool's own configuration, as it is written
 	CA          []byte   // certificates to trust instead of the system's, in PEM; nil = the system's
@@ -123,6 +124,9 @@ func (w Work) Access() (readOnly, readWrite []string) {
 		readOnly = append(readOnly, slices.Sorted(maps.Values(w.Made.Packages))...)
 	}
 	readWrite = []string{w.checkout(), w.Aux}
+	if w.Mount != "" {
+		readWrite = append(readWrite, w.Mount)
+	}
 	if w.Tmp != "" {
 		readWrite = append(readWrite, w.Tmp)
 	}
@@ -200,9 +204,12 @@ func Prepare(w Work, state []byte) error {
 	return placeState(aux, w, state)
 }
 
-// statePath is where the code finds the managed state: relative to Root, so that what init records of it is the same in
+// statePath is where the code finds the managed state.
+func (w Work) statePath() (string, error) { return w.fromRoot(w.StateFile()) }
+
+// fromRoot is how the code gets to a file of the run: relative to Root, so that what the tools record of it is the same in
 // every workspace; absolute where a link leads to Root, because then “..” leads elsewhere.
-func (w Work) statePath() (string, error) {
+func (w Work) fromRoot(file string) (string, error) {
 	run := filepath.Dir(w.Aux)
 	realRun, err := filepath.EvalSymlinks(run)
 	if err != nil {
@@ -217,9 +224,9 @@ func (w Work) statePath() (string, error) {
 		return "", err
 	}
 	if real, err := filepath.Rel(realRun, realRoot); err != nil || real != named {
-		return w.StateFile(), nil
+		return file, nil
 	}
-	return filepath.Rel(w.Root, w.StateFile())
+	return filepath.Rel(w.Root, file)
 }
 
 // inside refuses a root that a link in the checkout leads out of the run's folder.
@@ -374,7 +381,8 @@ func (w Work) path() string {
 // Env is the whole environment of the commands, built from nothing: what the tools need, facts about the run,
 // the proxies, and the stack's variables, revealed. A variable that is given twice has its last value.
 //
-// Facts: GROUNDCREW_STACK, GROUNDCREW_RUN, GROUNDCREW_COMMIT, GROUNDCREW_BRANCH, GROUNDCREW_TOOL, and for
+// Facts: GROUNDCREW_STACK, GROUNDCREW_RUN, GROUNDCREW_COMMIT, GROUNDCREW_BRANCH, GROUNDCREW_TOOL, GROUNDCREW_MOUNT (the folder of
+// mounted files; TF_VAR_groundcrew_mount is the same for the code, relative and so equal in every run), and for
 // custom tools and tasks GROUNDCREW_PLAN (where to save the plan), GROUNDCREW_PLAN_JSON (where its JSON goes)
 // and, for managed state, GROUNDCREW_STATE (the state file, to be read and written in place).
 func Env(w Work, vars []runs.Variable) []string {
@@ -399,6 +407,13 @@ func Env(w Work, vars []runs.Variable) []string {
 	}
 	if w.Managed {
 		env = append(env, "GROUNDCREW_STATE="+w.StateFile())
+	}
+	if w.Mount != "" {
+		at, err := w.fromRoot(w.Mount)
+		if err != nil {
+			at = w.Mount // the tools say what is wrong with Root
+		}
+		env = append(env, "GROUNDCREW_MOUNT="+w.Mount, "TF_VAR_groundcrew_mount="+at)
 	}
 	if w.CA != nil {
 		ca := filepath.Join(w.Aux, caName)
