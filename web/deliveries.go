@@ -135,7 +135,7 @@ func (s *Server) getDelivery(c *request) error {
 	case d.State == store.DeliveryWaiting:
 		m.Replay = view.Act{}
 	}
-	p, err := s.settingsPage(c, "Delivery", view.Crumb{Text: "GitLab", URL: "/settings/vcs/gitlab"},
+	p, err := s.settingsPage(c, "Delivery "+d.ID, view.Crumb{Text: "GitLab", URL: "/settings/vcs/gitlab"},
 		view.Crumb{Text: "Deliveries", URL: "/settings/vcs/gitlab/deliveries"}, view.Crumb{Text: d.ID})
 	if err != nil {
 		return err
@@ -187,6 +187,11 @@ func (s *Server) getReports(c *request) error {
 			if err != nil {
 				return err
 			}
+			if path, err := projectPath(tx, r.Project); err == nil {
+				row.Retry = s.rowAct(c, r.Project, path, "try a report again")
+			} else {
+				return err
+			}
 			m.Rows = append(m.Rows, row)
 		}
 		any, _, err := tx.Reports("", "", 1)
@@ -198,6 +203,15 @@ func (s *Server) getReports(c *request) error {
 	}
 	m.Pager = pager(c, len(m.Rows), next)
 	return render(c, http.StatusOK, view.ReportsPage(p, m))
+}
+
+// projectPath is the path of a project, as far as its stacks tell.
+func projectPath(tx *store.Tx, id int64) (string, error) {
+	stacks, err := tx.StacksOf(id)
+	if len(stacks) == 0 {
+		return fmt.Sprintf("project %d", id), err
+	}
+	return stacks[0].ProjectPath, err
 }
 
 func reportView(tx *store.Tx, r store.Report) (view.Report, error) {

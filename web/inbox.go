@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/http"
 
 	"groundcrew/runs"
@@ -20,10 +21,14 @@ func (s *Server) getInbox(c *request) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range all.notices {
+	dismiss, err := s.dismissals(c, all.notices)
+	if err != nil {
+		return err
+	}
+	for i, n := range all.notices {
 		v := view.Notice{
 			Key: n.Key, Kind: n.Kind, Text: n.Text, Cause: n.Cause, Mend: n.Mend, LinkText: n.LinkText, LinkURL: n.LinkURL,
-			Since: n.Since, DismissedBy: n.By,
+			Since: n.Since, DismissedBy: n.By, Dismiss: dismiss[i],
 		}
 		if n.Dismissed.IsZero() {
 			m.Notices = append(m.Notices, v)
@@ -32,6 +37,26 @@ func (s *Server) getInbox(c *request) error {
 		}
 	}
 	return render(c, http.StatusOK, view.InboxPage(p, m))
+}
+
+// dismissals says of each notice whether it may be dismissed: one of a stack by who may act on the stack.
+func (s *Server) dismissals(c *request, notices []store.Notice) ([]view.Act, error) {
+	out := make([]view.Act, len(notices))
+	err := s.st.View(func(tx *store.Tx) error {
+		for i, n := range notices {
+			st, err := tx.Stack(n.Stack)
+			switch {
+			case n.Stack == "" || errors.Is(err, runs.ErrNotFound):
+				out[i] = c.who.may(store.Writer, "dismiss a notice")
+			case err != nil:
+				return err
+			default:
+				out[i] = s.rowAct(c, st.Project, st.ProjectPath, "dismiss a notice")
+			}
+		}
+		return nil
+	})
+	return out, err
 }
 
 func (s *Server) postDismiss(c *request) error {

@@ -232,7 +232,7 @@ func loopback(host string) bool {
 }
 
 func (s *Server) integrationForm(c *request, status int, m view.IntegrationFormModel) error {
-	p, err := s.settingsPage(c, "GitLab", view.Crumb{Text: "GitLab", URL: "/settings/vcs/gitlab"})
+	p, err := s.settingsPage(c, m.Title(), view.Crumb{Text: "GitLab", URL: "/settings/vcs/gitlab"})
 	if err != nil {
 		return err
 	}

@@ -150,7 +150,16 @@ func (s *Server) moduleFrame(c *request, tab string) (view.Page, view.ModuleHead
 	if err != nil {
 		return view.Page{}, h, err
 	}
-	p, err := s.page(c, h.Module.Name, view.NavModules, view.Crumb{Text: "Modules", URL: "/modules"}, view.Crumb{Text: h.Module.Name, URL: "/modules/" + h.Module.Slug})
+	title := "Module " + h.Module.Name
+	if number := c.Param("version"); number != "" {
+		title += " " + number
+	}
+	if tab == view.TabChecks {
+		title = "Checks · " + h.Module.Name
+	} else if tab == view.TabModuleOf {
+		title = "Settings · " + h.Module.Name
+	}
+	p, err := s.page(c, title, view.NavModules, view.Crumb{Text: "Modules", URL: "/modules"}, view.Crumb{Text: h.Module.Name, URL: "/modules/" + h.Module.Slug})
 	return p, h, err
 }
 
@@ -258,6 +267,7 @@ func (s *Server) getModuleCheck(c *request) error {
 	if err != nil {
 		return err
 	}
+	p.Title = view.CheckTitle(m.Check) + " · " + head.Module.Name
 	return render(c, http.StatusOK, view.ModuleCheckPage(p, m))
 }
 

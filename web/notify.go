@@ -97,10 +97,7 @@ func receiverHost(address runs.Secret) string {
 }
 
 func (s *Server) channelForm(c *request, status int, m view.ChannelFormModel) error {
-	title := m.Name
-	if m.ID == "" {
-		title = "New channel"
-	}
+	title := m.Title()
 	p, err := s.notificationsFrame(c, title, view.Crumb{Text: title})
 	if err != nil {
 		return err

@@ -236,6 +236,19 @@ func (a access) act(verb string) view.Act {
 	return view.Act{WhyNot: a.whyNot(verb)}
 }
 
+// rowAct says of one row of a list whether a writer may act on it: by what GitLab said when the list was made. What is not
+// known yet is asked when it is acted on.
+func (s *Server) rowAct(c *request, project int64, path, verb string) view.Act {
+	if !c.who.restricted() || !c.who.has(store.Writer) {
+		return c.who.may(store.Writer, verb)
+	}
+	level, known := s.asked.get(askedKey{c.who.GitLab, project})
+	if !known {
+		return view.Act{Can: true}
+	}
+	return access{level: level, enough: levelMaintainer, project: path}.act(verb)
+}
+
 // blocking is the actor where a run changes something, whatever the run at hand does.
 func (a actor) blocking() actor {
 	a.access.enough = levelMaintainer

@@ -29,6 +29,10 @@ func (s *Server) getStart(c *request) error {
 		m, err = s.startModel(tx, n, reads)
 		return err
 	})
+	if m.Steps != nil {
+		m.Steps.Plan = c.who.may(store.Writer, "trigger a run")
+		m.Steps.NotMine = c.who.may(store.Admin, "do this").WhyNot
+	}
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func (s *Server) userPage(c *request, id string, m view.UserModel) error {
 		return err
 	}
 	m.Self = id == c.who.User
-	p, err := s.page(c, m.Row.Name, view.NavSettings, view.Crumb{Text: "Settings", URL: "/settings"}, view.Crumb{Text: "Users", URL: "/settings/users"}, view.Crumb{Text: m.Row.Name})
+	p, err := s.page(c, "User "+m.Row.Name, view.NavSettings, view.Crumb{Text: "Settings", URL: "/settings"}, view.Crumb{Text: "Users", URL: "/settings/users"}, view.Crumb{Text: m.Row.Name})
 	if err != nil {
 		return err
 	}

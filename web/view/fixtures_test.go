@@ -247,7 +247,7 @@ func startSamples() []sample {
 		{"start", StartPage(shell("Start", NavStart), m)},
 		{"start-quiet", StartPage(banner, StartModel{})},
 		{"start-new", StartPage(shell("Start", NavStart), StartModel{Steps: &FirstSteps{}})},
-		{"start-steps", StartPage(shell("Start", NavStart), StartModel{Steps: &FirstSteps{GitLab: true, Stack: true, FirstSlug: "network-prod"}})},
+		{"start-steps", StartPage(shell("Start", NavStart), StartModel{Steps: &FirstSteps{GitLab: true, Stack: true, FirstSlug: "network-prod", Plan: can()}})},
 	}
 }
 
@@ -358,11 +358,11 @@ func inboxModel() InboxModel {
 	return InboxModel{
 		Dismiss: can(),
 		Notices: []Notice{
-			{"token", KindBad, "GitLab does not work with the token", "The token was revoked (GET /api/v4/user). Set a new token.", "Find out who revoked it, make a new token and set it here. Until then reports wait and nothing is lost.", "Change token", "/settings/vcs/gitlab/edit", ago(time.Hour), ""},
-			{"hook/43", KindWarn, "The webhook of infra/dns is missing", "GitLab does not tell Groundcrew of pushes here.", "Install it, then test it.", "Look at the hooks", "/settings/vcs/gitlab", ago(4 * time.Minute), ""},
-			{"fork/1", KindInfo, "Merge request !7 from a fork waits for its release", "Open a port", "A Maintainer reads it.", "", "", ago(time.Minute), ""},
+			{"token", KindBad, "GitLab does not work with the token", "The token was revoked (GET /api/v4/user). Set a new token.", "Find out who revoked it, make a new token and set it here. Until then reports wait and nothing is lost.", "Change token", "/settings/vcs/gitlab/edit", ago(time.Hour), "", Act{}},
+			{"hook/43", KindWarn, "The webhook of infra/dns is missing", "GitLab does not tell Groundcrew of pushes here.", "Install it, then test it.", "Look at the hooks", "/settings/vcs/gitlab", ago(4 * time.Minute), "", Act{}},
+			{"fork/1", KindInfo, "Merge request !7 from a fork waits for its release", "Open a port", "A Maintainer reads it.", "", "", ago(time.Minute), "", Act{WhyNot: "Only a Maintainer of infra/network in GitLab can dismiss a notice; you are a Developer there."}},
 		},
-		Dismissed: []Notice{{"token-expires-30", KindWarn, "The GitLab token expires in 29 days", "It belongs to @bot.", "Make a new one.", "Change token", "/settings/vcs/gitlab/edit", ago(30 * time.Hour), "anna"}},
+		Dismissed: []Notice{{"token-expires-30", KindWarn, "The GitLab token expires in 29 days", "It belongs to @bot.", "Make a new one.", "Change token", "/settings/vcs/gitlab/edit", ago(30 * time.Hour), "anna", Act{}}},
 	}
 }
 
@@ -388,9 +388,9 @@ func settingsSamples() []sample {
 		{"deliveries-none", DeliveriesPage(p, DeliveriesModel{})},
 		{"delivery", DeliveryPage(p, DeliveryModel{Delivery: delivery, Headers: []Header{{"X-Gitlab-Event", "Push Hook"}, {"User-Agent", "GitLab/18.5.1-ee"}}, Body: "{\n  \"object_kind\": \"push\",\n  \"after\": \"3f2a91c0\"\n}", BodyCut: 1200, Replay: can()})},
 		{"reports", ReportsPage(p, ReportsModel{Any: true, Retry: can(), Rows: []Report{
-			{"status/42/3f2a/gc", "status", "groundcrew/network-prod on 3f2a91c0", "https://gitlab.corp.example/x", unconfirmedRun().ID, ReportParked, 4, time.Time{}, "GitLab forbids it: 403 Forbidden (POST /api/v4/projects/42/statuses/3f2a91c0).", ago(time.Hour), "The branch is protected and the token's user may not push or merge there.", "Make the token's user a Maintainer of the project. Then try again here."},
-			{"note/42/214/network-prod", "comment", "network-prod on !214", "", "", ReportWaiting, 2, now.Add(40 * time.Second), "502 Bad Gateway", ago(time.Minute), "", ""},
-			{"deployment/x", "deployment", "groundcrew/network-prod", "", "", ReportDelivered, 1, time.Time{}, "", ago(time.Minute), "", ""},
+			{"status/42/3f2a/gc", "status", "groundcrew/network-prod on 3f2a91c0", "https://gitlab.corp.example/x", unconfirmedRun().ID, ReportParked, 4, time.Time{}, "GitLab forbids it: 403 Forbidden (POST /api/v4/projects/42/statuses/3f2a91c0).", ago(time.Hour), "The branch is protected and the token's user may not push or merge there.", "Make the token's user a Maintainer of the project. Then try again here.", Act{}},
+			{"note/42/214/network-prod", "comment", "network-prod on !214", "", "", ReportWaiting, 2, now.Add(40 * time.Second), "502 Bad Gateway", ago(time.Minute), "", "", Act{WhyNot: "Only a Maintainer of infra/dns in GitLab can try a report again; you are a Developer there."}},
+			{"deployment/x", "deployment", "groundcrew/network-prod", "", "", ReportDelivered, 1, time.Time{}, "", ago(time.Minute), "", "", Act{}},
 		}})},
 		{"reports-none", ReportsPage(p, ReportsModel{})},
 		{"system", SystemPage(shell("System", NavSettings), SystemModel{Version: "0.9.2", Commit: "3f2a91c0de55", GoVersion: "go1.26", Started: ago(400 * time.Hour), Listen: "127.0.0.1:8080", ExternalURL: "https://gc.corp.example", DataDir: "/var/lib/groundcrew", DBBytes: 12_400_000, FreeBytes: 88_000_000_000, Limits: []LimitRow{{Name: "workers", Label: "Workers", Help: "runs at work at once", Value: "many", Start: "2", Flag: "--workers"}, {Name: "log_age", Label: "Logs are kept for", Help: "a run says when its logs were removed", Off: "for ever", Value: "365d", Start: "365d", Flag: "--log-age"}}, Errors: map[string]string{"workers": "“many” is no number. Give one from 1 to 64."}, Working: 2, QueuedRuns: 1, Tools: present(), ToolDirs: []string{"/var/lib/groundcrew/bin", "/usr/local/bin"}, Isolation: []string{"memory limits (no cgroup is delegated to this server)"}, Received: 812, Refused: 2, CanAdmin: true})},
@@ -499,7 +499,7 @@ func hostile() []sample {
 	values, errs := stackForms()
 	return []sample{
 		{"start", StartPage(p, StartModel{Waiting: rowsX, Failed: rowsX, Working: rowsX, Queued: rowsX, Trouble: []Trouble{{payload, payload, payload, payload, payload}}})},
-		{"steps", StartPage(p, StartModel{Steps: &FirstSteps{true, true, payload}})},
+		{"steps", StartPage(p, StartModel{Steps: &FirstSteps{GitLab: true, Stack: true, FirstSlug: payload, Plan: can()}})},
 		{"stacks", StacksPage(p, StacksModel{Any: true, Q: payload, State: payload, Label: payload, Labels: []string{payload}, Rows: []StackRow{{Stack: head.Stack, Last: head.Last}}, Pager: Pager{payload, payload, 1, 2}})},
 		{"new", StackNewPage(p, StackNewModel{Values: poisoned(values), Errors: poisoned(errs), Error: payload, Connected: true, GitLabHost: payload, Tools: poisoned(present())})},
 		{"stack-runs", StackRunsPage(p, StackRunsModel{Head: head, Rows: rowsX, Type: payload})},

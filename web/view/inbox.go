@@ -13,6 +13,7 @@ type Notice struct {
 	LinkURL     string
 	Since       time.Time
 	DismissedBy string
+	Dismiss     Act // may this one be dismissed; the zero value: as the model says of all
 }
 
 // InboxModel is what needs a person in the background.
@@ -20,6 +21,14 @@ type InboxModel struct {
 	Notices   []Notice
 	Dismissed []Notice
 	Dismiss   Act
+}
+
+// dismiss is whether a notice may be dismissed, and why not.
+func (n Notice) dismiss(all Act) Act {
+	if n.Dismiss.Shown() && all.Shown() {
+		return n.Dismiss
+	}
+	return all
 }
 
 func noticeWord(kind string) string {

@@ -252,7 +252,7 @@ func noticeList(p Page, list []Notice, dismiss Act) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = button(action{URL: "/inbox/dismiss", Label: "Dismiss", Small: true, Act: dismiss, Fields: [][2]string{{"key", n.Key}}}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = button(action{URL: "/inbox/dismiss", Label: "Dismiss", Small: true, Act: n.dismiss(dismiss), Fields: [][2]string{{"key", n.Key}}}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -32,6 +32,14 @@ type IntegrationFormModel struct {
 	Checks         []Check // of the last try; empty: none was made
 }
 
+// Title names the page: the first set-up, or a change.
+func (m IntegrationFormModel) Title() string {
+	if m.Edit {
+		return "Change the GitLab integration"
+	}
+	return "Set up GitLab"
+}
+
 // A Check is one thing that was tried, and what came of it in words.
 type Check struct {
 	Name    string
@@ -199,6 +207,28 @@ type Report struct {
 	Since       time.Time
 	Cause       string // of the refusal, as far as known
 	Mend        string // what a person can do about it
+	Retry       Act    // may this one be tried again; the zero value: as the model says of all
+}
+
+// whyRetry is the id of what says why reports cannot be tried again.
+const whyRetry = "why-retry"
+
+// retry is whether a report may be tried again, and why not.
+func (m ReportsModel) retry(r Report) Act {
+	if r.Retry.Shown() {
+		return r.Retry
+	}
+	return m.Retry
+}
+
+func (m ReportsModel) retries() []Act {
+	var out []Act
+	for _, r := range m.Rows {
+		if r.State != ReportDelivered {
+			out = append(out, m.retry(r))
+		}
+	}
+	return out
 }
 
 // ReportsModel is the list of reports.
@@ -373,4 +403,26 @@ func noError(r Report) string {
 		return "GitLab shows it."
 	}
 	return "Not sent yet."
+}
+
+// settingsPlaces are the tabs of the settings: those a person may open.
+func settingsPlaces(admin bool, current string) []tab {
+	var out []tab
+	for _, t := range []struct {
+		key, text string
+		admin     bool
+	}{
+		{"vcs", "VCS providers", false},
+		{"users", "Users", false},
+		{"sign-in", "Sign-in", true},
+		{"notifications", "Notifications", true},
+		{"keys", "API keys", true},
+		{"audit", "Audit", true},
+		{"system", "System", false},
+	} {
+		if admin || !t.admin {
+			out = append(out, tab{Text: t.text, URL: "/settings/" + t.key, Current: t.key == current})
+		}
+	}
+	return out
 }

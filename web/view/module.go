@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"groundcrew/runs"
@@ -222,6 +223,9 @@ func typeText(t string) string {
 	return strings.Join(strings.Fields(t), " ")
 }
 
+// CheckTitle names the page of a check.
+func CheckTitle(c runs.Check) string { return "Check of " + checkSource(c) }
+
 // how says where a check came from.
 func checkSource(c runs.Check) string {
 	switch {
@@ -307,4 +311,15 @@ func moduleBranch(m ModuleFormModel) field {
 	d := moduleForm(m).branch()
 	d.Help = "The tracked branch: merge requests to it are tested."
 	return d
+}
+
+// The ids of what says why a version cannot be tested again, and why variables cannot be changed.
+const (
+	whyTest     = "why-test"
+	whyVariable = "why-variable"
+)
+
+// failedShown reports whether a version that could be tested again is listed.
+func (m ModuleModel) failedShown() bool {
+	return slices.ContainsFunc(m.Versions, func(v runs.ModuleVersion) bool { return v.State == runs.VersionFailed })
 }

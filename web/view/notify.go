@@ -102,12 +102,16 @@ func NewChannelForm(kind string) ChannelFormModel {
 
 func (m ChannelFormModel) has(t runs.Topic) bool { return slices.Contains(m.Events, string(t)) }
 
-func (m ChannelFormModel) title() string {
+// Title names the page: which kind is added, or which channel is changed.
+func (m ChannelFormModel) Title() string {
 	if m.ID == "" {
-		return "Add: " + ChannelWord(m.Kind)
+		return addWords[m.Kind]
 	}
-	return m.Name
+	return "Channel " + m.Name
 }
+
+// addWords says of each kind that one is added.
+var addWords = map[string]string{kindEmail: "Add e-mail", kindChat: "Add Slack or Mattermost", kindWebhook: "Add a signed webhook"}
 
 func (m ChannelFormModel) action() string {
 	if m.ID == "" {

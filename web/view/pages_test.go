@@ -205,6 +205,9 @@ func checkControl(t *testing.T, n *html.Node, all []*html.Node) {
 		if n.Data == "a" && !has(n, "href") {
 			t.Errorf("<a>%s</a> leads nowhere", text(n))
 		}
+		if n.Data == "button" && has(n, "disabled") {
+			checkReason(t, n, all)
+		}
 	case "form":
 		if !slices.Contains([]string{"post", "get", "dialog"}, attr(n, "method")) {
 			t.Errorf("form with method %q", attr(n, "method"))
@@ -213,6 +216,19 @@ func checkControl(t *testing.T, n *html.Node, all []*html.Node) {
 		if attr(n, "scope") == "" {
 			t.Errorf("<th>%s</th> has no scope", text(n))
 		}
+	}
+}
+
+// checkReason wants the reason of a button that is off in words: in what the button is described by, or right after it.
+func checkReason(t *testing.T, button *html.Node, all []*html.Node) {
+	said := ""
+	for _, n := range all {
+		if id := attr(n, "id"); id != "" && id == attr(button, "aria-describedby") || n.Parent == button.Parent && attr(n, "class") == "whynot" {
+			said = text(n)
+		}
+	}
+	if why := attr(button, "title"); why == "" || !strings.Contains(said, why) {
+		t.Errorf("the button %q is off because of %q, and the page says %q beside it", text(button), why, said)
 	}
 }
 

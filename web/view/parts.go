@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -80,6 +81,7 @@ type action struct {
 	Key        string // the key that does it, after asking
 	Small      bool
 	Fields     [][2]string // hidden fields
+	Said       string      // id of the [whyNot] beside it that says why it is off; "" lets the button say it itself
 }
 
 func (a action) class() string {
@@ -99,6 +101,17 @@ func (a action) keyAsk() string {
 		return a.Ask
 	}
 	return a.Label + "?"
+}
+
+// reasons are the different reasons why acts with a button are off.
+func reasons(acts []Act) []string {
+	var out []string
+	for _, a := range acts {
+		if !a.Can && a.WhyNot != "" && !slices.Contains(out, a.WhyNot) {
+			out = append(out, a.WhyNot)
+		}
+	}
+	return out
 }
 
 func icon(name string) string { return static.Path("icons.svg") + "#" + name }

@@ -184,17 +184,6 @@ func (m SignInModel) secret() field {
 	}
 	return f
 }
-
-// firstWhyNot is why the first of the acts that are switched off is; the others say it on their buttons.
-func firstWhyNot(acts ...Act) string {
-	for _, a := range acts {
-		if !a.Can && a.WhyNot != "" {
-			return a.WhyNot
-		}
-	}
-	return ""
-}
-
 // disconnect says whether an admin can take GitLab off this account.
 func (m UserModel) disconnect() Act {
 	if m.Self && !m.Row.Password {

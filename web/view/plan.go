@@ -117,6 +117,34 @@ func (m RunModel) confirmAction() action {
 	return a
 }
 
+// whyRun is the id of what says why buttons of a run are off.
+const whyRun = "why-run"
+
+// actions are the buttons beside the plan, the one most likely wanted first.
+func (m RunModel) actions() []action {
+	list := []action{
+		m.confirmAction(),
+		{URL: runURL(m.Run.ID) + "/promote", Label: "Promote to a tracked run", Kind: "primary", Act: m.Promote},
+		{URL: runURL(m.Run.ID) + "/retry", Label: "Retry this commit", Act: m.Retry},
+		{URL: runURL(m.Run.ID) + "/prioritize", Label: "Put first", Act: m.Prioritize},
+		{URL: runURL(m.Run.ID) + "/putback", Label: "Put back", Act: m.PutBack},
+		{URL: runURL(m.Run.ID) + "/discard", Label: "Discard", Act: m.Discard},
+		m.stopAction(),
+	}
+	for i := range list {
+		list[i].Said = whyRun
+	}
+	return list
+}
+
+func (m RunModel) acts() []Act {
+	var out []Act
+	for _, a := range m.actions() {
+		out = append(out, a.Act)
+	}
+	return out
+}
+
 func (m RunModel) stopAction() action {
 	a := action{URL: runURL(m.Run.ID) + "/stop", Kind: "danger", Act: m.Stop, Label: "Stop", Ask: "Stop this run?"}
 	switch m.Run.State {

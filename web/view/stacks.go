@@ -54,6 +54,25 @@ type StackHead struct {
 	ProjectMend    string
 }
 
+// whyStack is the id of what says why buttons of a stack's head are off, whyRelease of what says why commits of forks
+// cannot be released.
+const (
+	whyStack   = "why-stack"
+	whyRelease = "why-release"
+)
+
+// acts are those with a button in the head.
+func (h StackHead) acts() []Act {
+	out := []Act{h.Trigger}
+	if h.Ahead != nil {
+		out = append(out, h.Sync)
+	}
+	if h.Stack.LockedBy != "" {
+		out = append(out, h.Lock)
+	}
+	return out
+}
+
 // StackRunsModel is the first tab of a stack.
 type StackRunsModel struct {
 	Head  StackHead
@@ -66,6 +85,14 @@ type StackRunsModel struct {
 type StackMRsModel struct {
 	Head StackHead
 	Rows []MRRow
+}
+
+func (m StackMRsModel) releases() []Act {
+	var out []Act
+	for _, r := range m.Rows {
+		out = append(out, r.Release)
+	}
+	return out
 }
 
 // An MRRow is an open merge request that concerns the stack.

@@ -22,6 +22,9 @@ type FirstSteps struct {
 	GitLab    bool // an integration is set up
 	Stack     bool // there is at least one stack
 	FirstSlug string
+	Plan      Act // trigger the first plan by hand
+	// NotMine says why the reader cannot do the first two steps; "" when they can.
+	NotMine string
 }
 
 // Trouble is something that is wrong in the background and needs a person.
