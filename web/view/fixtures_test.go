@@ -436,7 +436,7 @@ func doorSamples() []sample {
 // samples is every page, rich and empty.
 func samples() []sample {
 	var all []sample
-	for _, s := range [][]sample{startSamples(), stackSamples(), {{"runs", RunsPage(shell("Runs", NavRuns), RunsModel{Rows: rows(), Any: true, Stacks: []Option{{"network-prod", "network-prod"}}, State: "failed", Pager: Pager{NextURL: "/runs?cursor=x", Shown: 7}})}, {"runs-none", RunsPage(shell("Runs", NavRuns), RunsModel{})}, {"runs-no-match", RunsPage(shell("Runs", NavRuns), RunsModel{Any: true, Type: "task"})}}, runSamples(), settingsSamples(), doorSamples(), moduleSamples()} {
+	for _, s := range [][]sample{startSamples(), stackSamples(), {{"runs", RunsPage(shell("Runs", NavRuns), RunsModel{Rows: rows(), Any: true, Stacks: []Option{{"network-prod", "network-prod"}}, State: "failed", Pager: Pager{NextURL: "/runs?cursor=x", Shown: 7}})}, {"runs-none", RunsPage(shell("Runs", NavRuns), RunsModel{})}, {"runs-no-match", RunsPage(shell("Runs", NavRuns), RunsModel{Any: true, Type: "task"})}}, runSamples(), settingsSamples(), doorSamples(), moduleSamples(), readerSamples(), moreSamples()} {
 		all = append(all, s...)
 	}
 	return all

@@ -184,6 +184,7 @@ func (m SignInModel) secret() field {
 	}
 	return f
 }
+
 // disconnect says whether an admin can take GitLab off this account.
 func (m UserModel) disconnect() Act {
 	if m.Self && !m.Row.Password {
