@@ -373,6 +373,11 @@ func (tx *Tx) ReleaseReports(which func(Report) bool) error {
 
 // Reports lists reports by target from the cursor on; state "" lists all.
 func (tx *Tx) Reports(state, cursor string, limit int) (page []Report, next string, err error) {
+	return tx.ReportsWhere(state, cursor, limit, func(Report) bool { return true })
+}
+
+// ReportsWhere is Reports of those that match. The cursor names none of the others.
+func (tx *Tx) ReportsWhere(state, cursor string, limit int, match func(Report) bool) (page []Report, next string, err error) {
 	index := "reports"
 	switch state {
 	case ReportWaiting:
@@ -390,7 +395,7 @@ func (tx *Tx) Reports(state, cursor string, limit int) (page []Report, next stri
 		if err != nil {
 			return page, "", err
 		}
-		if !ok || state != "" && r.State != state {
+		if !ok || state != "" && r.State != state || !match(r) {
 			continue
 		}
 		if len(page) == limit {

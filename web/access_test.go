@@ -44,14 +44,16 @@ var wantRights = []struct {
 	{session, "???? +++ ++++", []string{
 		"POST /logout", "GET /account", "POST /account/password", "POST /account/gitlab", "POST /account/gitlab/disconnect", "POST /account/sessions/:session/end",
 	}},
-	// Lists and settings: everybody, and people from GitLab see what they may of it (TestListsShowWhatMayBeRead).
+	// Lists and settings: everybody, and people from GitLab see what they may of it (TestNothingOfOtherProjects).
 	{reader, "???? +++ ++++", []string{
-		"GET /metrics", "GET /", "GET /stacks", "GET /runs", "GET /settings", "GET /settings/vcs", "GET /settings/vcs/gitlab", "GET /inbox",
+		"GET /", "GET /stacks", "GET /runs", "GET /settings", "GET /settings/vcs", "GET /settings/vcs/gitlab", "GET /inbox",
 		"GET /settings/vcs/gitlab/deliveries", "GET /settings/vcs/gitlab/reports", "GET /settings/system", "GET /settings/users", "GET /ui/stacks",
 		"GET /ui/find", "GET /api/v1/integration", "GET /api/v1/projects", "GET /api/v1/stacks", "GET /api/v1/runs", "GET /api/v1/deliveries",
 		"GET /api/v1/reports", "GET /api/v1/inbox",
 		"GET /modules", "GET /api/v1/modules",
 	}},
+	// About all projects at once.
+	{reader, "???? +++ ----", []string{"GET /metrics"}},
 	// About a stack or a module: for people from GitLab it is there from Reporter on.
 	{reader, "???? +++ 0+++", []string{
 		"GET /stacks/:slug", "GET /stacks/:slug/merge-requests", "GET /stacks/:slug/environment", "GET /stacks/:slug/state", "GET /stacks/:slug/settings",

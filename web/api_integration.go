@@ -90,9 +90,13 @@ func (s *Server) answerIntegration(c *request) error {
 	if !linked {
 		return errNoIntegration
 	}
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
 	owed := 0
 	err = s.st.View(func(tx *store.Tx) (err error) {
-		owed, err = engine.HookProgress(tx)
+		owed, err = engine.HookProgress(tx, reads)
 		return err
 	})
 	if err != nil {

@@ -424,13 +424,17 @@ func (s *Server) apiChecks(c *request) error {
 }
 
 func (s *Server) apiModuleUsers(c *request) error {
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
 	var items []runs.ModuleUse
-	err := s.st.View(func(tx *store.Tx) error {
+	err = s.st.View(func(tx *store.Tx) error {
 		if _, err := tx.Module(c.Param("name")); err != nil {
 			return err
 		}
 		var err error
-		items, err = tx.ModuleUses(c.Param("name"))
+		items, err = usesOf(tx, c.Param("name"), reads)
 		return err
 	})
 	if err != nil {
@@ -445,7 +449,7 @@ type startedJSON struct {
 }
 
 func (s *Server) apiStartUsers(c *request) error {
-	started, warnings, err := s.eng.StartUsers(c.Request().Context(), c.Param("name"), c.QueryParam("version"), c.who.Name, c.who.trigger())
+	started, warnings, err := s.startUsers(c, c.QueryParam("version"))
 	if err != nil {
 		return err
 	}

@@ -117,8 +117,8 @@ func (s *Server) apiReports(c *request) error {
 	var items []reportJSON
 	var next string
 	err = s.st.View(func(tx *store.Tx) error {
-		page, n, err := tx.Reports(state, cursor, limit)
-		for _, r := range keep(page, func(r store.Report) bool { return reads(r.Project) }) {
+		page, n, err := tx.ReportsWhere(state, cursor, limit, func(r store.Report) bool { return reads(r.Project) })
+		for _, r := range page {
 			items = append(items, reportOut(r))
 		}
 		next = n

@@ -152,7 +152,7 @@ func TestConnectIsBoundToItsSession(t *testing.T) {
 	ann = s.byPassword("ann")
 	signIn := s.toGitLab(ann, f, theirs.ID, "/")
 	state := mustURL(t, signIn).Query().Get("state")
-	back = s.connecting(ann, f, mine.ID)
+	s.connecting(ann, f, mine.ID)
 	if got := s.get(ann, callbackPath+"?code=x&state="+state); got.status != 403 {
 		t.Errorf("the state of a sign-in: status %d", got.status)
 	}

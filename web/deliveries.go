@@ -42,7 +42,7 @@ func (s *Server) getDeliveries(c *request) error {
 	}
 	var next string
 	err = s.st.View(func(tx *store.Tx) error {
-		any, _, err := tx.Deliveries("", "", 1)
+		any, _, err := tx.DeliveriesWhere(time.Time{}, time.Time{}, "", 1, func(d store.Delivery) bool { return f.reads(d.ProjectID) })
 		if err != nil {
 			return err
 		}
@@ -177,12 +177,13 @@ func (s *Server) getReports(c *request) error {
 		return err
 	}
 	err = s.st.View(func(tx *store.Tx) error {
-		page, n, err := tx.Reports(state, c.QueryParam("cursor"), pageRows)
+		theirs := func(r store.Report) bool { return reads(r.Project) }
+		page, n, err := tx.ReportsWhere(state, c.QueryParam("cursor"), pageRows, theirs)
 		if err != nil {
 			return err
 		}
 		next = n
-		for _, r := range keep(page, func(r store.Report) bool { return reads(r.Project) }) {
+		for _, r := range page {
 			row, err := reportView(tx, r)
 			if err != nil {
 				return err
@@ -194,7 +195,7 @@ func (s *Server) getReports(c *request) error {
 			}
 			m.Rows = append(m.Rows, row)
 		}
-		any, _, err := tx.Reports("", "", 1)
+		any, _, err := tx.ReportsWhere("", "", 1, theirs)
 		m.Any = len(any) > 0
 		return err
 	})
@@ -254,36 +255,32 @@ func (s *Server) postRetryReport(c *request) error {
 	return s.after(c, err, "/settings/vcs/gitlab/reports", "The report is tried again.")
 }
 
-// records counts what pages say about deliveries and reports.
+// records counts what pages say about deliveries and reports; of parked reports, parkedLimit at most.
 type records struct{ received, refused, waiting, parked int }
 
 // counted bounds how many deliveries are counted.
 const counted = 5000
 
-func (s *Server) countRecords() (records, error) {
-	var n records
-	w, err := s.currentNeeds()
-	if err != nil {
-		return n, err
-	}
-	n.parked = w.parked
+func (s *Server) countRecords(reads func(project int64) bool) (n records, err error) {
 	err = s.st.View(func(tx *store.Tx) error {
-		since := tx.Now().Add(-24 * time.Hour)
-		list, _, err := tx.Deliveries("", "", counted)
+		list, _, err := tx.DeliveriesWhere(tx.Now().Add(-24*time.Hour), time.Time{}, "", counted, func(d store.Delivery) bool { return reads(d.ProjectID) })
 		if err != nil {
 			return err
 		}
 		for _, d := range list {
-			if d.ReceivedAt.Before(since) {
-				break
-			}
 			n.received++
 			if d.State == store.DeliveryRefused {
 				n.refused++
 			}
 		}
 		due, err := tx.DueReports()
-		n.waiting = len(due)
+		if err != nil {
+			return err
+		}
+		theirs := func(r store.Report) bool { return reads(r.Project) }
+		n.waiting = len(keep(due, theirs))
+		parked, _, err := tx.ReportsWhere(store.ReportParked, "", parkedLimit, theirs)
+		n.parked = len(parked)
 		return err
 	})
 	return n, err

@@ -27,12 +27,10 @@ var namedPages = []namedPage{
 	{"Deliveries", "webhooks received", "/settings/vcs/gitlab/deliveries", store.Reader},
 	{"Reports", "outbox statuses comments refused parked", "/settings/vcs/gitlab/reports", store.Reader},
 	{"Notifications", "e-mail webhooks slack mattermost settings", "/settings/notifications", store.Admin},
-	{"Audit", "who did what log settings", "/settings/audit", store.Admin},
-	{"API keys", "tokens settings", "/settings/keys", store.Admin},
 	{"System", "workers limits version settings", "/settings/system", store.Reader},
 	{"Users", "people accounts roles settings", "/settings/users", store.Reader},
 	{"Sign-in", "gitlab oidc password settings", "/settings/sign-in", store.Admin},
-	{"API keys", "token script settings", "/settings/keys", store.Admin},
+	{"API keys", "tokens script settings", "/settings/keys", store.Admin},
 	{"Audit", "log who did what export settings", "/settings/audit", store.Admin},
 	{"Your account", "password sessions", "/account", store.Reader},
 }

@@ -14,6 +14,9 @@ func (s *Server) getHealth(c *request) error { return c.String(http.StatusOK, "o
 const metricsPath = "/metrics"
 
 func (s *Server) getMetrics(c *request) error {
+	if c.who.restricted() {
+		return runs.Forbiddenf("Metrics are about all projects, so they are for admins, people with a password, API keys and the metrics token.")
+	}
 	if s.o.Metrics == nil {
 		return runs.NotFoundf("This server keeps no metrics.")
 	}

@@ -81,9 +81,14 @@ func (s *Server) getVCS(c *request) error {
 	if err != nil {
 		return err
 	}
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
 	var m view.VCSModel
 	err = s.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.Stacks()
+		stacks = readable(stacks, reads)
 		m.Stacks, m.Projects = len(stacks), len(projectsOf(stacks))
 		return err
 	})
@@ -152,14 +157,14 @@ func (s *Server) integrationPage(c *request, status int, m view.IntegrationModel
 		if err != nil {
 			return err
 		}
-		m.Stacks = len(stacks)
-		m.HooksOwed, err = engine.HookProgress(tx)
+		m.Stacks = len(readable(stacks, reads))
+		m.HooksOwed, err = engine.HookProgress(tx, reads)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	n, err := s.countRecords()
+	n, err := s.countRecords(reads)
 	if err != nil {
 		return err
 	}

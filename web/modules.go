@@ -93,7 +93,7 @@ func (s *Server) fillModules(tx *store.Tx, m *view.ModulesModel, cursor string, 
 		switch {
 		case mod.Slug <= cursor:
 		case len(m.Rows) < pageRows:
-			row, err := s.moduleRow(tx, mod)
+			row, err := s.moduleRow(tx, mod, reads)
 			if err != nil {
 				return err
 			}
@@ -106,14 +106,14 @@ func (s *Server) fillModules(tx *store.Tx, m *view.ModulesModel, cursor string, 
 	return nil
 }
 
-func (s *Server) moduleRow(tx *store.Tx, m runs.Module) (row view.ModuleRow, err error) {
+func (s *Server) moduleRow(tx *store.Tx, m runs.Module, reads func(int64) bool) (row view.ModuleRow, err error) {
 	row.Module, row.Address = m, m.Address(s.eng.RegistryHost())
 	if latest, ok, err := tx.LatestModuleVersion(m.Slug); err != nil {
 		return row, err
 	} else if ok {
 		row.Latest = &latest
 	}
-	uses, err := tx.ModuleUses(m.Slug)
+	uses, err := usesOf(tx, m.Slug, reads)
 	if err != nil {
 		return row, err
 	}
@@ -181,6 +181,10 @@ func (s *Server) modulePage(c *request, status int, trouble string) error {
 		}
 		m.Shown = &v
 	}
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
 	err = s.st.View(func(tx *store.Tx) error {
 		all, err := tx.ModuleVersions(head.Module.Slug)
 		if err != nil {
@@ -193,7 +197,7 @@ func (s *Server) modulePage(c *request, status int, trouble string) error {
 			}
 			m.Versions = append(m.Versions, v)
 		}
-		m.Users, err = tx.ModuleUses(head.Module.Slug)
+		m.Users, err = usesOf(tx, head.Module.Slug, reads)
 		return err
 	})
 	if err == nil && m.Shown != nil {
@@ -304,7 +308,7 @@ func (s *Server) postYank(c *request) error {
 }
 
 func (s *Server) postModuleUsers(c *request) error {
-	started, warnings, err := s.eng.StartUsers(c.Request().Context(), c.Param("name"), "", c.who.Name, c.who.trigger())
+	started, warnings, err := s.startUsers(c, "")
 	if err != nil {
 		return err
 	}

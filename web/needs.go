@@ -23,7 +23,6 @@ type needs struct {
 	failing  int            // stacks whose latest blocking run failed
 	trouble  []view.Trouble // of notices, what was not dismissed
 	notices  []store.Notice
-	parked   int // reports, parkedLimit at most
 	stacks   int
 	detached bool // stacks without a GitLab
 }
@@ -152,7 +151,7 @@ func findNeeds(tx *store.Tx, parked []store.Report) (needs, error) {
 	if err != nil {
 		return n, err
 	}
-	n.stacks, n.parked = len(stacks), len(parked)
+	n.stacks = len(stacks)
 	if n.failed, n.failing, err = failed(tx, stacks); err != nil {
 		return n, err
 	}

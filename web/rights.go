@@ -167,7 +167,13 @@ func (s *Server) subjectOf(c echoContext, r route) (sub subject, err error) {
 	}
 }
 
+// ofStack takes the project of a stack, or of what the tests of a module run as.
 func (s *subject) ofStack(tx *store.Tx, slug string) error {
+	if name := runs.ModuleOf(slug); name != "" {
+		m, err := tx.Module(name)
+		s.project, s.path = m.Project, m.ProjectPath
+		return err
+	}
 	st, err := tx.Stack(slug)
 	s.project, s.path = st.Project, st.ProjectPath
 	return err
@@ -277,8 +283,15 @@ func (s *Server) reads(c *request) (func(project int64) bool, error) {
 	var projects []int64
 	err := s.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.Stacks()
-		for _, st := range stacks {
-			projects = append(projects, st.Project)
+		for i := range stacks { // by index: a stack is large, and there may be ten thousand
+			projects = append(projects, stacks[i].Project)
+		}
+		if err != nil {
+			return err
+		}
+		modules, err := tx.Modules()
+		for _, m := range modules {
+			projects = append(projects, m.Project)
 		}
 		return err
 	})
@@ -296,11 +309,16 @@ func (s *Server) seen(c *request, f store.RunFilter) (store.RunFilter, error) {
 		return f, nil
 	}
 	reads, err := s.reads(c)
+	return theirs(f, reads), err
+}
+
+// theirs narrows a filter of runs to those of projects that somebody reads.
+func theirs(f store.RunFilter, reads func(project int64) bool) store.RunFilter {
 	f.Visible = func(r runs.Run) bool { return reads(r.Project) }
 	if f.AtMost == 0 {
 		f.AtMost = 5000 // who sees little would read everything to fill a page
 	}
-	return f, err
+	return f
 }
 
 // needsOf is what waits for a person, as far as the one who asks may see it.
@@ -313,13 +331,24 @@ func (s *Server) needsOf(c *request) (needs, error) {
 	if err != nil {
 		return needs{}, err
 	}
-	theirs := func(r runs.Run) bool { return reads(r.Project) }
-	out := needs{stacks: n.stacks, detached: n.detached, waiting: keep(n.waiting, theirs), failed: keep(n.failed, theirs)}
-	out.failing = len(out.failed)
+	out := needs{waiting: keep(n.waiting, func(r runs.Run) bool { return reads(r.Project) })}
 	err = s.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.Stacks()
+		if err != nil {
+			return err
+		}
+		stacks = readable(stacks, reads)
+		out.stacks, out.detached = len(stacks), n.detached && len(stacks) > 0
+		if out.failed, out.failing, err = failed(tx, stacks); err != nil {
+			return err
+		}
 		for _, x := range n.notices {
-			st, err := tx.Stack(x.Stack)
-			if x.Stack == "" || errors.Is(err, runs.ErrNotFound) || err == nil && !reads(st.Project) {
+			if x.Stack == "" {
+				continue
+			}
+			var of subject
+			err := of.ofStack(tx, x.Stack)
+			if errors.Is(err, runs.ErrNotFound) || err == nil && !reads(of.project) {
 				continue
 			}
 			if err != nil {

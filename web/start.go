@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"groundcrew/runs"
 	"groundcrew/runs/engine"
@@ -26,7 +27,7 @@ func (s *Server) getStart(c *request) error {
 	}
 	var m view.StartModel
 	err = s.st.View(func(tx *store.Tx) (err error) {
-		m, err = s.startModel(tx, n, reads)
+		m, err = s.startModel(tx, n, c.who, reads)
 		return err
 	})
 	if m.Steps != nil {
@@ -39,16 +40,21 @@ func (s *Server) getStart(c *request) error {
 	return render(c, http.StatusOK, view.StartPage(p, m))
 }
 
-func (s *Server) startModel(tx *store.Tx, n needs, reads func(int64) bool) (view.StartModel, error) {
+func (s *Server) startModel(tx *store.Tx, n needs, who actor, reads func(int64) bool) (view.StartModel, error) {
 	var m view.StartModel
-	if any, _, err := tx.Runs(store.RunFilter{}, "", 1); err != nil {
+	all := store.RunFilter{}
+	if who.restricted() {
+		all = theirs(all, reads)
+	}
+	any, _, err := tx.Runs(all, "", 1)
+	if err == nil && len(any) == 0 {
+		m.Steps, err = firstSteps(tx, reads)
 		return m, err
-	} else if len(any) == 0 {
-		m.Steps, err = firstSteps(tx)
+	}
+	if err != nil {
 		return m, err
 	}
 	m.Trouble = n.trouble
-	var err error
 	if m.Waiting, m.MoreWaiting, err = s.firstRows(tx, n.waiting); err != nil {
 		return m, err
 	}
@@ -59,17 +65,22 @@ func (s *Server) startModel(tx *store.Tx, n needs, reads func(int64) bool) (view
 	if err := s.atWork(tx, &m, reads); err != nil {
 		return m, err
 	}
-	m.Day, err = day(tx)
+	if who.restricted() {
+		m.Day, err = dayOf(tx, all)
+	} else {
+		m.Day, err = day(tx)
+	}
 	return m, err
 }
 
 // firstSteps says how far a new installation is.
-func firstSteps(tx *store.Tx) (*view.FirstSteps, error) {
+func firstSteps(tx *store.Tx, reads func(int64) bool) (*view.FirstSteps, error) {
 	in, _, err := tx.Integration()
 	if err != nil {
 		return nil, err
 	}
 	stacks, err := tx.Stacks()
+	stacks = readable(stacks, reads)
 	f := view.FirstSteps{GitLab: in.Linked, Stack: len(stacks) > 0}
 	if f.Stack {
 		f.FirstSlug = stacks[0].Slug
@@ -162,6 +173,30 @@ func day(tx *store.Tx) (view.Day, error) {
 		d.Failed += h.Failed
 		d.Discarded += h.Discarded
 	}
+	d.Other = d.Total - d.Finished - d.Failed - d.Discarded
+	return d, err
+}
+
+// dayOf counts those runs of the last 24 hours that a filter lets through, as [day] counts all.
+func dayOf(tx *store.Tx, f store.RunFilter) (view.Day, error) {
+	var d view.Day
+	first := tx.Now().Truncate(time.Hour).Add(-time.Duration(len(d.Hours)-1) * time.Hour)
+	f.Since = first
+	list, _, err := tx.Runs(f, "", f.AtMost)
+	for _, r := range list {
+		if i := int(r.CreatedAt.Sub(first) / time.Hour); i >= 0 && i < len(d.Hours) {
+			d.Hours[i]++
+		}
+		switch r.State {
+		case runs.Finished:
+			d.Finished++
+		case runs.Failed:
+			d.Failed++
+		case runs.Discarded:
+			d.Discarded++
+		}
+	}
+	d.Total = len(list)
 	d.Other = d.Total - d.Finished - d.Failed - d.Discarded
 	return d, err
 }

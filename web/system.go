@@ -22,10 +22,16 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 	if err != nil {
 		return err
 	}
+	reads, err := s.reads(c)
+	if err != nil {
+		return err
+	}
 	f := s.o.Facts
 	m.Version, m.Commit, m.GoVersion, m.Started = s.o.Version, f.Commit, runtime.Version(), s.started
-	m.Listen, m.ExternalURL, m.DataDir = f.Listen, s.o.ExternalURL, s.st.Dir()
-	m.DBBytes, m.FreeBytes = s.st.Size(), s.freeBytes()
+	m.Listen, m.ExternalURL = f.Listen, s.o.ExternalURL
+	if !c.who.restricted() { // sizes tell of what others do
+		m.DataDir, m.DBBytes, m.FreeBytes = s.st.Dir(), s.st.Size(), s.freeBytes()
+	}
 	m.Limits = s.limitRows(m.Typed)
 	m.Tools, m.ToolDirs, m.Isolation = s.toolList(c), f.ToolDirs, f.Isolation
 	m.CanAdmin = c.who.has(store.Admin)
@@ -44,6 +50,7 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 		}
 		for _, r := range active {
 			switch {
+			case !reads(r.Project):
 			case r.State.Working():
 				m.Working++
 			case r.State == runs.Queued:
@@ -55,7 +62,7 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.countRecords()
+	n, err := s.countRecords(reads)
 	if err != nil {
 		return err
 	}

@@ -408,11 +408,11 @@ func (e *Engine) RotateSecret(by string) error {
 	})
 }
 
-// HookProgress says how far the present secret has come: how many hooks have it still to get.
-func HookProgress(tx *store.Tx) (owed int, err error) {
+// HookProgress says how far the present secret has come: how many hooks of those projects have it still to get.
+func HookProgress(tx *store.Tx, of func(project int64) bool) (owed int, err error) {
 	all, err := tx.Hooks()
 	for _, h := range all {
-		if h.Owed {
+		if h.Owed && of(h.Project) {
 			owed++
 		}
 	}

@@ -199,8 +199,8 @@ func (e *Engine) ImportTags(ctx context.Context, slug, by string) (int, error) {
 }
 
 // StartUsers asks for a tracked run of each stack that was seen to use another version than the latest of a module: all of
-// them, or those with one version. Stacks that could not be started are named in the warnings.
-func (e *Engine) StartUsers(ctx context.Context, slug, version, by string, trigger runs.Trigger) (started []runs.Run, warnings []string, err error) {
+// them, or those with one version, as far as may says yes. Stacks that could not be started are named in the warnings.
+func (e *Engine) StartUsers(ctx context.Context, slug, version, by string, trigger runs.Trigger, may func(stack string) bool) (started []runs.Run, warnings []string, err error) {
 	var stacks []string
 	err = e.st.View(func(tx *store.Tx) error {
 		if _, err := tx.Module(slug); err != nil {
@@ -212,7 +212,7 @@ func (e *Engine) StartUsers(ctx context.Context, slug, version, by string, trigg
 		}
 		uses, err := tx.ModuleUses(slug)
 		for _, u := range uses {
-			if u.Version != latest.Number && (version == "" || u.Version == version) {
+			if u.Version != latest.Number && (version == "" || u.Version == version) && may(u.Stack) {
 				stacks = append(stacks, u.Stack)
 			}
 		}
