@@ -26,7 +26,9 @@ type said struct {
 }
 
 // objects are commits named by their ids, alone or as a range.
-var objects = regexp.MustCompile(`^[0-9a-f]{40,64}(\^\{commit\}|\.{2,3}[0-9a-f]{40,64})?$`)
+var objects = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9a-f]{40,64}(\^\{commit\}|\.{2,3}[0-9a-f]{40,64})?$`)
+})
 
 // eternal reports whether a command always says the same: it looks at nothing but commits given by their ids.
 func eternal(args []string) bool {
@@ -36,7 +38,7 @@ func eternal(args []string) bool {
 	ids := 0
 	for _, a := range args[1:] {
 		switch {
-		case objects.MatchString(a):
+		case objects().MatchString(a):
 			ids++
 		case !strings.HasPrefix(a, "-") || a == "--":
 			return false

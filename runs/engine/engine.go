@@ -141,7 +141,7 @@ func New(o Options) (*Engine, error) {
 		o: o, budget: budget{jitter: o.Jitter}, st: o.Store, log: o.Log, prober: &tofu.Prober{}, larder: &larder{st: o.Store, max: o.InitCache},
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
 		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1), modulesWake: make(chan struct{}, 1),
-		desk: desk{slots: map[string]*slot{}, turns: map[string]uint64{}, again: true}, sending: map[string]bool{}, tells: map[string]*tell{},
+		desk: newDesk(), sending: map[string]bool{}, tells: map[string]*tell{},
 		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
 		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{},
 	}

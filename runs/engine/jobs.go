@@ -117,19 +117,20 @@ func notGone(err error) error {
 // reserve takes a worker for the job whose turn it is. Jobs that were begun always get one: their processes
 // are at work already.
 func (e *Engine) reserve(list []store.Job) (store.Job, bool) {
-	workers := e.Workers()
+	workers, now := e.Workers(), e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	j, ok := e.desk.next(list, workers)
 	if ok {
-		e.desk.take(j)
+		e.desk.take(j, now)
 	}
 	return j, ok
 }
 
 func (e *Engine) release(j store.Job) {
+	now := e.now()
 	e.mu.Lock()
-	delete(e.desk.slots, j.Run)
+	e.desk.leave(j.Run, now)
 	e.mu.Unlock()
 }
 
@@ -220,8 +221,9 @@ func (e *Engine) worker(ctx context.Context, j store.Job) {
 		case <-time.After(5 * time.Second):
 		}
 	}
+	now := e.now()
 	e.mu.Lock()
-	delete(e.desk.slots, j.Run)
+	e.desk.leave(j.Run, now)
 	e.desk.again = e.desk.again || err != nil
 	e.mu.Unlock()
 	wake(e.jobsWake)

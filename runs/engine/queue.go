@@ -16,6 +16,7 @@ import (
 type slot struct {
 	job     store.Job
 	stop    chan struct{} // closed to interrupt the job's process
+	since   time.Time     // it has the worker, unless that is lent
 	lent    bool          // GitLab keeps it waiting, so another job may use its worker meanwhile
 	waiting bool          // it wants its worker back
 }
@@ -25,9 +26,10 @@ type desk struct {
 	slots map[string]*slot // by run
 	// turns says when a project or stack last got a worker, in counts of such occasions: who waits longest is next.
 	// It is forgotten with the process; after a restart age alone decides.
-	turns map[string]uint64
-	turn  uint64
-	again bool // a job that was begun may be without a worker: look for it even if all are busy
+	turns  map[string]uint64
+	turn   uint64
+	shares shares
+	again  bool // a job that was begun may be without a worker: look for it even if all are busy
 }
 
 // busy is how many workers are taken.
@@ -44,11 +46,31 @@ func (d *desk) busy() int {
 func projectKey(j store.Job) string { return "project/" + strconv.FormatInt(j.Project, 10) }
 func stackKey(j store.Job) string   { return "stack/" + j.Stack }
 
+func newDesk() desk {
+	return desk{slots: map[string]*slot{}, turns: map[string]uint64{}, shares: newShares(), again: true}
+}
+
 // take gives the job a worker.
-func (d *desk) take(j store.Job) {
-	d.slots[j.Run] = &slot{job: j, stop: make(chan struct{})}
+func (d *desk) take(j store.Job, now time.Time) {
+	d.slots[j.Run] = &slot{job: j, stop: make(chan struct{}), since: now}
 	d.turn++
 	d.turns[projectKey(j)], d.turns[stackKey(j)] = d.turn, d.turn
+}
+
+// leave takes the worker from the job of a run.
+func (d *desk) leave(run string, now time.Time) {
+	if s := d.slots[run]; s != nil && !s.lent {
+		d.shares.charge(s.job, now.Sub(s.since))
+	}
+	delete(d.slots, run)
+}
+
+// lend lets another job use the worker.
+func (d *desk) lend(run string, now time.Time) {
+	if s := d.slots[run]; s != nil && !s.lent {
+		d.shares.charge(s.job, now.Sub(s.since))
+		s.lent = true
+	}
 }
 
 // class orders jobs: what was begun, what a person put first, then blocking runs, proposed ones, drift.
@@ -68,7 +90,8 @@ func class(j store.Job) int {
 }
 
 // next chooses among the jobs that may be begun: by class, then fair between projects, then between the stacks of a
-// project (who has least at work, then who waits longest for a turn), then oldest first.
+// project (who has least at work, then who had workers for the shortest time, then who waits longest for a turn), then
+// oldest first.
 func (d *desk) next(list []store.Job, workers int) (store.Job, bool) {
 	room := d.busy() < workers
 	atWork := map[string]int{}
@@ -78,9 +101,11 @@ func (d *desk) next(list []store.Job, workers int) (store.Job, bool) {
 		atWork[stackKey(s.job)]++
 		slow[s.job.Project] = slow[s.job.Project] || s.lent
 	}
+	waiting := slices.DeleteFunc(slices.Clone(list), func(j store.Job) bool { return d.slots[j.Run] != nil })
+	d.shares.lift(waiting)
 	var best store.Job
-	for _, j := range list {
-		if d.slots[j.Run] != nil || !j.Claimed && (!room || slow[j.Project] && j.Phase != runs.PhaseApply) {
+	for _, j := range waiting {
+		if !j.Claimed && (!room || slow[j.Project] && j.Phase != runs.PhaseApply) {
 			continue
 		}
 		if best.Run == "" || d.compare(j, best, atWork) < 0 {
@@ -94,16 +119,20 @@ func (d *desk) compare(a, b store.Job, atWork map[string]int) int {
 	if c := cmp.Compare(class(a), class(b)); c != 0 {
 		return c
 	}
-	for _, key := range []func(store.Job) string{projectKey, stackKey} {
-		x, y := key(a), key(b)
-		if x == y {
-			continue
-		}
-		if c := cmp.Or(cmp.Compare(atWork[x], atWork[y]), cmp.Compare(d.turns[x], d.turns[y])); c != 0 {
-			return c
-		}
+	project := projectKey(a)
+	if other := projectKey(b); other != project {
+		return d.fair("", project, other, atWork)
+	}
+	if c := d.fair(project, stackKey(a), stackKey(b), atWork); c != 0 {
+		return c
 	}
 	return cmp.Compare(a.Run, b.Run)
+}
+
+// fair says whose turn it is of two projects, or of two stacks of one. It is 0 for one with itself.
+func (d *desk) fair(among, x, y string, atWork map[string]int) int {
+	had := func(key string) time.Duration { return d.shares.of(among, key).Truncate(grain) }
+	return cmp.Or(cmp.Compare(atWork[x], atWork[y]), cmp.Compare(had(x), had(y)), cmp.Compare(d.turns[x], d.turns[y]))
 }
 
 // runnable leaves out the jobs of blocking runs whose stack has another one before them. list is oldest first; active are
@@ -139,10 +168,9 @@ const slowFetch = 2 * time.Second
 func (t *task) lending(ctx context.Context, do func() error) error {
 	e := t.e
 	timer := time.AfterFunc(slowFetch, func() {
+		now := e.now()
 		e.mu.Lock()
-		if s := e.desk.slots[t.job.Run]; s != nil {
-			s.lent = true
-		}
+		e.desk.lend(t.job.Run, now)
 		e.mu.Unlock()
 		wake(e.jobsWake)
 	})
@@ -168,6 +196,7 @@ func (e *Engine) takeBack(ctx context.Context, run string) error {
 }
 
 func (e *Engine) tookBack(run string, workers int) bool {
+	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.desk.slots[run]
@@ -178,7 +207,7 @@ func (e *Engine) tookBack(run string, workers int) bool {
 	if e.desk.busy()-e.desk.wanting() >= workers {
 		return false
 	}
-	s.lent, s.waiting = false, false
+	s.lent, s.waiting, s.since = false, false, now
 	return true
 }
 

@@ -20,9 +20,11 @@ const lingering = 2 * time.Second
 type child struct {
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when the leader has ended
+	became chan struct{} // closed when the sandbox has become the command, or never will
 	copied chan struct{} // closed when all its output is in the log
 	out    *os.File      // where its output comes from
-	failed *os.File      // the sandbox's last words; empty once the command itself runs
+	failed *os.File      // where the sandbox's last words come from
+	words  []byte        // these, when became is closed; none when the command itself runs
 	conf   *os.File      // takes the sandbox's configuration, and then the word to begin
 	begin  chan struct{} // closed when it may begin, nil until it has its configuration
 	ends   pipes         // all of these
@@ -79,6 +81,10 @@ func (s *shim) start(c Command) (*child, error) {
 	}
 	close(ch.begin)
 	go ch.copyOutput(s)
+	go func() {
+		defer close(ch.became)
+		ch.words, _ = io.ReadAll(ch.failed) // the kernel closes it when the command begins
+	}()
 	go func() {
 		defer close(ch.ended)
 		_ = ch.cmd.Wait() // the state is read from the Cmd
@@ -172,7 +178,7 @@ func launchIn(g *group) (*child, error) {
 		return nil, err
 	}
 	return &child{
-		cmd: cmd, group: g, ended: make(chan struct{}), copied: make(chan struct{}),
+		cmd: cmd, group: g, ended: make(chan struct{}), became: make(chan struct{}), copied: make(chan struct{}),
 		out: out.ours, failed: failed.ours, conf: confIn.ours, ends: ends,
 	}, nil
 }
@@ -198,18 +204,20 @@ func (c *child) copyOutput(s *shim) {
 
 // await waits for the command's end, ending it when it must, and leaves nothing of it behind. A problem is
 // one that the exit code does not tell of, in the form of Result.Cause.
-func (s *shim) await(c *child) (exit int, problem string) {
-	s.attend(c)
+//
+// The sandbox of the command that is next, nil for none, starts beside it, but not before it: there it would be in its way.
+func (s *shim) await(c *child, next *Command) (exit int, problem string) {
+	s.attend(c, next)
 	c.group.kill()
 	err := killDescendants(s.spare())
 	_ = c.out.SetReadDeadline(time.Now().Add(lingering))
 	<-c.copied
-	words, _ := io.ReadAll(c.failed)
+	<-c.became
 	_, _ = c.out.Close(), c.failed.Close()
 	exit = exitCode(c.cmd.ProcessState)
 	switch {
-	case len(words) > 0:
-		return exit, "start: " + string(words)
+	case len(c.words) > 0:
+		return exit, "start: " + string(c.words)
 	case err != nil:
 		return exit, "start: what it started is still there: " + err.Error()
 	default:
@@ -219,13 +227,13 @@ func (s *shim) await(c *child) (exit int, problem string) {
 
 // attend watches over the command until its leader has ended: the first reason to end it is asked of it
 // politely (SIGINT, which the tools take as "finish what you are doing"), then firmly, then by force.
-func (s *shim) attend(c *child) {
+func (s *shim) attend(c *child, next *Command) {
 	grace := s.spec.Limits.Grace
 	if grace <= 0 {
 		grace = defaultGrace
 	}
 	var firmly, byForce <-chan time.Time
-	asked, deadline, flood := s.asked, s.deadline, s.log.flood
+	asked, deadline, flood, became := s.asked, s.deadline, s.log.flood, c.became
 	quiet := newSilence(s.spec.Limits.Silence)
 	defer quiet.stop()
 	usage := newLook(s.spec.Limits)
@@ -241,6 +249,11 @@ func (s *shim) attend(c *child) {
 		select {
 		case <-c.ended:
 			return
+		case <-became:
+			became = nil
+			if next != nil {
+				s.prepareNext(*next)
+			}
 		case <-asked:
 			end(CauseStopped)
 		case <-deadline:

@@ -156,7 +156,11 @@ func (s *shim) run() {
 			s.fail(c, s.cause)
 			break
 		}
-		if !s.one(c, s.spec.Commands[i+1:]) {
+		var next *Command
+		if i+1 < len(s.spec.Commands) {
+			next = &s.spec.Commands[i+1]
+		}
+		if !s.one(c, next) {
 			break
 		}
 	}
@@ -209,8 +213,8 @@ func (s *shim) notice() {
 	}
 }
 
-// one runs one command and reports whether those that are left may follow.
-func (s *shim) one(c Command, left []Command) bool {
+// one runs one command and reports whether the next one, nil for none, may follow.
+func (s *shim) one(c Command, next *Command) bool {
 	if err := s.switchLog(c.Phase); err != nil {
 		s.fail(c, "start: the log cannot be written: "+err.Error())
 		return false
@@ -222,10 +226,7 @@ func (s *shim) one(c Command, left []Command) bool {
 		s.fail(c, "start: "+err.Error())
 		return false
 	}
-	if len(left) > 0 {
-		s.prepareNext(left[0])
-	}
-	exit, problem := s.await(ch)
+	exit, problem := s.await(ch, next)
 	s.result.Exit = exit
 	s.result.Commands = append(s.result.Commands, Ended{c.Name, c.Phase, exit, begin, time.Now()})
 	switch {

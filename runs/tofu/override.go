@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // backendBlock matches the head of a backend or cloud block in code without comments and strings. A block
@@ -37,7 +38,10 @@ func setsBackend(name string, b []byte) bool {
 	return false
 }
 
-var heredoc = regexp.MustCompile(`^<<-?([\pL_][\pL\pN_-]*)\r?\n`)
+// heredoc is made when it is needed: it takes longer than all other patterns here, and this program starts with every run.
+var heredoc = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^<<-?([\pL_][\pL\pN_-]*)\r?\n`)
+})
 
 // bareCode removes comments, heredocs and the contents of strings from HCL, so that words can be looked for.
 func bareCode(s string) string {
@@ -53,8 +57,8 @@ func bareCode(s string) string {
 		case s[0] == '"':
 			skip = stringEnd(s)
 			b.WriteString(`""`)
-		case heredoc.MatchString(s):
-			m := heredoc.FindStringSubmatch(s)
+		case strings.HasPrefix(s, "<<") && heredoc().MatchString(s):
+			m := heredoc().FindStringSubmatch(s)
 			end := regexp.MustCompile(`(?m)^[ \t]*` + regexp.QuoteMeta(m[1]) + `[ \t]*\r?$`).FindStringIndex(s[len(m[0]):])
 			skip = len(s)
 			if end != nil {
