@@ -61,6 +61,7 @@ func Sandbox(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return exitNotStarted
 	}
+	leaveFirst()
 	if err := Hide(); err != nil { // while it waits beside another command of its user; the command itself is as it likes
 		fmt.Fprintln(os.Stderr, err)
 		return exitNotStarted
@@ -133,6 +134,13 @@ func become(in *os.File) error {
 		return err
 	}
 	return execError(path, syscall.Exec(path, c.Args, c.Env))
+}
+
+// leaveFirst makes the whole session give way to others. Where the kernel gives each session a fair share (autogroup, see
+// sched(7)), niceness counts only inside, and two runs would have as much of the processor as the server has. Kernels
+// without it have no such file, and the thread's own niceness does it there.
+func leaveFirst() {
+	_ = os.WriteFile("/proc/self/autogroup", []byte(strconv.Itoa(niceness)), 0)
 }
 
 // giveWay makes the calling thread, and with it the command, leave the processor to the server.
