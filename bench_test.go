@@ -231,13 +231,15 @@ func byHand(b *testing.B, code string) time.Duration {
 		cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1")
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)
 		}
 		// Runs give way to the server; on a machine that does something else too, so must what they are compared with.
-		if err := syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 5); err != nil {
+		if err := syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 10); err != nil {
 			b.Fatal(err)
 		}
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte("10"), 0) // where the kernel has it
 		if err := cmd.Wait(); err != nil {
 			b.Fatalf("%v: %s", err, &out)
 		}

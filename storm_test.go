@@ -193,17 +193,23 @@ func (f crowdFigures) String() string {
 	line := func(l []time.Duration) string {
 		return fmt.Sprintf("p50 %v, p90 %v, max %v", quantile(l, 0.5).Round(time.Millisecond), quantile(l, 0.9).Round(time.Millisecond), l[len(l)-1].Round(time.Millisecond))
 	}
-	return fmt.Sprintf("first status %s; final status %s; memory %.0f MB", line(f.first), line(f.final), f.peakMB)
+	return fmt.Sprintf("first status %s; final status %s, median %.2f of the slowest; memory %.0f MB",
+		line(f.first), line(f.final), quantile(f.final, 0.5).Seconds()/f.final[len(f.final)-1].Seconds(), f.peakMB)
 }
 
 // sixty opens merge requests of sixty branches, which are there already, over six stacks, all at once, and waits for the end.
-func (r *rig) sixty() crowdFigures {
+// The last of the stacks has so many more resources than the others; both tools take much longer for those.
+func (r *rig) sixty(bulk int) crowdFigures {
 	t := r.t
 	t.Helper()
 	shas := make([]string, 60)
 	for i := range shas {
 		b := fmt.Sprint("change-", i)
-		shas[i] = r.push(b, b, map[string]string{fmt.Sprint("s", i%6) + "/main.tf": resource("x", b)})
+		code := resource("x", b)
+		if i%6 == 5 && bulk > 0 {
+			code += fmt.Sprintf("resource \"terraform_data\" \"bulk\" {\n  for_each = toset([for i in range(%d) : tostring(i)])\n}\n", bulk)
+		}
+		shas[i] = r.push(b, b, map[string]string{fmt.Sprint("s", i%6) + "/main.tf": code})
 	}
 	for i := range 6 {
 		r.stack(fmt.Sprint("stack-", i), fmt.Sprint("s", i), nil)
@@ -276,7 +282,7 @@ func TestSixtyMergeRequestsAtOnce(t *testing.T) {
 	r := newRig(t)
 	r.spawn()
 	r.link()
-	f := r.sixty()
+	f := r.sixty(160)
 	t.Log(f)
 	if f.peakMB > 300 {
 		t.Errorf("server, shims and tools took %.0f MB together", f.peakMB)
@@ -285,8 +291,23 @@ func TestSixtyMergeRequestsAtOnce(t *testing.T) {
 	if first := quantile(f.first, 0.9); first > last/2 {
 		t.Errorf("GitLab showed nothing of a merge request for %v, while all took %v", first, last)
 	}
+	quick := time.Duration(0)
+	for stack, took := range f.finalOf {
+		if stack != "stack-5" {
+			quick = max(quick, slices.Max(took))
+		}
+	}
+	before := 0
+	for _, took := range f.finalOf["stack-5"] {
+		if took < quick {
+			before++
+		}
+	}
+	if before > 6 { // taking turns they would be nine
+		t.Errorf("the quick stacks waited for %d of the slow one's runs", before)
+	}
 	for stack, took := range f.finalOf { // ten each, and each stack has its share all the time
-		if slices.Min(took) > last*3/4 {
+		if slices.Min(took) > last/2 {
 			t.Errorf("%s had its first turn after %v of %v", stack, slices.Min(took), last)
 		}
 	}
@@ -297,13 +318,18 @@ func TestSixtyMergeRequestsAtOnce(t *testing.T) {
 
 // BenchmarkSixtyMergeRequests gives the figures on the built program.
 func BenchmarkSixtyMergeRequests(b *testing.B) {
+	b.Run("equal", func(b *testing.B) { benchSixty(b, 0) })
+	b.Run("unequal", func(b *testing.B) { benchSixty(b, 200) })
+}
+
+func benchSixty(b *testing.B, bulk int) {
 	for range b.N {
 		r := newRig(b)
 		r.exe = built(b)
 		r.spawn()
 		r.link()
 		idle := treeMB(r.proc.Process.Pid)
-		f := r.sixty()
+		f := r.sixty(bulk)
 		b.Log(f)
 		b.ReportMetric(quantile(f.first, 0.5).Seconds(), "first-status-s")
 		b.ReportMetric(quantile(f.final, 0.5).Seconds(), "median-s")
