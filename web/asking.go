@@ -14,10 +14,13 @@ import (
 // GitLab answers what somebody may do in one project at a time: it has no list of another person's projects for a token like
 // ours. So a list, which is about all projects, asks for many at once in the background, shows what is known after
 // pageWaits, and says what is not. Who goes on reading never waits again: answers are asked for anew before they are too old.
+// An answer that is too old opens nothing, but tells what to ask first: most people may read few of many projects, so those
+// they could read are known anew after a moment, and for those they could not read no page waits.
 const (
 	pageWaits  = 600 * time.Millisecond // a page, for GitLab's answers about lists
 	askedAgain = askedAge / 2           // an answer this old is used, and asked for anew
-	askers     = 8                      // requests to GitLab at once, for all people together
+	askers     = 12                     // requests to GitLab at once, for all people together
+	pastAge    = time.Hour              // an answer this old is forgotten; before, it says what to ask first
 )
 
 // asked remembers GitLab's answers for a short while, and asks for more of them.
@@ -69,6 +72,7 @@ func (a *asked) put(k askedKey, level int) {
 type survey struct {
 	levels  map[int64]int
 	unknown int           // GitLab was not asked yet
+	old     int           // of these, GitLab said no within pastAge
 	failed  bool          // GitLab could not say it since the survey began
 	changed chan struct{} // closed when there is more to know
 }
@@ -81,7 +85,7 @@ func (a *asked) survey(user int64, projects []int64, since time.Time) survey {
 		a.pending, a.failed, a.changed = map[askedKey]bool{}, map[int64]time.Time{}, make(chan struct{})
 	}
 	out := survey{levels: make(map[int64]int, len(projects)), failed: a.failed[user].After(since), changed: a.changed}
-	var missing, old []int64
+	var first, missing, last, old []int64
 	now := time.Now()
 	for _, p := range projects {
 		k := askedKey{user, p}
@@ -95,13 +99,23 @@ func (a *asked) survey(user int64, projects []int64, since time.Time) survey {
 			}
 		default:
 			out.unknown++
-			if !a.pending[k] {
+			past := ok && age < pastAge
+			if past && v.level < levelReporter {
+				out.old++
+			}
+			switch {
+			case a.pending[k]:
+			case past && v.level >= levelReporter:
+				first = append(first, p)
+			case past:
+				last = append(last, p)
+			default:
 				missing = append(missing, p)
 			}
 		}
 	}
 	if !out.failed {
-		a.lineUp(user, missing, old)
+		a.lineUp(user, slices.Concat(first, missing), slices.Concat(last, old))
 	}
 	return out
 }
@@ -245,7 +259,7 @@ func (s *Server) levels(c *request, projects []int64) (map[int64]int, error) {
 	for {
 		found := s.asked.survey(c.who.GitLab, projects, begin)
 		s.goAsk()
-		if c.unknown = found.unknown; found.unknown == 0 {
+		if c.unknown = found.unknown - found.old; found.unknown == 0 || c.unknown == 0 && !whole {
 			return found.levels, nil
 		}
 		if found.failed {
@@ -262,6 +276,17 @@ func (s *Server) levels(c *request, projects []int64) (map[int64]int, error) {
 			return found.levels, c.Request().Context().Err()
 		}
 	}
+}
+
+// askAhead begins to ask what somebody may see who has just come in from GitLab.
+func (s *Server) askAhead(user int64) {
+	projects, err := s.allProjects()
+	if err != nil {
+		s.log.Error("the projects could not be listed", "error", err)
+		return
+	}
+	s.asked.survey(user, projects, time.Now())
+	s.goAsk()
 }
 
 // askingBanner says that a page does not show everything yet.

@@ -16,7 +16,7 @@ import (
 // TestListsDoNotWaitForGitLab: with many projects and a slow GitLab a list comes within its time, shows what is known, says what
 // is not, and is whole soon after; then it is answered from memory. A program gets no half list.
 func TestListsDoNotWaitForGitLab(t *testing.T) {
-	const projects = 300
+	const projects = 500
 	g := newGuild(t)
 	g.update(func(tx *store.Tx) error {
 		for i := range projects {
@@ -56,6 +56,56 @@ func TestListsDoNotWaitForGitLab(t *testing.T) {
 	}
 	if n := len(g.web.asked.pending) + len(g.web.asked.lines); n != 0 {
 		t.Errorf("%d questions are left over", n)
+	}
+}
+
+// TestOldAnswersSayWhatToAskFirst: who may read few of many projects sees them after a moment, also after a long pause; a program
+// waits for everything, and an old answer opens nothing.
+func TestOldAnswersSayWhatToAskFirst(t *testing.T) {
+	const projects = 500
+	g := newGuild(t)
+	b, all := g.people["reporter"], []int64{}
+	for i := range projects {
+		all = append(all, int64(9000+i))
+	}
+	all = append(all, g.f.project.ID)
+	g.update(func(tx *store.Tx) error {
+		for i, p := range all[:projects] {
+			if _, err := tx.AddStack(runs.Stack{
+				Name: fmt.Sprintf("far-%d", i), Project: p, ProjectPath: fmt.Sprintf("far/p%d", i), ProjectURL: "https://gitlab.test/far",
+				Branch: "main", ProjectRoot: "live", Tool: runs.OpenTofu, State: runs.StateManaged, Plan: runs.PlanMergeResult,
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if got := g.get(b, "/api/v1/stacks"); got.status != 200 {
+		t.Fatalf("status %d", got.status)
+	}
+	g.age(10 * time.Minute)
+	g.f.Fault(sim.Fault{Path: regexp.MustCompile(`/members/all/`), Delay: 50 * time.Millisecond})
+	begin := time.Now()
+	got := g.get(b, "/stacks")
+	took := time.Since(begin)
+	if got.status != 200 || !strings.Contains(got.body, "/stacks/a\"") || strings.Contains(got.body, "not asked yet") {
+		t.Errorf("status %d, or the page is not whole", got.status)
+	}
+	t.Logf("%d projects, one of them readable, after ten minutes: %v", projects, took)
+	s := g.web.asked.survey(g.ids["reporter"], all, time.Now())
+	if s.unknown == 0 || s.unknown != s.old || s.levels[g.f.project.ID] != sim.Reporter {
+		t.Errorf("the page waited for what could not be read before: %d unknown, %d of them old", s.unknown, s.old)
+	}
+	if got := g.get(b, "/api/v1/stacks"); got.status != 200 || !strings.Contains(got.body, `"a"`) {
+		t.Errorf("a program: status %d", got.status)
+	}
+	if s := g.web.asked.survey(g.ids["reporter"], all, time.Now()); s.unknown != 0 {
+		t.Errorf("a program got its answer with %d projects not asked", s.unknown)
+	}
+	g.f.AddMember(g.f.project.ID, g.ids["reporter"], 0)
+	g.age(2 * askedAge)
+	if got := g.get(b, "/stacks"); strings.Contains(got.body, "/stacks/a\"") {
+		t.Error("an answer that is too old opened a stack")
 	}
 }
 

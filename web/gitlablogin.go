@@ -185,6 +185,9 @@ func (s *Server) getGitLabCallback(c *request) error {
 	if err := s.openSession(c, u, "gitlab"); err != nil {
 		return err
 	}
+	if u.Role != store.Admin {
+		s.askAhead(u.GitLabID)
+	}
 	return c.Redirect(http.StatusSeeOther, x.Next)
 }
 

@@ -280,8 +280,17 @@ func (s *Server) reads(c *request) (func(project int64) bool, error) {
 	if !c.who.restricted() {
 		return func(int64) bool { return true }, nil
 	}
-	var projects []int64
-	err := s.st.View(func(tx *store.Tx) error {
+	projects, err := s.allProjects()
+	if err != nil {
+		return nil, err
+	}
+	levels, err := s.levels(c, projects)
+	return func(p int64) bool { return levels[p] >= levelReporter }, err
+}
+
+// allProjects are the projects that stacks and modules are of, by number.
+func (s *Server) allProjects() (projects []int64, err error) {
+	err = s.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.Stacks()
 		for i := range stacks { // by index: a stack is large, and there may be ten thousand
 			projects = append(projects, stacks[i].Project)
@@ -295,12 +304,8 @@ func (s *Server) reads(c *request) (func(project int64) bool, error) {
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
 	slices.Sort(projects)
-	levels, err := s.levels(c, slices.Compact(projects))
-	return func(p int64) bool { return levels[p] >= levelReporter }, err
+	return slices.Compact(projects), err
 }
 
 // seen narrows a filter of runs to those the one who asks may see.
