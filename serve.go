@@ -123,8 +123,8 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	s.web = web.New(web.Options{
 		Store: s.store, Engine: s.engine, Log: log, Version: version, ExternalURL: s.url,
 		Metrics: s.metrics, MetricsToken: c.metricsToken, BootstrapToken: c.bootstrapToken, Secure: strings.HasPrefix(s.url, "https://"),
-		TrustedProxies: c.trusted,
-		Facts:          web.Facts{Listen: s.listener.Addr().String(), ToolDirs: toolDirs, Isolation: proc.Isolation(account.own())},
+		TrustedProxies: c.trusted, StrictHost: c.externalURL != "",
+		Facts: web.Facts{Listen: s.listener.Addr().String(), ToolDirs: toolDirs, Isolation: proc.Isolation(account.own())},
 	})
 	if pw := c.adminPassword.Reveal(); pw != "" {
 		if err := s.web.EnsureAdmin(pw); err != nil {

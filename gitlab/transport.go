@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -66,7 +67,13 @@ func certificates(bundle []byte) (*x509.CertPool, error) {
 }
 
 // errLinkLocal is refused always: there live the metadata services of clouds, which hand out credentials.
-var errLinkLocal = errors.New("link-local addresses (169.254.0.0/16, fe80::/10) are never called")
+var errLinkLocal = errors.New("link-local addresses (169.254.0.0/16, fe80::/10) and metadata services are never called")
+
+// Metadata services that are not at a link-local address, and the prefix through which one can be reached all the same (NAT64).
+var (
+	metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254")}
+	nat64    = netip.MustParsePrefix("64:ff9b::/96")
+)
 
 // refuseLinkLocal looks at the address that is really dialled, after the name was resolved.
 func refuseLinkLocal(_, address string, _ syscall.RawConn) error {
@@ -86,7 +93,11 @@ func linkLocal(host string) bool {
 		return false
 	}
 	addr = addr.WithZone("").Unmap()
-	return addr.IsLinkLocalUnicast() || addr.IsLinkLocalMulticast()
+	if nat64.Contains(addr) {
+		b := addr.As16()
+		addr = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return slices.Contains(metadata, addr) || addr.IsLinkLocalUnicast() || addr.IsLinkLocalMulticast()
 }
 
 // A guard lets requests through to one origin only and bounds what comes back, so that neither a library nor a

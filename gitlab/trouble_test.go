@@ -328,12 +328,12 @@ func TestNew(t *testing.T) {
 
 // The name of a host may lead to a link-local address only when it is resolved.
 func TestS21LinkLocalIsRefusedWhenDialled(t *testing.T) {
-	for _, address := range []string{"169.254.169.254:80", "[fe80::1]:443", "[fe80::1%eth0]:443", "[::ffff:169.254.169.254]:80"} {
+	for _, address := range []string{"169.254.169.254:80", "[fe80::1]:443", "[fe80::1%eth0]:443", "[::ffff:169.254.169.254]:80", "[64:ff9b::a9fe:a9fe]:80", "[fd00:ec2::254]:80", "[fd20:ce::254]:80"} {
 		if err := refuseLinkLocal("tcp", address, nil); !errors.Is(err, errLinkLocal) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
-	for _, address := range []string{"127.0.0.1:80", "10.0.0.1:80", "192.168.1.1:80", "[::1]:80", "[fd00::1]:80", "93.184.216.34:443"} {
+	for _, address := range []string{"127.0.0.1:80", "10.0.0.1:80", "192.168.1.1:80", "[::1]:80", "[fd00::1]:80", "[64:ff9b::5db8:d822]:443", "93.184.216.34:443"} {
 		if err := refuseLinkLocal("tcp", address, nil); err != nil {
 			t.Errorf("%s: %v", address, err)
 		}

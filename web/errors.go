@@ -34,6 +34,8 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, errUnauthorized):
 		return http.StatusUnauthorized
+	case isA[wrongHost](err):
+		return http.StatusMisdirectedRequest
 	case errors.Is(err, runs.ErrNotFound):
 		return http.StatusNotFound
 	case errors.Is(err, runs.ErrConflict):
@@ -53,6 +55,11 @@ func statusOf(err error) int {
 	}
 }
 
+func isA[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
 // messageOf is what may be shown of an error: the text of our own four kinds and of a refusal by GitLab, and
 // for anything else a sentence that says nothing of the inside.
 func messageOf(err error, status int) string {
@@ -63,6 +70,8 @@ func messageOf(err error, status int) string {
 		return own.Message
 	case errors.As(err, &refused):
 		return refused.Error()
+	case isA[wrongHost](err):
+		return err.Error()
 	}
 	switch status {
 	case http.StatusUnauthorized:
@@ -146,6 +155,7 @@ func whatOf(status int) string {
 		http.StatusConflict:              "That is not possible now",
 		http.StatusUnprocessableEntity:   "Something is not right with that",
 		http.StatusRequestEntityTooLarge: "Too large",
+		http.StatusMisdirectedRequest:    "This server has another name",
 		http.StatusBadGateway:            "GitLab did not do that",
 		http.StatusInternalServerError:   "Something failed",
 	}[status], http.StatusText(status))

@@ -35,6 +35,8 @@ type Options struct {
 	MetricsToken runs.Secret
 	// Secure marks cookies for https only: set it when ExternalURL is https.
 	Secure bool
+	// StrictHost refuses browsers that come by another name than that of ExternalURL: set it when somebody chose that.
+	StrictHost bool
 	// TrustedProxies are the only peers whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	// Facts are what the page about this server shows beside what can be asked of store and engine.
@@ -133,7 +135,7 @@ func (s *Server) mount() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientAddress(s.o.TrustedProxies)
 	e.HTTPErrorHandler = s.fail
-	e.Use(s.observe, s.secure, s.sameOrigin)
+	e.Use(s.observe, s.secure, s.ownName, s.sameOrigin)
 	for _, r := range s.table {
 		h := s.guard(r)
 		e.Add(r.method, r.path, h)

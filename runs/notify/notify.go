@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -89,7 +90,13 @@ type Sender struct {
 // is on it. errLinkLocal is refused always: there live the metadata services of clouds.
 var (
 	errNear      = errors.New("it is on this machine, and the channel does not allow that. Switch on “The receiver is on this machine” if it is meant")
-	errLinkLocal = errors.New("link-local addresses (169.254.0.0/16, fe80::/10) are never called")
+	errLinkLocal = errors.New("link-local addresses (169.254.0.0/16, fe80::/10) and metadata services are never called")
+)
+
+// Metadata services that are not at a link-local address, and the prefix through which one can be reached all the same (NAT64).
+var (
+	metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254")}
+	nat64    = netip.MustParsePrefix("64:ff9b::/96")
 )
 
 // dialer looks at the address that is really dialled, after the name was resolved.
@@ -100,8 +107,12 @@ func dialer(allowLocal bool) *net.Dialer {
 			return err
 		}
 		ip := at.Addr().WithZone("").Unmap()
+		if nat64.Contains(ip) {
+			b := ip.As16()
+			ip = netip.AddrFrom4([4]byte(b[12:]))
+		}
 		switch {
-		case ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast():
+		case slices.Contains(metadata, ip), ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast():
 			return errLinkLocal
 		case !allowLocal && (ip.IsLoopback() || ip.IsUnspecified()):
 			return errNear

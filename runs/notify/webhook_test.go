@@ -170,9 +170,9 @@ func TestHTTPTrouble(t *testing.T) {
 func TestS22WhereNobodyGoes(t *testing.T) {
 	r := newReceiver(t, nil)
 	port := r.URL[strings.LastIndex(r.URL, ":"):]
-	for _, host := range []string{"127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"} {
+	for _, host := range []string{"127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "[64:ff9b::a9fe:a9fe]", "[64:ff9b::7f00:1]", "[fd00:ec2::254]"} {
 		for _, allow := range []bool{false, true} {
-			if allow && host != "169.254.169.254" {
+			if allow && !strings.Contains(host, "254") && !strings.Contains(host, "a9fe") {
 				continue
 			}
 			target := r.target()
