@@ -323,10 +323,10 @@ func (r *rig) items(path string) []map[string]any {
 	return out
 }
 
-// until polls for a minute; what it waits for is asked of GitLab or the API, never of inner state.
+// until polls for three minutes, as slow machines are slow; what it waits for is asked of GitLab or the API, never of inner state.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

@@ -16,9 +16,9 @@ import (
 	"groundcrew/gitlab/sim"
 )
 
-// stormTime is how long the storm lasts: GROUNDCREW_STORM=1m is the long one.
+// stormTime is how long the storm lasts; GROUNDCREW_STORM=10s is a short one.
 func stormTime(t *testing.T) time.Duration {
-	d, err := time.ParseDuration(cmp.Or(os.Getenv("GROUNDCREW_STORM"), "12s"))
+	d, err := time.ParseDuration(cmp.Or(os.Getenv("GROUNDCREW_STORM"), "1m"))
 	if err != nil {
 		t.Fatalf("GROUNDCREW_STORM: %v", err)
 	}
