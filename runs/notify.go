@@ -18,6 +18,9 @@ const (
 	OnTrouble   Topic = "other.trouble" // of a project, a fork, a delivery: whatever else stands in the inbox
 )
 
+// OnOver says that trouble is over, to those who were told of it; nobody chooses it.
+const OnOver Topic = "trouble.over"
+
 // Topics lists every topic, in the order people choose from.
 var Topics = []Topic{
 	OnWaiting, OnFailed, OnFinished, OnDiscarded, OnFlagged, OnToken, OnExpiry, OnGitLab, OnHook, OnReport, OnTrouble,

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"groundcrew/runs"
 )
 
 // A Hook is what is known and owed of one project's webhook. GitLab never shows a hook's secret, so that the
@@ -133,6 +135,16 @@ type Notice struct {
 	Last      time.Time `json:"last"` // when it last changed
 	Dismissed time.Time `json:"dismissed,omitzero"`
 	By        string    `json:"by,omitempty"` // who dismissed it
+
+	Topic runs.Topic `json:"topic,omitempty"`  // it was told as
+	Told  []Told     `json:"told,omitempty"`   // over which channels
+	Gone  time.Time  `json:"gone_at,omitzero"` // when it was first not there any more
+}
+
+// Told is a notification that was put into a channel.
+type Told struct {
+	Channel string `json:"channel"`
+	ID      string `json:"id"`
 }
 
 // Notices returns what is remembered of trouble, by key.
@@ -158,9 +170,9 @@ func MergeNotices(now, known []Notice, at time.Time) []Notice {
 		case !ok:
 			n.Since, n.Last = at, at
 		case o.Version != n.Version || o.Kind != n.Kind:
-			n.Since, n.Last = o.Since, at
+			n.Since, n.Last, n.Topic, n.Told = o.Since, at, o.Topic, o.Told
 		default:
-			n.Since, n.Last, n.Dismissed, n.By = o.Since, o.Last, o.Dismissed, o.By
+			n.Since, n.Last, n.Dismissed, n.By, n.Topic, n.Told = o.Since, o.Last, o.Dismissed, o.By, o.Topic, o.Told
 		}
 	}
 	rank := map[string]int{"bad": 0, "warn": 1, "info": 2}

@@ -100,6 +100,8 @@ type Said struct {
 	Author string    `json:"author,omitempty"`
 	Branch string    `json:"branch,omitempty"`
 	By     string    `json:"by,omitempty"` // who acted, "" for nobody
+
+	Was runs.Topic `json:"was,omitempty"` // of trouble that is over
 }
 
 // The states of a notification. One that was told is gone.
@@ -119,6 +121,8 @@ type Notification struct {
 	Attempts    int        `json:"attempts,omitempty"`
 	NextAttempt time.Time  `json:"next_attempt_at,omitzero"`
 	LastError   string     `json:"last_error,omitempty"`
+	// After is the id of a notification of the same channel that is told before this one.
+	After string `json:"after,omitempty"`
 }
 
 // keptFailures is how many given-up notifications of a channel are kept to be looked at.
@@ -126,9 +130,15 @@ const keptFailures = 20
 
 // Notify writes one row for each channel that wants to tell of it, in the transaction of its cause.
 func (tx *Tx) Notify(t runs.Topic, s Said) error {
+	_, err := tx.NotifyAll(t, s)
+	return err
+}
+
+// NotifyAll is Notify and says over which channels it is told.
+func (tx *Tx) NotifyAll(t runs.Topic, s Said) (told []Told, err error) {
 	channels, err := tx.sealedChannels()
 	if err != nil || len(channels) == 0 {
-		return err
+		return nil, err
 	}
 	var st *runs.Stack
 	if s.Stack != "" {
@@ -137,7 +147,7 @@ func (tx *Tx) Notify(t runs.Topic, s Said) error {
 		case err == nil:
 			st, s.Name = &found, found.Name
 		case !errors.Is(err, runs.ErrNotFound):
-			return err
+			return nil, err
 		}
 	}
 	for _, c := range channels {
@@ -146,10 +156,30 @@ func (tx *Tx) Notify(t runs.Topic, s Said) error {
 		}
 		n := Notification{ID: tx.NewID(), Channel: c.ID, Topic: t, At: tx.now, Said: s, State: NotificationWaiting}
 		if err := tx.PutNotification(n); err != nil {
-			return err
+			return told, err
 		}
+		told = append(told, Told{c.ID, n.ID})
 	}
-	return nil
+	return told, nil
+}
+
+// NotifyOver tells that trouble is over, once over each channel that was told of it and is still switched on, and not before
+// it was told there.
+func (tx *Tx) NotifyOver(told []Told, s Said) error {
+	channels, err := tx.sealedChannels()
+	for _, c := range channels {
+		last := ""
+		for _, t := range told {
+			if t.Channel == c.ID {
+				last = max(last, t.ID)
+			}
+		}
+		if last == "" || c.Off || err != nil {
+			continue
+		}
+		err = tx.PutNotification(Notification{ID: tx.NewID(), Channel: c.ID, Topic: runs.OnOver, At: tx.now, Said: s, State: NotificationWaiting, After: last})
+	}
+	return err
 }
 
 // notifyRun tells of a run's move.
@@ -179,8 +209,53 @@ func (tx *Tx) Notification(channel, id string) (n Notification, ok bool, err err
 	return n, ok, err
 }
 
+// What became of an attempt to tell, or of a notification.
+const (
+	ToldSent    = "sent"     // the peer took it
+	ToldFailed  = "failed"   // one attempt; it is tried again
+	ToldGivenUp = "given_up" // it is not tried again
+)
+
 // Told removes a notification that was told.
-func (tx *Tx) Told(n Notification) error { return unmark(tx, "notifications", n.Channel+"/"+n.ID) }
+func (tx *Tx) Told(n Notification) error {
+	tx.changed.Told = append(tx.changed.Told, ToldSent)
+	return tx.dropNotification(n)
+}
+
+func (tx *Tx) dropNotification(n Notification) error {
+	tx.changed.News = true
+	return unmark(tx, "notifications", n.Channel+"/"+n.ID)
+}
+
+// TriedInVain writes a notification that is tried again later.
+func (tx *Tx) TriedInVain(n Notification) error {
+	tx.changed.Told = append(tx.changed.Told, ToldFailed)
+	return tx.PutNotification(n)
+}
+
+// WaitingNews counts what waits to be told over the channels that are switched on and what was given up, and says since when
+// the oldest waits, the zero time when none does.
+func (tx *Tx) WaitingNews() (waiting, failed int, oldest time.Time, err error) {
+	channels, err := tx.sealedChannels()
+	for _, c := range channels {
+		if err != nil {
+			break
+		}
+		err = tx.EachNotification(c.ID, func(n Notification) bool {
+			switch {
+			case n.State == NotificationFailed:
+				failed++
+			case !c.Off:
+				waiting++
+				if oldest.IsZero() || n.At.Before(oldest) {
+					oldest = n.At
+				}
+			}
+			return true
+		})
+	}
+	return waiting, failed, oldest, err
+}
 
 // EachNotification visits a channel's notifications, oldest first, until fn returns false.
 func (tx *Tx) EachNotification(channel string, fn func(Notification) bool) error {
@@ -194,6 +269,7 @@ func (tx *Tx) EachNotification(channel string, fn func(Notification) bool) error
 // GiveUp keeps a notification as failed, and of the channel's failed ones the newest.
 func (tx *Tx) GiveUp(n Notification) error {
 	n.State = NotificationFailed
+	tx.changed.Told = append(tx.changed.Told, ToldGivenUp)
 	if err := tx.PutNotification(n); err != nil {
 		return err
 	}
@@ -205,7 +281,7 @@ func (tx *Tx) GiveUp(n Notification) error {
 		return true
 	})
 	for i := 0; i < len(failed)-keptFailures && err == nil; i++ {
-		err = tx.Told(failed[i])
+		err = tx.dropNotification(failed[i])
 	}
 	return err
 }

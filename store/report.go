@@ -271,6 +271,9 @@ func (tx *Tx) PutReport(r Report) error {
 	change := unmark
 	if r.State == ReportParked {
 		change = mark
+		if k, _ := tx.b.Bucket([]byte("parked")).Cursor().First(); k == nil {
+			tx.changed.Parked = true
+		}
 	}
 	if err := change(tx, "parked", r.Target); err != nil {
 		return err

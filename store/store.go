@@ -64,6 +64,8 @@ type Change struct {
 	Runs    []string // runs whose row changed
 
 	Moves     []Move   // every step of a run's life
+	Parked    bool     // GitLab refused a report for good, the first of those that are parked now
+	Told      []string // what became of notifications: one of the Told constants each
 	Received  int      // deliveries that were stored
 	Processed []string // what became of deliveries: one of the Processed constants each
 }

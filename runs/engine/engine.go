@@ -166,7 +166,7 @@ func (e *Engine) changed(c store.Change) {
 	if c.News {
 		wake(e.newsWake)
 	}
-	if c.Links {
+	if c.Links || c.Parked {
 		wake(e.noticesWake)
 	}
 }

@@ -2,9 +2,9 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -308,7 +308,7 @@ func (e *Engine) remember(context.Context) (time.Duration, error) {
 		}
 		return err
 	})
-	if err != nil || slices.Equal(sorted(now), known) {
+	if err != nil || reflect.DeepEqual(sorted(now), known) {
 		return idle, err
 	}
 	return idle, e.st.Update(func(tx *store.Tx) error {
@@ -322,13 +322,16 @@ func (e *Engine) remember(context.Context) (time.Duration, error) {
 		}
 		for _, n := range known {
 			if !slices.ContainsFunc(now, func(m store.Notice) bool { return m.Key == n.Key }) {
-				if err := tx.DropNotice(n.Key); err != nil {
+				if err := forget(tx, n, now); err != nil {
 					return err
 				}
 			}
 		}
 		for _, n := range now {
-			if err := errors.Join(tx.PutNotice(n), newsOf(tx, n, known)); err != nil {
+			if err := newsOf(tx, &n, known); err != nil {
+				return err
+			}
+			if err := tx.PutNotice(n); err != nil {
 				return err
 			}
 		}

@@ -63,9 +63,14 @@ func due(tx *store.Tx, c store.Channel, now time.Time) (found store.Notification
 	if c.Off {
 		return found, wait, nil
 	}
+	before := map[string]bool{}
 	err = tx.EachNotification(c.ID, func(n store.Notification) bool {
+		if n.State != store.NotificationWaiting {
+			return true
+		}
+		before[n.ID] = true
 		switch {
-		case n.State != store.NotificationWaiting:
+		case before[n.After]: // its turn comes
 		case n.NextAttempt.After(now):
 			wait = min(wait, n.NextAttempt.Sub(now))
 		default:
@@ -212,7 +217,7 @@ func settleTell(tx *store.Tx, c store.Channel, n store.Notification, words strin
 	if n.NextAttempt.After(end) {
 		n.NextAttempt = end
 	}
-	if err := tx.PutNotification(n); err != nil {
+	if err := tx.TriedInVain(n); err != nil {
 		return err
 	}
 	return tx.PutChannel(is)
@@ -317,7 +322,7 @@ func suffix(before, s string) string {
 
 func toneOf(t runs.Topic, s store.Said) string {
 	switch t {
-	case runs.OnFinished:
+	case runs.OnFinished, runs.OnOver:
 		return "good"
 	case runs.OnDiscarded:
 		return "info"
@@ -357,7 +362,7 @@ func dataOf(n store.Notification, s store.Said, m notify.Message) map[string]any
 	data := map[string]any{"title": m.Title, "url": m.URL}
 	for k, v := range map[string]string{
 		"text": s.Text, "mend": s.Mend, "stack": s.Stack, "stack_name": s.Name, "run": s.Run, "run_type": string(s.Type), "changes": s.Delta,
-		"commit": s.Commit, "commit_title": s.Head, "author": s.Author, "branch": s.Branch, "by": s.By,
+		"commit": s.Commit, "commit_title": s.Head, "author": s.Author, "branch": s.Branch, "by": s.By, "was": string(s.Was),
 	} {
 		if v != "" {
 			data[k] = v
@@ -431,7 +436,7 @@ var noticeTopics = []struct {
 
 // newsOf tells of a notice when it is new or became worse, in the transaction that remembers it. That more of the same
 // follows is no news.
-func newsOf(tx *store.Tx, n store.Notice, known []store.Notice) error {
+func newsOf(tx *store.Tx, n *store.Notice, known []store.Notice) error {
 	for _, o := range known {
 		if o.Key == n.Key && (o.Kind == n.Kind || n.Kind != "bad") {
 			return nil
@@ -444,7 +449,9 @@ func newsOf(tx *store.Tx, n store.Notice, known []store.Notice) error {
 		if t.topic == "" {
 			return nil
 		}
-		return tx.Notify(t.topic, store.Said{Title: n.Text, Text: n.Cause, Mend: n.Mend, Path: n.LinkURL, Stack: n.Stack, State: n.Kind})
+		told, err := tx.NotifyAll(t.topic, store.Said{Title: n.Text, Text: n.Cause, Mend: n.Mend, Path: n.LinkURL, Stack: n.Stack, State: n.Kind})
+		n.Topic, n.Told = t.topic, append(n.Told, told...)
+		return err
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ type Metrics struct {
 	ended, perStack      *prometheus.CounterVec
 	received             prometheus.Counter
 	processed, refused   *prometheus.CounterVec
-	requests             *prometheus.CounterVec
+	requests, told       *prometheus.CounterVec
 	took                 *prometheus.HistogramVec
 	limit, remaining     prometheus.Gauge
 
@@ -49,6 +49,7 @@ type Metrics struct {
 	active  map[runKind]int
 	links   bool      // hooks may have changed since they were read
 	reports bool      // reports may have
+	news    bool      // notifications may have
 	slow    slowFacts // of the last time
 	sizes   map[string]int64
 	sizedAt time.Time
@@ -88,7 +89,7 @@ func New(o Options) (*Metrics, error) {
 	m.counters()
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m, m.ended, m.wait, m.phase, m.confirm, m.received, m.processed, m.refused, m.requests, m.took, m.limit, m.remaining)
+		m, m.ended, m.wait, m.phase, m.confirm, m.received, m.processed, m.refused, m.told, m.requests, m.took, m.limit, m.remaining)
 	if o.PerStack {
 		m.registry.MustRegister(m.perStack)
 	}
@@ -114,6 +115,7 @@ func (m *Metrics) counters() {
 	m.received = counter("deliveries_received_total", "Webhook deliveries that were taken.").WithLabelValues()
 	m.processed = counter("deliveries_processed_total", "Webhook deliveries that were processed, by what became of them: runs, ignored, failed.", "verdict")
 	m.refused = counter("deliveries_refused_total", "Webhook requests that were refused, by reason.", "reason")
+	m.told = counter("notifications_total", "Attempts to tell people and programs, by what came of them: sent, failed (tried again), given_up.", "outcome")
 	m.requests = counter("gitlab_requests_total", "Requests to GitLab, by method and status code; code 0 is no answer.", "method", "code")
 	m.took = histogram("gitlab_request_duration_seconds", "Time GitLab took to answer, by method.", requestBuckets, "method")
 	m.limit = gauge("gitlab_rate_limit", "Requests a minute that GitLab last said it allows; 0 when it never said.")
@@ -124,6 +126,9 @@ func (m *Metrics) counters() {
 	}
 	for _, r := range []string{RefusedSecret, RefusedSignature, RefusedSize, RefusedUnlinked} {
 		m.refused.WithLabelValues(r)
+	}
+	for _, o := range []string{store.ToldSent, store.ToldFailed, store.ToldGivenUp} {
+		m.told.WithLabelValues(o)
 	}
 	for _, t := range runs.Types {
 		for _, s := range runs.States {
@@ -140,6 +145,9 @@ func (m *Metrics) changed(c store.Change) {
 	for _, v := range c.Processed {
 		m.processed.WithLabelValues(v).Inc()
 	}
+	for _, o := range c.Told {
+		m.told.WithLabelValues(o).Inc()
+	}
 	for _, mv := range c.Moves {
 		m.moved(mv)
 	}
@@ -147,6 +155,7 @@ func (m *Metrics) changed(c store.Change) {
 	defer m.mu.Unlock()
 	m.links = m.links || c.Links
 	m.reports = m.reports || c.Reports
+	m.news = m.news || c.News
 	for _, mv := range c.Moves {
 		if mv.From != runs.None {
 			m.active[runKind{mv.Type, mv.From}]--

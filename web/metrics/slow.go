@@ -26,15 +26,18 @@ type slowFacts struct {
 	at     time.Time
 	oldest time.Time // when the oldest waiting report was marked
 	hooks  map[string]int
+
+	newsWaiting, newsFailed int
+	newsOldest              time.Time
 }
 
 // slowly gives what has to be read row by row.
 func (m *Metrics) slowly(gauge gaugeFunc, tx *store.Tx) error {
 	m.mu.Lock()
 	facts, age := m.slow, time.Since(m.slow.at)
-	fresh := age < busyAge || age < slowAge && !m.links && !m.reports
+	fresh := age < busyAge || age < slowAge && !m.links && !m.reports && !m.news
 	if !fresh {
-		m.links, m.reports = false, false
+		m.links, m.reports, m.news = false, false, false
 	}
 	m.mu.Unlock()
 	if !fresh {
@@ -49,12 +52,23 @@ func (m *Metrics) slowly(gauge gaugeFunc, tx *store.Tx) error {
 	for state, n := range facts.hooks {
 		gauge(descHooks, float64(n), state)
 	}
+	gauge(descNews, float64(facts.newsWaiting), store.NotificationWaiting)
+	gauge(descNews, float64(facts.newsFailed), store.NotificationFailed)
+	gauge(descNewsAge, ageOf(facts.newsOldest, tx.Now()))
 	if tx.Count("due") == 0 || facts.oldest.IsZero() {
 		gauge(descOldest, 0)
 	} else {
-		gauge(descOldest, max(0, tx.Now().Sub(facts.oldest).Seconds()))
+		gauge(descOldest, ageOf(facts.oldest, tx.Now()))
 	}
 	return nil
+}
+
+// ageOf is in seconds; of the zero time, 0.
+func ageOf(at, now time.Time) float64 {
+	if at.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(at).Seconds())
 }
 
 var hookStates = []string{
@@ -69,6 +83,9 @@ func readSlow(tx *store.Tx) (slowFacts, error) {
 	}
 	var err error
 	if f.oldest, err = tx.OldestDue(); err != nil {
+		return f, err
+	}
+	if f.newsWaiting, f.newsFailed, f.newsOldest, err = tx.WaitingNews(); err != nil {
 		return f, err
 	}
 	hooks, err := tx.Hooks()

@@ -27,6 +27,8 @@ var (
 	descDays     = desc("gitlab_token_days_left", "Days until the GitLab token expires, negative after it; absent when it does not expire.")
 	descToken    = desc("gitlab_token_state", "1 for the state of the GitLab token, 0 for the others.", "state")
 	descChecked  = desc("gitlab_token_checked_timestamp_seconds", "When the GitLab token was last checked, in seconds since 1970.")
+	descNews     = desc("notifications", "Notifications, by state: waiting are sent by themselves, failed were given up and are kept to be looked at.", "state")
+	descNewsAge  = desc("notifications_oldest_age_seconds", "Age of the oldest notification that waits for a channel which is switched on; 0 when none waits.")
 	descHooks    = desc("hooks", "Webhooks of used projects, by state.", "state")
 	descNotices  = desc("inbox_notices", "Trouble that needs a person and nobody dismissed, by severity and topic.", "severity", "topic")
 	descStore    = desc("store_size_bytes", "Size of the database file.")
@@ -38,7 +40,7 @@ var (
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descBuild, descRuns, descBusy, descWorkers, descInbox, descReports, descOldest, descExpiry, descDays, descToken, descChecked,
-		descHooks, descNotices, descStore, descFolder, descUnlinked,
+		descNews, descNewsAge, descHooks, descNotices, descStore, descFolder, descUnlinked,
 	} {
 		ch <- d
 	}
@@ -142,7 +144,7 @@ func notices(gauge gaugeFunc, tx *store.Tx) error {
 	list, err := tx.Notices()
 	n := map[[2]string]int{}
 	for _, x := range list {
-		if x.Dismissed.IsZero() {
+		if x.Dismissed.IsZero() && x.Gone.IsZero() {
 			n[[2]string{x.Kind, topic(x.Key)}]++
 		}
 	}
