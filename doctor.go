@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab"
+	"groundcrew/runs"
 	"groundcrew/runs/engine"
 	"groundcrew/runs/proc"
 	"groundcrew/runs/tofu"
@@ -73,12 +74,6 @@ func examine(ctx context.Context, c config, stdout io.Writer) error {
 	return nil
 }
 
-// Free space below which the doctor speaks, in bytes.
-const (
-	littleSpace = 5 << 30
-	noSpace     = 256 << 20
-)
-
 // folder looks whether the data folder, or where it will be made, can be written and has room.
 func (d *doctor) folder() {
 	dir := d.dir
@@ -109,19 +104,24 @@ func (d *doctor) folder() {
 	default:
 		d.say(good, "data folder", "%s can be written", d.dir)
 	}
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		d.say(bad, "disk", "the free space can't be told: %v", err)
+	d.room(dir)
+}
+
+// room looks whether the disk of a folder has room for runs. A limit that was changed in the settings is not known here.
+func (d *doctor) room(dir string) {
+	free, err := store.Free(dir)
+	if err != nil {
+		d.say(bad, "disk", "%v", err)
 		return
 	}
-	free := st.Bavail * uint64(st.Bsize)
-	mark := good
-	if free < noSpace {
-		mark = bad
-	} else if free < littleSpace {
-		mark = warning
+	switch r := (runs.Room{Free: free, Least: d.c.limits.minFree}); {
+	case r.Short():
+		d.say(bad, "disk", "%s", r.Words())
+	case r.Little():
+		d.say(warning, "disk", "%s", r.Words())
+	default:
+		d.say(good, "disk", "%s free for states, plans, logs and workspaces", runs.RoughSize(free))
 	}
-	d.say(mark, "disk", "%.1f GiB free for states, plans, logs and workspaces", float64(free)/(1<<30))
 }
 
 func (d *doctor) keyFile() string {
@@ -260,6 +260,10 @@ func (d *doctor) data(ctx context.Context) {
 		return
 	}
 	defer func() { _ = st.Close() }()
+	if err := st.Check(); err != nil {
+		d.say(bad, "database", "%v", err)
+		return
+	}
 	d.say(good, "database", "whole, of this version or an older one, and the master key fits")
 	d.gitLab(ctx, st)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -265,5 +266,29 @@ func TestSettingsChangedWhileAPlanWaitsAreForTheNextRun(t *testing.T) {
 	code, state := r.api("GET", "/stacks/network/state", nil)
 	if code != 200 || !strings.Contains(string(state), `"name": "a"`) {
 		t.Errorf("the state is not the plan's: %d %s", code, state)
+	}
+}
+
+// TestOwnBackendThatFails: what the tool could not write to the stack's own backend is kept here, and is no managed state.
+func TestOwnBackendThatFails(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve().link()
+	r.stack("own", "infra", map[string]any{"state": "own backend"})
+	r.push("main", "Own", map[string]string{"infra/main.tf": "terraform {\n  backend \"local\" {\n    path = \"own.tfstate\"\n  }\n}\n" +
+		"resource \"terraform_data\" \"new\" {\n  provisioner \"local-exec\" { command = \"mkdir own.tfstate.backup\" }\n}\n", "infra/own.tfstate": aState})
+	run := r.run("tracked", "unconfirmed")["id"].(string)
+	r.must("POST", "/runs/"+run+"/confirm", nil, 200)
+	why := fmt.Sprint(r.ended(run, "failed")["reason"])
+	if !strings.Contains(why, "errored.tfstate, which was kept here. Download it") {
+		t.Errorf("the reason: %s\n%s", why, r.logs(run))
+	}
+	if v := r.items("/stacks/own/state/versions"); len(v) != 1 || v[0]["run"] != run {
+		t.Errorf("versions %v", v)
+	}
+	r.push("main", "Again", map[string]string{"infra/main.tf": "terraform {\n  backend \"local\" {\n    path = \"other.tfstate\"\n  }\n}\n" + resource("b", "b")})
+	until(t, "the next run", func() bool { return len(r.items("/runs?type=tracked")) == 2 })
+	next := r.run("tracked", "unconfirmed")["id"].(string)
+	if log := r.log(next, "planning"); !strings.Contains(log, "1 to add, 0 to change, 0 to destroy") {
+		t.Errorf("it planned on what was kept:\n%s", log)
 	}
 }

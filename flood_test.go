@@ -75,7 +75,7 @@ func TestFloodOfDeliveries(t *testing.T) {
 	mb := <-peak
 	t.Logf("%d deliveries: accepted after %v, all verdicts after %v, %d runs and their statuses after %v, memory %.0f MB",
 		n, accepted.Round(time.Millisecond), verdicts.Round(time.Millisecond), len(concerned), all.Round(time.Millisecond), mb)
-	if mb > 300 {
+	if mb > 300*heavier {
 		t.Errorf("server, shims and tools took %.0f MB together", mb)
 	}
 	seen, started := 0, 0

@@ -168,7 +168,7 @@ func TestLimitsHold(t *testing.T) {
 	r.set = func(c *config) {
 		c.workers = 3
 		c.limits.time, c.limits.silence = 30*time.Second, 4*time.Second
-		c.limits.memory, c.limits.fileSize, c.limits.logSize, c.limits.processes = 256<<20, 64<<20, 1<<20, 64
+		c.limits.memory, c.limits.fileSize, c.limits.logSize, c.limits.processes = heavier*256<<20, 64<<20, 1<<20, 64
 	}
 	r.serve().link()
 	marker := fmt.Sprintf("98765.%d", os.Getpid())
@@ -178,7 +178,7 @@ func TestLimitsHold(t *testing.T) {
 		"loop":     {"while :; do :; done", "--silence"},
 		"lines":    {"yes 'a line of a gigabyte'", "--run-log-size"},
 		"line":     {"head -c 1G /dev/zero | tr '\\0' x", "--run-log-size"},
-		"hog":      {"for i in 1 2 3 4; do head -c 120M /dev/zero | tail -c 110M | (sleep 60; cat) & done; wait", "--run-memory"},
+		"hog":      {fmt.Sprintf("for i in 1 2 3 4; do head -c %dM /dev/zero | tail -c %dM | (sleep 60; cat) & done; wait", heavier*120, heavier*110), "--run-memory"},
 		"daemon":   {"setsid sh -c '(setsid sleep " + marker + " </dev/null >/dev/null 2>&1 &)'; sleep 0.2; exit 7", "exit code 7"},
 	}
 	if os.Geteuid() == 0 { // else the limit would be that of everything this user runs
@@ -197,7 +197,7 @@ func TestLimitsHold(t *testing.T) {
 	r.push("feature", "Attack", map[string]string{"main.tf": resource("a", "a")})
 	for name, h := range hostile {
 		if why := r.failed(name); !strings.Contains(why, h.says) {
-			t.Errorf("%s: %q, want something of %s", name, why, h.says)
+			t.Errorf("%s: %q, want something of %s\n%.4000s", name, why, h.says, r.logs(r.items("/runs?stack=" + name + "&limit=1")[0]["id"].(string)))
 		}
 	}
 	close(done)

@@ -20,7 +20,7 @@ import (
 type limits struct {
 	time, silence             time.Duration // of one phase
 	memory, fileSize, logSize byteSize
-	logAge, logTotal          int64 // as in [runs.Limits]
+	logAge, logTotal, minFree int64 // as in [runs.Limits]
 	openFiles, processes      uint64
 	ports                     ports
 	user                      string // "" = automatic, "root", a name or a number
@@ -30,7 +30,7 @@ type limits struct {
 var defaultLimits = limits{
 	time: 70 * time.Minute, silence: 15 * time.Minute,
 	memory: 4 << 30, fileSize: 4 << 30, logSize: 256 << 20, openFiles: 4096, processes: 4096,
-	logAge: int64(365 * 24 * time.Hour), logTotal: runs.Off,
+	logAge: int64(365 * 24 * time.Hour), logTotal: runs.Off, minFree: 1 << 30,
 }
 
 func (l *limits) flags(fs *flag.FlagSet) {
@@ -48,6 +48,8 @@ func (l *limits) flags(fs *flag.FlagSet) {
 			fs.Var(limitFlag{d, &l.logAge}, flagOf(d), "how long logs are kept, like 90d, or off for ever")
 		case "log_total":
 			fs.Var(limitFlag{d, &l.logTotal}, flagOf(d), "most bytes of all logs on the disk, beyond which the oldest go, or off")
+		case "min_free":
+			fs.Var(limitFlag{d, &l.minFree}, flagOf(d), "free space of the data folder's disk below which no run begins, or off")
 		}
 	}
 	fs.Var(&l.ports, "run-ports", "TCP ports that runs may connect to, like 443,22 (default: all)")
@@ -111,7 +113,7 @@ func (f limitFlag) Set(s string) error {
 func (l limits) bounds() runs.Limits {
 	return runs.Limits{
 		Workers: 1, Time: int64(l.time), Silence: int64(l.silence), Memory: int64(l.memory), FileSize: int64(l.fileSize), LogSize: int64(l.logSize),
-		OpenFiles: int64(l.openFiles), Processes: int64(l.processes), LogAge: l.logAge, LogTotal: l.logTotal,
+		OpenFiles: int64(l.openFiles), Processes: int64(l.processes), LogAge: l.logAge, LogTotal: l.logTotal, MinFree: l.minFree,
 	}
 }
 

@@ -40,7 +40,7 @@ func (r runner) Run(ctx context.Context, j engine.Job) (engine.Result, error) {
 	}
 	return engine.Result{
 		OK: res.OK, Command: res.Command, Message: res.Message, Stopped: res.Cause == proc.CauseStopped, Blocked: res.Blocked,
-		Limited: limited(res.Cause), Hint: res.Hint,
+		Limited: limited(res.Cause), Hint: res.Hint, State: res.Dump,
 	}, err
 }
 
@@ -77,7 +77,7 @@ func (r runner) spec(run string, s engine.Spec) (proc.Spec, error) {
 		},
 	}
 	for _, c := range s.Commands {
-		out.Commands = append(out.Commands, proc.Command{Name: c.Name, Phase: string(c.Phase), Args: c.Args, Stdout: c.Stdout, Keep: (*proc.Keep)(c.Keep)})
+		out.Commands = append(out.Commands, proc.Command{Name: c.Name, Phase: string(c.Phase), Args: c.Args, Stdout: c.Stdout, Keep: (*proc.Keep)(c.Keep), Dump: c.Dump})
 	}
 	return out, nil
 }

@@ -21,6 +21,7 @@ type Limits struct {
 	LogSize   int64 `json:"run_log_size,omitempty"` // bytes of one phase
 	LogAge    int64 `json:"log_age,omitempty"`      // how long logs are kept, in nanoseconds, or Off
 	LogTotal  int64 `json:"log_total,omitempty"`    // bytes of all logs on the disk, or Off
+	MinFree   int64 `json:"min_free,omitempty"`     // bytes that are free on the disk when a run begins, or Off
 }
 
 // Off is the value of a limit that is switched off.
@@ -57,6 +58,7 @@ func LimitDefs() []LimitDef {
 		{"run_log_size", "Log of a phase", "what exceeds it is dropped; ten times as much stops the run", LimitSize, 4 << 10, most, "", func(l *Limits) *int64 { return &l.LogSize }},
 		{"log_age", "Logs are kept for", "a run's page says when its logs were removed", LimitSpan, day, 3650 * day, "for ever", func(l *Limits) *int64 { return &l.LogAge }},
 		{"log_total", "All logs together", "the oldest are removed beyond this size on the disk", LimitSize, 64 << 20, most, "without bound", func(l *Limits) *int64 { return &l.LogTotal }},
+		{"min_free", "Free space", "below it no run begins; people are told from five times as much on", LimitSize, 1 << 20, most, "runs begin on a full disk too", func(l *Limits) *int64 { return &l.MinFree }},
 	}
 }
 

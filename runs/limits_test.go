@@ -10,7 +10,7 @@ import (
 func someLimits() Limits {
 	return Limits{
 		Workers: 2, Time: int64(70 * time.Minute), Silence: int64(15 * time.Minute), Memory: 4 << 30, FileSize: 4 << 30,
-		OpenFiles: 4096, Processes: 4096, LogSize: 256 << 20, LogAge: int64(365 * 24 * time.Hour), LogTotal: Off,
+		OpenFiles: 4096, Processes: 4096, LogSize: 256 << 20, LogAge: int64(365 * 24 * time.Hour), LogTotal: Off, MinFree: 1 << 30,
 	}
 }
 
@@ -46,7 +46,7 @@ func TestLimitsReadWhatTheyWrite(t *testing.T) {
 			t.Errorf("%s: off is %d, %v", d.Name, v, err)
 		}
 	}
-	if got, want := strings.Join(written, " "), "2 1h10m 15m 4GiB 4GiB 4096 4096 256MiB 365d off"; got != want {
+	if got, want := strings.Join(written, " "), "2 1h10m 15m 4GiB 4GiB 4096 4096 256MiB 365d off 1GiB"; got != want {
 		t.Errorf("written %q, want %q", got, want)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -275,19 +274,6 @@ func (s *Store) committed(tx *Tx, err, refused error) error {
 		}
 	}
 	return nil
-}
-
-// diskError says in words what a person can mend; other errors pass unchanged.
-func diskError(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return notStored(err)
-	}
-	return err
-}
-
-func notStored(err error) error {
-	return fmt.Errorf("nothing was stored: %w. Check that the disk is not full and the data folder is writable", err)
 }
 
 // get reads a row. An absent row is (false, nil).

@@ -11,6 +11,7 @@ import (
 
 	"groundcrew/gitlab"
 	"groundcrew/runs"
+	"groundcrew/store"
 	"groundcrew/web/view"
 )
 
@@ -50,6 +51,8 @@ func statusOf(err error) int {
 		return he.Code
 	case gitlab.KindOf(err) != "":
 		return http.StatusBadGateway
+	case store.Full(err):
+		return http.StatusInsufficientStorage
 	default:
 		return http.StatusInternalServerError
 	}
@@ -82,6 +85,8 @@ func messageOf(err error, status int) string {
 		return "This address does not take that method."
 	case http.StatusRequestEntityTooLarge:
 		return "The request is too large."
+	case http.StatusInsufficientStorage:
+		return "Nothing was stored, because the disk of this server's data folder is full. Whoever runs the server makes room on it; then try again."
 	case http.StatusInternalServerError:
 		return "Something failed inside Groundcrew. The server's log says what, under the request's id."
 	default:
@@ -92,7 +97,7 @@ func messageOf(err error, status int) string {
 // fail answers a request with its error: a page for people, a problem document for scripts.
 func (s *Server) fail(err error, c echo.Context) {
 	status := statusOf(err)
-	if status == http.StatusInternalServerError {
+	if status == http.StatusInternalServerError || status == http.StatusInsufficientStorage {
 		s.log.Error("request failed", "method", c.Request().Method, "path", c.Request().URL.Path,
 			"id", c.Response().Header().Get(echo.HeaderXRequestID), "error", err)
 	}
@@ -158,5 +163,6 @@ func whatOf(status int) string {
 		http.StatusMisdirectedRequest:    "This server has another name",
 		http.StatusBadGateway:            "GitLab did not do that",
 		http.StatusInternalServerError:   "Something failed",
+		http.StatusInsufficientStorage:   "The disk is full",
 	}[status], http.StatusText(status))
 }

@@ -21,6 +21,7 @@ type limitsJSON struct {
 	LogSize   string `json:"run_log_size"`
 	LogAge    string `json:"log_age"`
 	LogTotal  string `json:"log_total"`
+	MinFree   string `json:"min_free"`
 }
 
 // A limitsInput changes limits. Those that are not given keep what they are, "" goes back to what the server was started
@@ -36,6 +37,7 @@ type limitsInput struct {
 	LogSize   *string `json:"run_log_size"`
 	LogAge    *string `json:"log_age"`
 	LogTotal  *string `json:"log_total"`
+	MinFree   *string `json:"min_free"`
 }
 
 // limits are the changes by name.
@@ -43,7 +45,7 @@ func (in limitsInput) limits() map[string]string {
 	out := map[string]string{}
 	for name, text := range map[string]*string{
 		"workers": in.Workers, "run_time": in.Time, "silence": in.Silence, "run_memory": in.Memory, "run_file_size": in.FileSize,
-		"run_open_files": in.OpenFiles, "run_processes": in.Processes, "run_log_size": in.LogSize, "log_age": in.LogAge, "log_total": in.LogTotal,
+		"run_open_files": in.OpenFiles, "run_processes": in.Processes, "run_log_size": in.LogSize, "log_age": in.LogAge, "log_total": in.LogTotal, "min_free": in.MinFree,
 	} {
 		if text != nil {
 			out[name] = *text
@@ -56,7 +58,7 @@ func writeLimits(l runs.Limits) limitsJSON {
 	text := limitTexts(l)
 	return limitsJSON{
 		text["workers"], text["run_time"], text["silence"], text["run_memory"], text["run_file_size"], text["run_open_files"],
-		text["run_processes"], text["run_log_size"], text["log_age"], text["log_total"],
+		text["run_processes"], text["run_log_size"], text["log_age"], text["log_total"], text["min_free"],
 	}
 }
 
@@ -92,7 +94,7 @@ func (s *Server) postSystem(c *request) error {
 	var in limitsInput
 	for name, to := range map[string]**string{
 		"workers": &in.Workers, "run_time": &in.Time, "silence": &in.Silence, "run_memory": &in.Memory, "run_file_size": &in.FileSize,
-		"run_open_files": &in.OpenFiles, "run_processes": &in.Processes, "run_log_size": &in.LogSize, "log_age": &in.LogAge, "log_total": &in.LogTotal,
+		"run_open_files": &in.OpenFiles, "run_processes": &in.Processes, "run_log_size": &in.LogSize, "log_age": &in.LogAge, "log_total": &in.LogTotal, "min_free": &in.MinFree,
 	} {
 		if form.Has(name) {
 			text := strings.TrimSpace(form.Get(name))

@@ -64,6 +64,7 @@ func (s *Server) currentNeeds() (needs, error) {
 		return c.v, nil
 	}
 	begin := time.Now()
+	room := s.eng.Room()
 	err := s.st.View(func(tx *store.Tx) (err error) {
 		if time.Since(c.parkedAt) > parkedAge {
 			if c.parked, _, err = tx.Reports(store.ReportParked, "", parkedLimit); err != nil {
@@ -71,7 +72,7 @@ func (s *Server) currentNeeds() (needs, error) {
 			}
 			c.parkedAt = time.Now()
 		}
-		c.v, err = findNeeds(tx, c.parked)
+		c.v, err = findNeeds(tx, c.parked, room)
 		return err
 	})
 	if err == nil {
@@ -113,8 +114,21 @@ func (s *Server) fillNeeds(c *request, p *view.Page) error {
 	if n.detached {
 		p.Banners = append(p.Banners, view.DetachedBanner(n.stacks))
 	}
+	if !c.who.restricted() { // sizes tell of what others do
+		p.Banners = append(p.Banners, diskBanners(n)...)
+	}
 	if c.who.has(store.Admin) {
 		p.Banners = append(p.Banners, tokenBanners(n)...)
+	}
+	return nil
+}
+
+// diskBanners show everybody that no run begins, because the disk is nearly full.
+func diskBanners(n needs) []view.Banner {
+	for _, t := range n.notices {
+		if t.Key == "disk" && t.Kind == view.KindBad {
+			return []view.Banner{{Kind: t.Kind, Text: t.Cause, LinkText: t.LinkText, LinkURL: t.LinkURL}}
+		}
 	}
 	return nil
 }
@@ -136,7 +150,7 @@ const (
 	tokenForm      = "/settings/vcs/gitlab/edit"
 )
 
-func findNeeds(tx *store.Tx, parked []store.Report) (needs, error) {
+func findNeeds(tx *store.Tx, parked []store.Report, room runs.Room) (needs, error) {
 	var n needs
 	active, err := tx.Active("")
 	if err != nil {
@@ -155,7 +169,7 @@ func findNeeds(tx *store.Tx, parked []store.Report) (needs, error) {
 	if n.failed, n.failing, err = failed(tx, stacks); err != nil {
 		return n, err
 	}
-	n.trouble, n.notices, n.detached, err = findTrouble(tx, stacks, parked)
+	n.trouble, n.notices, n.detached, err = findTrouble(tx, stacks, parked, room)
 	return n, err
 }
 
@@ -188,12 +202,12 @@ func isThere(stacks []runs.Stack, slug string) bool {
 }
 
 // findTrouble is what the inbox holds that nobody dismissed, as the start page shows it.
-func findTrouble(tx *store.Tx, stacks []runs.Stack, parked []store.Report) (out []view.Trouble, notices []store.Notice, detached bool, err error) {
+func findTrouble(tx *store.Tx, stacks []runs.Stack, parked []store.Report, room runs.Room) (out []view.Trouble, notices []store.Notice, detached bool, err error) {
 	in, known, err := tx.Integration()
 	if err != nil {
 		return nil, nil, false, err
 	}
-	notices, err = engine.Notices(tx, parked)
+	notices, err = engine.Notices(tx, parked, room)
 	for _, n := range notices {
 		if n.Dismissed.IsZero() {
 			out = append(out, view.Trouble{Kind: n.Kind, Title: n.Text, Detail: n.Cause, LinkText: n.LinkText, LinkURL: n.LinkURL})

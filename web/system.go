@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"groundcrew/runs"
 	"groundcrew/store"
@@ -30,7 +29,8 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 	m.Version, m.Commit, m.GoVersion, m.Started = s.o.Version, f.Commit, runtime.Version(), s.started
 	m.Listen, m.ExternalURL = f.Listen, s.o.ExternalURL
 	if !c.who.restricted() { // sizes tell of what others do
-		m.DataDir, m.DBBytes, m.FreeBytes = s.st.Dir(), s.st.Size(), s.freeBytes()
+		room := s.eng.Room()
+		m.DataDir, m.DBBytes, m.FreeBytes, m.Room = s.st.Dir(), s.st.Size(), room.Free, room.Words()
 	}
 	m.Limits = s.limitRows(m.Typed)
 	m.Tools, m.ToolDirs, m.Isolation = s.toolList(c), f.ToolDirs, f.Isolation
@@ -68,16 +68,6 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 	}
 	m.Received, m.Refused, m.ReportsWaiting, m.ReportsParked = n.received, n.refused, n.waiting, n.parked
 	return render(c, status, view.SystemPage(p, m))
-}
-
-// freeBytes is the room left for the data folder, 0 when that cannot be known.
-func (s *Server) freeBytes() int64 {
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(s.st.Dir(), &fs); err != nil {
-		s.log.Warn("the free space of the data folder is not known", "error", err)
-		return 0
-	}
-	return int64(fs.Bavail) * fs.Bsize
 }
 
 func (s *Server) postRetention(c *request) error {

@@ -68,6 +68,7 @@ func (s *Server) postWebhook(c *request) error {
 		ProjectID: project, Echo: echo, Signed: gitlab.Signed(r.Header) && len(in.SigningSecrets(time.Now())) > 0, Key: gitlab.DeliveryKey(r.Header, body), Event: eventOf(r.Header), Headers: keptHeaders(r.Header),
 	}, body)
 	if err != nil {
+		s.eng.Unstored() // GitLab does not send it again
 		return err
 	}
 	if echo {

@@ -52,6 +52,7 @@ type Result struct {
 	Limited bool   // it was ended because it passed a limit; Message says which
 	Hint    string // the limit a command that failed by itself seems to have run into, for people
 	Blocked []string
+	State   []byte // that the tool printed because it could write it nowhere
 }
 
 // ErrLost is what a Runner returns for a job that was started, left no result, and of which nothing is alive.
@@ -106,18 +107,20 @@ type Engine struct {
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 
-	mu         sync.Mutex       // guards what follows
-	desk       desk             // the jobs that a worker of this process has
-	letters    letters          // the deliveries that wait or are at work
-	sending    map[string]bool  // project/sha lanes the outbox writes to at the moment
-	tells      map[string]*tell // by channel
-	client     *gitlab.Client   // for clientOf; nil until asked for
-	clientKey  string           // the settings client was made from
-	echoes     map[int64]*echo  // by project: tests of hooks that wait for their delivery
-	unseen     map[int64]bool   // projects to be compared with GitLab before their time
-	unseenAll  bool             // all of them: at start, and when the token works again
-	inRotation bool             // the one attempt is under way in this process
-	suspected  bool             // GitLab refused the token since it was last checked
+	mu         sync.Mutex        // guards what follows
+	desk       desk              // the jobs that a worker of this process has
+	letters    letters           // the deliveries that wait or are at work
+	sending    map[string]bool   // project/sha lanes the outbox writes to at the moment
+	tells      map[string]*tell  // by channel
+	client     *gitlab.Client    // for clientOf; nil until asked for
+	clientKey  string            // the settings client was made from
+	echoes     map[int64]*echo   // by project: tests of hooks that wait for their delivery
+	unseen     map[int64]bool    // projects to be compared with GitLab before their time
+	unseenAll  bool              // all of them: at start, and when the token works again
+	inRotation bool              // the one attempt is under way in this process
+	suspected  bool              // GitLab refused the token since it was last checked
+	hitches    map[string]string // by run: why what its job came to could not be stored yet
+	unstored   bool              // a delivery was refused because it could not be stored
 }
 
 // New checks the options and returns an engine at rest.
@@ -143,7 +146,7 @@ func New(o Options) (*Engine, error) {
 		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1), modulesWake: make(chan struct{}, 1),
 		desk: newDesk(), sending: map[string]bool{}, tells: map[string]*tell{},
 		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
-		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{},
+		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{}, hitches: map[string]string{},
 	}
 	o.Store.Listen(e.changed)
 	return e, nil
@@ -209,13 +212,18 @@ const idle = time.Minute
 
 // pump does the work whenever it is woken or its own next moment comes. work returns how long it may sleep.
 func (e *Engine) pump(ctx context.Context, name string, wake <-chan struct{}, work func(context.Context) (time.Duration, error)) {
+	var said string
+	var at time.Time
 	for {
 		next, err := work(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			e.log.Error("pump failed and tries again", "pump", name, "error", err)
+			if text := err.Error(); text != said || time.Since(at) >= idle { // what lasts, like a full disk, does not fill the log
+				e.log.Error("pump failed and tries again", "pump", name, "error", err)
+				said, at = text, time.Now()
+			}
 			next = time.Second
 		}
 		timer := time.NewTimer(min(max(next, time.Millisecond), idle))

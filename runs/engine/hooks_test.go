@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab/sim"
+	"groundcrew/runs"
 	"groundcrew/store"
 )
 
@@ -91,7 +92,7 @@ func TestNewSecretReachesHooksAfterAnOutage(t *testing.T) {
 		}
 		time.Sleep(10 * time.Minute)
 		var notices []store.Notice
-		err := w.st.View(func(tx *store.Tx) (err error) { notices, err = Notices(tx, nil); return err })
+		err := w.st.View(func(tx *store.Tx) (err error) { notices, err = Notices(tx, nil, runs.Room{}); return err })
 		if err != nil || len(notices) == 0 || !strings.Contains(notices[0].Text, "new webhook secret has not reached") {
 			t.Errorf("notices %+v %v", notices, err)
 		}

@@ -45,6 +45,10 @@ func (e *Engine) process(ctx context.Context, id string) (time.Duration, error) 
 	if err == nil {
 		return 0, nil
 	}
+	if errors.Is(err, store.ErrNotStored) {
+		e.log.Error("delivery could not be processed and is tried again", "delivery", d.ID, "error", err)
+		return e.wait(d), nil
+	}
 	if gitlab.KindOf(err) != "" && e.now().Sub(d.ReceivedAt) < patience {
 		return e.wait(d), nil
 	}

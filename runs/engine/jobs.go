@@ -24,10 +24,14 @@ func (e *Engine) jobs(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	next := idle
+	if e.Room().Short() {
+		list, next = begun(list), lookForRoom
+	}
 	for {
 		job, ok := e.reserve(list)
 		if !ok {
-			return idle, nil
+			return next, nil
 		}
 		err := e.claim(job)
 		if err == nil {
@@ -214,6 +218,7 @@ func (e *Engine) claim(j store.Job) error {
 // leaves the job claimed; it is taken up again after a pause.
 func (e *Engine) worker(ctx context.Context, j store.Job) {
 	err := e.work(ctx, j)
+	e.hitch(j.Run, err)
 	if err != nil && ctx.Err() == nil {
 		e.log.Error("job failed inside and is taken up again", "run", j.Run, "phase", j.Phase, "error", err)
 		select {
@@ -235,8 +240,13 @@ func (e *Engine) sweep(r runs.Run) {
 	if !r.State.Terminal() {
 		return
 	}
+	packed := e.packLogs(r.ID)
 	// The workspace goes last: as long as it is there, the next start tidies up again.
-	if err := errors.Join(e.packLogs(r.ID), e.spaceOf(r).removeTmp(), e.st.Remove("plans", r.ID+".sealed"), e.st.Remove(environmentFile(r.ID)...), e.st.Remove("work", r.ID)); err != nil {
+	err := errors.Join(e.spaceOf(r).removeTmp(), e.st.Remove("plans", r.ID+".sealed"), e.st.Remove(environmentFile(r.ID)...), e.st.Remove("work", r.ID))
+	if store.Full(packed) {
+		packed = e.packLogs(r.ID) // now there may be room
+	}
+	if err = errors.Join(packed, err); err != nil {
 		e.log.Error("what an ended run left behind could not be tidied up", "run", r.ID, "error", err)
 	}
 }

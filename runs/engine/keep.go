@@ -80,15 +80,27 @@ func unflag(tx *store.Tx, r runs.Run) error {
 	return tx.PutStack(st)
 }
 
-// keepState seals the state in the workspace; nil when there is none to keep. Trouble says in words that a state was left
-// which nobody can read: asking again would not help.
+// keepState seals the state that the run left; nil when there is none to keep. Trouble says in words that it was not left as
+// it should be: asking again would not help. Of a state in a backend of its own only what the tool could not write there
+// is kept.
 func (t *task) keepState() (_ *store.StateVersion, trouble string, _ error) {
-	if t.stack.State != runs.StateManaged {
-		return nil, "", nil
-	}
 	w := t.toolWork(tofu.Binary{})
-	for _, file := range []string{w.ErroredState(), w.StateFile()} {
-		data, err := readLeft(w, file)
+	for _, place := range []struct {
+		file string
+		read func() ([]byte, error)
+		says string
+	}{
+		{"printed", func() ([]byte, error) { return t.printed, nil }, "The tool could write its state nowhere and printed it, and that" + t.keptWords()},
+		{w.ErroredState(), nil, "The tool could not write its state and left it in errored.tfstate, which" + t.keptWords()},
+		{w.StateFile(), nil, ""},
+	} {
+		if place.says == "" && t.stack.State != runs.StateManaged {
+			continue
+		}
+		if place.read == nil {
+			place.read = func() ([]byte, error) { return readLeft(w, place.file) }
+		}
+		data, err := place.read()
 		if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
 			continue // never written, or cut off before the first byte
 		}
@@ -100,18 +112,26 @@ func (t *task) keepState() (_ *store.StateVersion, trouble string, _ error) {
 			info, err = tofu.ReadState(data)
 		}
 		if err != nil {
-			t.e.log.Error("the state a run left can't be read and is not kept", "run", t.run.ID, "file", file, "error", err)
-			trouble = "The state that was left (" + filepath.Base(file) + ") can't be read, so it was not kept, and what changed is not on record: " + message(err)
+			t.e.log.Error("the state a run left can't be read and is not kept", "run", t.run.ID, "file", place.file, "error", err)
+			trouble = "The state that was left (" + filepath.Base(place.file) + ") can't be read, so it was not kept, and what changed is not on record: " + message(err)
 			continue
 		}
 		v, err := t.e.st.WriteState(t.stack.Slug, data)
 		v.Serial, v.Lineage, v.Resources, v.Run, v.By = info.Serial, info.Lineage, info.Resources, t.run.ID, t.run.TriggeredBy
-		if file == w.ErroredState() {
-			trouble = "The tool could not write its state and left it in errored.tfstate, which was kept as the stack's newest state. Find out why in the log, and look at a fresh plan before anything else."
+		if place.says != "" {
+			trouble = place.says
 		}
 		return &v, trouble, err
 	}
 	return nil, trouble, nil
+}
+
+// keptWords say where a state went that the tool could not write, and what to do.
+func (t *task) keptWords() string {
+	if t.stack.State != runs.StateManaged {
+		return " was kept here. Download it from the stack's page (State), and bring it to the stack's own backend with “state push” before anything else."
+	}
+	return " was kept as the stack's newest state. Find out why in the log, and look at a fresh plan before anything else."
 }
 
 // gone says in words that a job which ended well left no state where it was given one.

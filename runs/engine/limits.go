@@ -20,8 +20,6 @@ func (e *Engine) Busy() int {
 	return e.desk.busy()
 }
 
-func (e *Engine) workersIn(tx *store.Tx) int { return int(e.limitsIn(tx).Workers) }
-
 // StartLimits are the limits the server was started with, which hold where no setting says otherwise.
 func (e *Engine) StartLimits() runs.Limits {
 	l := e.o.Limits

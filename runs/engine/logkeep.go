@@ -90,19 +90,29 @@ func (e *Engine) loggedRuns(ctx context.Context) ([]loggedRun, error) {
 	return out, err
 }
 
-// removeLogs removes the logs in dir; first it says so, so that after a crash in the middle none is missing without a word.
+// removeLogs removes the logs in dir; first it says so, so that after a crash in the middle none is missing without a word. On
+// a full disk that takes the room which the first log had.
 func removeLogs(dir string, now time.Time, why string) error {
 	text := "Removed on " + now.UTC().Format(time.DateOnly) + " " + why + "."
-	if err := os.WriteFile(filepath.Join(dir, logsGone), []byte(text), 0o600); err != nil {
+	files, err := os.ReadDir(dir)
+	if err != nil {
 		return err
 	}
-	files, err := os.ReadDir(dir)
+	said := sayRemoved(dir, text)
 	for _, f := range files {
-		if f.Name() != logsGone {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+		if f.Name() == logsGone {
+			continue
+		}
+		err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+		if store.Full(said) {
+			said = sayRemoved(dir, text)
 		}
 	}
-	return err
+	return errors.Join(err, said)
+}
+
+func sayRemoved(dir, text string) error {
+	return os.WriteFile(filepath.Join(dir, logsGone), []byte(text), 0o600)
 }
 
 // LogsRemoved says in words when and why the logs of a run were removed, "" when they were not.

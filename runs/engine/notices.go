@@ -30,8 +30,8 @@ var expirySteps = []int{1, 3, 7, 14, 30}
 
 // Notices are what needs a person in the background, with cause and mend, from the present state of everything: what is
 // over is not there. Dismissed ones are included and say so. parked are the reports GitLab refused for good, ParkedLimit at most:
-// finding them means reading all reports, so the caller may have them from some seconds ago.
-func Notices(tx *store.Tx, parked []store.Report) ([]store.Notice, error) {
+// finding them means reading all reports, so the caller may have them from some seconds ago. room is the disk's.
+func Notices(tx *store.Tx, parked []store.Report, room runs.Room) ([]store.Notice, error) {
 	var out []store.Notice
 	stacks, err := tx.Sources()
 	if err != nil {
@@ -47,6 +47,7 @@ func Notices(tx *store.Tx, parked []store.Report) ([]store.Notice, error) {
 		out = append(out, found...)
 	}
 	out = append(out, reportNotices(parked)...)
+	out = append(out, roomNotices(room)...)
 	in, _, err := tx.Integration()
 	if err != nil {
 		return nil, err
@@ -299,11 +300,12 @@ func deliveries(n int) string {
 func (e *Engine) remember(context.Context) (time.Duration, error) {
 	var now, known []store.Notice
 	var parked []store.Report
+	room := e.Room()
 	err := e.st.View(func(tx *store.Tx) (err error) {
 		if parked, _, err = tx.Reports(store.ReportParked, "", ParkedLimit); err != nil {
 			return err
 		}
-		if now, err = Notices(tx, parked); err == nil {
+		if now, err = Notices(tx, parked, room); err == nil {
 			known, err = tx.Notices()
 		}
 		return err
@@ -312,7 +314,7 @@ func (e *Engine) remember(context.Context) (time.Duration, error) {
 		return idle, err
 	}
 	return idle, e.st.Update(func(tx *store.Tx) error {
-		now, err := Notices(tx, parked)
+		now, err := Notices(tx, parked, room)
 		if err != nil {
 			return err
 		}
@@ -347,12 +349,13 @@ func sorted(list []store.Notice) []store.Notice {
 
 // DismissNotice takes a notice out of sight until it changes or comes back. What is wrong stays wrong.
 func (e *Engine) DismissNotice(key, by string) error {
+	room := e.Room()
 	return e.st.Update(func(tx *store.Tx) error {
 		parked, _, err := tx.Reports(store.ReportParked, "", ParkedLimit)
 		if err != nil {
 			return err
 		}
-		now, err := Notices(tx, parked)
+		now, err := Notices(tx, parked, room)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"groundcrew/runs"
 	"groundcrew/store"
 )
 
@@ -54,7 +55,7 @@ func TestTokenEndIsToldOncePerStep(t *testing.T) {
 					t.Fatal(err)
 				}
 				var list []store.Notice
-				if err := w.st.View(func(tx *store.Tx) (err error) { list, err = Notices(tx, nil); return err }); err != nil {
+				if err := w.st.View(func(tx *store.Tx) (err error) { list, err = Notices(tx, nil, runs.Room{}); return err }); err != nil {
 					t.Fatal(err)
 				}
 				for _, n := range list {
@@ -69,7 +70,7 @@ func TestTokenEndIsToldOncePerStep(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		var list []store.Notice
-		if err := w.st.View(func(tx *store.Tx) (err error) { list, err = Notices(tx, nil); return err }); err != nil {
+		if err := w.st.View(func(tx *store.Tx) (err error) { list, err = Notices(tx, nil, runs.Room{}); return err }); err != nil {
 			t.Fatal(err)
 		}
 		want := "token-expires-30 token-expires-14 token-expires-7 token-expires-3 token-expires-1"

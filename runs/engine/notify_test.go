@@ -271,7 +271,7 @@ func TestGivenUp(t *testing.T) {
 
 func (w *world) notices() (list []store.Notice) {
 	w.t.Helper()
-	if err := w.st.View(func(tx *store.Tx) (err error) { list, err = Notices(tx, nil); return err }); err != nil {
+	if err := w.st.View(func(tx *store.Tx) (err error) { list, err = Notices(tx, nil, runs.Room{}); return err }); err != nil {
 		w.t.Fatal(err)
 	}
 	return list

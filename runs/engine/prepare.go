@@ -328,7 +328,7 @@ func (t *task) patiently(ctx context.Context, log io.Writer, do func() error) er
 	}
 }
 
-// newestState reads the stack's newest managed state; version 0 and no bytes when there is none.
+// newestState reads the stack's newest managed state; version 0 and no bytes when there is none or it is not managed.
 func (t *task) newestState() (store.StateVersion, []byte, error) {
 	var v store.StateVersion
 	err := t.e.st.View(func(tx *store.Tx) error {
@@ -336,8 +336,8 @@ func (t *task) newestState() (store.StateVersion, []byte, error) {
 		v, _, err = tx.NewestState(t.stack.Slug)
 		return err
 	})
-	if err != nil || v.Version == 0 {
-		return v, nil, err
+	if err != nil || v.Version == 0 || t.stack.State != runs.StateManaged {
+		return store.StateVersion{}, nil, err // of a backend of its own there is at most what could not be written to it
 	}
 	state, err := t.e.st.ReadState(v)
 	return v, state, err

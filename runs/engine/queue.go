@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -228,6 +229,8 @@ type Queue struct {
 	linked        bool
 	busy, workers int
 	slow          map[int64]bool
+	room          runs.Room
+	hitches       map[string]string
 	active        map[string][]runs.Run // by stack, as far as asked for
 }
 
@@ -237,9 +240,11 @@ func (e *Engine) Queue(tx *store.Tx) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{tx: tx, linked: in.Linked, workers: e.workersIn(tx), slow: map[int64]bool{}, active: map[string][]runs.Run{}}
+	l := e.limitsIn(tx)
+	q := &Queue{tx: tx, linked: in.Linked, workers: int(l.Workers), slow: map[int64]bool{}, room: e.roomFor(l), active: map[string][]runs.Run{}}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	q.hitches = maps.Clone(e.hitches)
 	q.busy = e.desk.busy()
 	for _, s := range e.desk.slots {
 		if s.lent {
@@ -252,6 +257,9 @@ func (e *Engine) Queue(tx *store.Tx) (*Queue, error) {
 // Waiting says in words what a run waits for before it goes on by itself, "" when it does not. The blocker is the run it
 // waits for, when that is one.
 func (q *Queue) Waiting(r runs.Run) (text string, blocker *runs.Run, err error) {
+	if r.State.Working() {
+		return q.hitch(r), nil, nil
+	}
 	if r.State != runs.Queued && r.State != runs.Confirmed {
 		return "", nil, nil
 	}
@@ -273,6 +281,8 @@ func (q *Queue) Waiting(r runs.Run) (text string, blocker *runs.Run, err error) 
 		text = fmt.Sprintf("blocked by run %s (%s)", b.ID, b.State)
 	case lock != "":
 		text = lock
+	case q.room.Short():
+		text = fmt.Sprintf("waits for room on the disk of the data folder, which has less than %s left (--min-free)", runs.SizeText(q.room.Least))
 	case q.slow[r.Project] && r.State == runs.Queued:
 		text = "waits for GitLab, which is slow to hand over the code of this project"
 	default:

@@ -47,6 +47,9 @@ func (e *Engine) lookAll() {
 
 // watch compares the projects that are due. It waits while deliveries do: what they say is not missed.
 func (e *Engine) watch(ctx context.Context) (time.Duration, error) {
+	if !e.canStore() {
+		return lookForRoom, nil
+	}
 	var stacks []runs.Stack
 	var busy bool
 	due := map[int64]bool{}

@@ -66,18 +66,19 @@ func (s space) removeTmp() error {
 
 // A task is a job at work: everything that its preparation and its end need.
 type task struct {
-	e     *Engine
-	job   store.Job
-	run   runs.Run
-	stack runs.Stack
-	in    store.Integration
-	space space
-	vars  []runs.Variable
-	files []runs.Mount
-	from  []string // the contexts that something of these comes from
-	hide  *redact.Redactor
-	token string // of the run, for what this server gives it
-	stop  <-chan struct{}
+	e       *Engine
+	job     store.Job
+	run     runs.Run
+	stack   runs.Stack
+	in      store.Integration
+	space   space
+	vars    []runs.Variable
+	files   []runs.Mount
+	from    []string // the contexts that something of these comes from
+	hide    *redact.Redactor
+	token   string // of the run, for what this server gives it
+	printed []byte // the state that the tool could write nowhere
+	stop    <-chan struct{}
 }
 
 func (e *Engine) taskOf(j store.Job) (*task, error) {
@@ -163,6 +164,7 @@ func (t *task) end(res Result, err error) (runs.Run, error) {
 	if t.run.Type == runs.Test {
 		return t.endTest(res, err)
 	}
+	t.printed = res.State
 	var no refusal
 	switch {
 	case errors.Is(err, ErrLost):

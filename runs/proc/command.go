@@ -30,8 +30,9 @@ type child struct {
 	ends   pipes         // all of these
 	heard  atomic.Int64  // when it last printed, in nanoseconds since base
 	base   time.Time
-	group  *group // nil for none
-	tail   tail   // the end of what it printed; whole when copied is closed
+	group  *group       // nil for none
+	tail   tail         // the end of what it printed; whole when copied is closed
+	dump   *dumpCatcher // nil unless the command may print a state
 }
 
 // brief tells a sandbox what it is to become. It does all that can be done beforehand and waits for the word to begin.
@@ -78,6 +79,9 @@ func (s *shim) start(c Command) (*child, error) {
 		// Without the word the sandbox ends by itself.
 		ch.ends.closeOurs()
 		return nil, errors.Join(err, ch.cmd.Wait())
+	}
+	if c.Dump {
+		ch.dump = &dumpCatcher{}
 	}
 	close(ch.begin)
 	go ch.copyOutput(s)
@@ -187,17 +191,23 @@ func launchIn(g *group) (*child, error) {
 func (c *child) copyOutput(s *shim) {
 	defer close(c.copied)
 	clean := s.secrets.Writer(s.log)
+	var out io.Writer = io.MultiWriter(clean, &c.tail)
+	if c.dump != nil {
+		c.dump.to, out = out, c.dump
+	}
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := c.out.Read(buf)
 		if n > 0 {
 			c.heard.Store(int64(time.Since(c.base)))
-			_, _ = clean.Write(buf[:n]) // a logFile never fails
-			_, _ = c.tail.Write(buf[:n])
+			_, _ = out.Write(buf[:n]) // a logFile never fails
 		}
 		if err != nil {
 			break // the end, or the deadline set by finish
 		}
+	}
+	if c.dump != nil {
+		c.dump.Close()
 	}
 	_ = clean.Close()
 }

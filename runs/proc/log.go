@@ -11,7 +11,7 @@ import (
 const floodFactor = 10
 
 // A logFile is the log of one phase. Trouble with it never stops a command: what cannot be written is
-// dropped, and err says why. One goroutine at a time may use it.
+// dropped, which the log says as soon as it takes something again, and err says why. One goroutine at a time may use it.
 type logFile struct {
 	f       *os.File
 	limit   int64 // 0 = none
@@ -22,6 +22,7 @@ type logFile struct {
 	flood   chan struct{} // closed when the phase is taken for runaway
 	flooded bool
 	err     error // the first trouble
+	gap     bool  // something is missing at the end
 }
 
 func openLog(dir, phase string, limit int64) (*logFile, error) {
@@ -58,14 +59,23 @@ func (l *logFile) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// gapSaid stands where output is missing because it could not be written.
+const gapSaid = "\x1b[0m\n\x1b[33mOutput is missing here, because it could not be written.\x1b[0m\n"
+
 func (l *logFile) write(p []byte) {
-	if l.err != nil || len(p) == 0 {
+	if len(p) == 0 {
 		return
+	}
+	end := p[len(p)-1]
+	if l.gap {
+		p = append([]byte(gapSaid), p...)
 	}
 	n, err := l.f.Write(p)
 	l.size += int64(n)
-	l.err = err
-	l.midLine = p[len(p)-1] != '\n'
+	if l.gap = err != nil; l.gap && l.err == nil {
+		l.err = err
+	}
+	l.midLine = end != '\n'
 }
 
 // prompt writes the line that shows which command follows.

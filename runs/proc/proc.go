@@ -33,6 +33,7 @@ type Command struct {
 	Args   []string `json:"args"`             // argv; Args[0] is absolute or found on the PATH in Spec.Env
 	Stdout string   `json:"stdout,omitempty"` // absolute file that takes standard output instead of the log; "" = log
 	Keep   *Keep    `json:"keep,omitempty"`   // what is copied when the command has ended well
+	Dump   bool     `json:"dump,omitempty"`   // it is a tool that prints its state when it can write it nowhere: see Result.Dump
 }
 
 // A Keep is a copy that the shim makes of what a command left, when it has ended well and before the next one starts:
@@ -109,6 +110,7 @@ type Result struct {
 	Hint     string   `json:"hint,omitempty"`    // the limit that a command which failed by itself seems to have run into, in words
 	Blocked  []string `json:"blocked,omitempty"` // what of the isolation this machine could not give, in words
 	Commands []Ended  `json:"commands"`
+	Dump     []byte   `json:"dump,omitempty"` // the state that a tool printed last because it could write it nowhere; it is not in the log
 }
 
 // A Job is one piece of work that outlives the server.

@@ -228,6 +228,9 @@ func (s *shim) one(c Command, next *Command) bool {
 	}
 	exit, problem := s.await(ch, next)
 	s.result.Exit = exit
+	if ch.dump != nil && ch.dump.caught != nil {
+		s.result.Dump = ch.dump.caught
+	}
 	s.result.Commands = append(s.result.Commands, Ended{c.Name, c.Phase, exit, begin, time.Now()})
 	switch {
 	case problem != "":

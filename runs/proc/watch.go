@@ -127,6 +127,8 @@ func (l Limits) hint(exit int, t tail) string {
 		return false
 	}
 	switch {
+	case says("no space left on device", "disk quota exceeded"):
+		return "The disk seems to be full: make room on the one of Groundcrew's data folder, then start the run again."
 	case l.FileBytes > 0 && (exit == 128+25 || says("exit status 153", "file size limit exceeded", "file too large")):
 		return "A file may not grow beyond " + bytesText(int64(l.FileBytes)) + ": if it must, raise --run-file-size, also under Settings › System."
 	case l.OpenFiles > 0 && says("too many open files"):

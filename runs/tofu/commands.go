@@ -11,6 +11,7 @@ type Command struct {
 	Args   []string
 	Stdout string // file that takes standard output, "" = the log
 	Keep   *Keep  // what is copied when the command has ended well and before anything else runs
+	Dump   bool   // it prints the state when it can write it nowhere
 }
 
 // A Keep is a copy to be made of what a command left, under the names that the files and folders have. What is not
@@ -57,12 +58,15 @@ func Commands(w Work, phase runs.Phase) ([]Command, error) {
 		return append(first, tool("plan", runs.Planning, "plan", "-input=false", lock, "-out="+w.PlanFile()), show), nil
 	case runs.PhaseApply:
 		apply := tool("apply", runs.Applying, "apply", "-input=false", lockTimeout, w.PlanFile())
+		apply.Dump = true
 		if w.InitAgain {
 			return append(first, apply), nil
 		}
 		return []Command{apply}, nil
 	case runs.PhaseDestroy:
-		return append(first, tool("destroy", runs.Destroying, "destroy", "-input=false", lockTimeout, "-auto-approve")), nil
+		destroy := tool("destroy", runs.Destroying, "destroy", "-input=false", lockTimeout, "-auto-approve")
+		destroy.Dump = true
+		return append(first, destroy), nil
 	case runs.PhasePerform:
 		task, err := taskCommand(w)
 		return append(first, task), err

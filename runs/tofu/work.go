@@ -179,7 +179,7 @@ func Prepare(w Work, state []byte) error {
 	if err := root.RemoveAll(".terraform"); err != nil {
 		return err
 	}
-	if w.Managed {
+	if w.Managed || w.Stack.Tool != runs.Custom {
 		if err := refuseState(root, filepath.Base(w.ErroredState())); err != nil { // it would be taken for one that the tool left
 			return err
 		}

@@ -15,6 +15,7 @@ type SystemModel struct {
 	Started                    time.Time
 	Listen, ExternalURL        string
 	DataDir                    string
+	Room                       string // what is wrong with the room on the disk, "" for nothing
 	DBBytes, FreeBytes         int64
 	Limits                     []LimitRow
 	Typed                      map[string]string // by limit, when one was refused
