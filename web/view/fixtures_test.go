@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -445,13 +446,13 @@ func samples() []sample {
 // payload is what a stranger would put into a commit message, a branch or a log.
 const payload = `javascript:alert(1)//"'><script>alert(1)</script><img src=x onerror=alert(1)><style>*{}</style></textarea></title></pre>`
 
-// poison puts the payload into every plain string reachable from v. Named string types (states, types,
+// poison puts a text into every plain string reachable from v. Named string types (states, types,
 // actions) are words of our own and stay.
-func poison(v reflect.Value) {
+func poison(v reflect.Value, payload string) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() && v.Kind() == reflect.Pointer {
-			poison(v.Elem())
+			poison(v.Elem(), payload)
 		}
 	case reflect.Struct:
 		if v.Type() == reflect.TypeFor[time.Time]() {
@@ -459,7 +460,7 @@ func poison(v reflect.Value) {
 		}
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() {
-				poison(v.Field(i))
+				poison(v.Field(i), payload)
 			}
 		}
 	case reflect.Slice:
@@ -468,9 +469,12 @@ func poison(v reflect.Value) {
 			return
 		}
 		for i := range v.Len() {
-			poison(v.Index(i))
+			poison(v.Index(i), payload)
 		}
 	case reflect.Map:
+		if v.Type().Elem().Kind() != reflect.String {
+			return
+		}
 		for _, k := range v.MapKeys() {
 			v.SetMapIndex(k, reflect.ValueOf(payload))
 		}
@@ -481,51 +485,67 @@ func poison(v reflect.Value) {
 	}
 }
 
-func poisoned[M any](m M) M {
-	poison(reflect.ValueOf(&m).Elem())
+func poisonedWith[M any](m M, payload string) M {
+	poison(reflect.ValueOf(&m).Elem(), payload)
 	return m
 }
 
 // hostile is every page with the payload in every field, the shell's too.
-func hostile() []sample {
-	p := poisoned(shell("x", "x", Crumb{"x", "x"}))
-	p.Banners, p.Flash = []Banner{poisoned(DetachedBanner(1))}, &Flash{payload, payload}
-	run, rowsX := poisoned(unconfirmedModel()), poisoned(rows())
+func hostile() []sample { return filled(payload) }
+
+// filled is every page with a text in every field that comes from outside.
+func filled(payload string) []sample {
+	p := poisonedWith(shell("x", "x", Crumb{"x", "x"}), payload)
+	p.User.Initials = "WM" // never more than two letters
+	p.Banners, p.Flash = []Banner{poisonedWith(DetachedBanner(1), payload)}, &Flash{payload, payload}
+	run, rowsX := poisonedWith(unconfirmedModel(), payload), poisonedWith(rows(), payload)
 	run.Logs = logs("planning")
 	run.Logs[0].Text = []byte("\x1b[31m" + payload + "\n\x1b]8;;" + payload + "\x07x\n" + payload)
 	failed := run
 	failed.Run.State, failed.ErrorText = runs.Failed, payload
-	head := poisoned(stackHeadFixture(TabRuns))
+	head := poisonedWith(stackHeadFixture(TabRuns), payload)
 	values, errs := stackForms()
+	module, versions, check, moduleHead := poisonedWith(moduleFixture(), payload), poisonedWith(versionFixtures(), payload), poisonedWith(moduleCheckFixture(), payload), poisonedWith(moduleHeadFixture(TabModule), payload)
+	head.Stack.Labels = slices.Repeat([]string{payload}, 40)
 	return []sample{
 		{"start", StartPage(p, StartModel{Waiting: rowsX, Failed: rowsX, Working: rowsX, Queued: rowsX, Trouble: []Trouble{{payload, payload, payload, payload, payload}}})},
 		{"steps", StartPage(p, StartModel{Steps: &FirstSteps{GitLab: true, Stack: true, FirstSlug: payload, Plan: can()}})},
 		{"stacks", StacksPage(p, StacksModel{Any: true, Q: payload, State: payload, Label: payload, Labels: []string{payload}, Rows: []StackRow{{Stack: head.Stack, Last: head.Last}}, Pager: Pager{payload, payload, 1, 2}})},
-		{"new", StackNewPage(p, StackNewModel{Values: poisoned(values), Errors: poisoned(errs), Error: payload, Connected: true, GitLabHost: payload, Tools: poisoned(present())})},
+		{"new", StackNewPage(p, StackNewModel{Values: poisonedWith(values, payload), Errors: poisonedWith(errs, payload), Error: payload, Connected: true, GitLabHost: payload, Tools: poisonedWith(present(), payload)})},
 		{"stack-runs", StackRunsPage(p, StackRunsModel{Head: head, Rows: rowsX, Type: payload})},
-		{"stack-mrs", StackMRsPage(p, StackMRsModel{Head: head, Rows: []MRRow{poisoned(MRRow{Held: true, Release: can(), Run: head.Last})}})},
-		{"environment", EnvironmentPage(p, EnvironmentModel{Head: head, Vars: []runs.Variable{poisoned(runs.Variable{})}, Values: VariableForm{payload, payload, true, true}, Errors: map[string]string{"value": payload}, Edit: can()})},
-		{"state", StatePage(p, poisoned(StateModel{Head: StackHead{Stack: networkStack()}, Versions: []StateVersion{{}}, Outputs: []StateOutput{{}}, Download: can()}))},
-		{"settings", StackSettingsPage(p, StackSettingsModel{Head: head, Values: poisoned(values), Errors: poisoned(errs), Edit: can(), Delete: can(), Destroy: can(), DestroyError: payload, DeleteError: payload})},
+		{"stack-mrs", StackMRsPage(p, StackMRsModel{Head: head, Rows: []MRRow{poisonedWith(MRRow{Held: true, Release: can(), Run: head.Last}, payload)}})},
+		{"environment", EnvironmentPage(p, EnvironmentModel{Head: head, Vars: []runs.Variable{poisonedWith(runs.Variable{}, payload)}, Values: VariableForm{payload, payload, true, true}, Errors: map[string]string{"value": payload}, Edit: can()})},
+		{"state", StatePage(p, poisonedWith(StateModel{Head: StackHead{Stack: networkStack()}, Versions: []StateVersion{{}}, Outputs: []StateOutput{{}}, Download: can()}, payload))},
+		{"settings", StackSettingsPage(p, StackSettingsModel{Head: head, Values: poisonedWith(values, payload), Errors: poisonedWith(errs, payload), Edit: can(), Delete: can(), Destroy: can(), DestroyError: payload, DeleteError: payload})},
 		{"runs", RunsPage(p, RunsModel{Rows: rowsX, Stacks: []Option{{payload, payload}}, Stack: payload, Type: payload, State: payload})},
 		{"run", runPageIn(p, run)},
 		{"run-failed", runPageIn(p, failed)},
-		{"vcs", VCSPage(p, poisoned(VCSModel{GitLab: &Integration{}}))},
-		{"form", IntegrationFormPage(p, poisoned(IntegrationFormModel{Checks: checkFixture(), Errors: map[string]string{"token": "", "api_url": ""}}))},
-		{"gitlab", IntegrationPage(p, poisoned(integrationModel()))},
-		{"inbox", InboxPage(p, poisoned(inboxModel()))},
-		{"deliveries", DeliveriesPage(p, poisoned(DeliveriesModel{Rows: []Delivery{{Runs: []string{""}}}}))},
-		{"delivery", DeliveryPage(p, poisoned(DeliveryModel{Headers: []Header{{}}, Replay: can()}))},
-		{"reports", ReportsPage(p, poisoned(ReportsModel{Rows: []Report{{}}, Retry: can()}))},
-		{"system", SystemPage(p, named(poisoned(SystemModel{Limits: []LimitRow{{Name: "workers"}}, Tools: present(), ToolDirs: []string{""}, Isolation: []string{""}, CanAdmin: true, Errors: map[string]string{"workers": ""}})))},
+		{"vcs", VCSPage(p, poisonedWith(VCSModel{GitLab: &Integration{}}, payload))},
+		{"form", IntegrationFormPage(p, poisonedWith(IntegrationFormModel{Checks: checkFixture(), Errors: map[string]string{"token": "", "api_url": ""}}, payload))},
+		{"gitlab", IntegrationPage(p, poisonedWith(integrationModel(), payload))},
+		{"inbox", InboxPage(p, poisonedWith(inboxModel(), payload))},
+		{"deliveries", DeliveriesPage(p, poisonedWith(DeliveriesModel{Rows: []Delivery{{Runs: []string{""}}}}, payload))},
+		{"delivery", DeliveryPage(p, poisonedWith(DeliveryModel{Headers: []Header{{}}, Replay: can()}, payload))},
+		{"reports", ReportsPage(p, poisonedWith(ReportsModel{Rows: []Report{{}}, Retry: can()}, payload))},
+		{"system", SystemPage(p, named(poisonedWith(SystemModel{Limits: []LimitRow{{Name: "workers"}}, Tools: present(), ToolDirs: []string{""}, Isolation: []string{""}, CanAdmin: true, Errors: map[string]string{"workers": ""}}, payload)))},
 		{"users", UsersPage(p, UsersModel{Rows: []UserRow{{ID: payload, Name: payload, Display: payload + "x", Role: payload}}, CanAdmin: true, Name: payload, Errors: map[string]string{"name": payload}})},
 		{"user", UserPage(p, UserModel{Row: UserRow{ID: payload, Name: payload, Display: payload, Role: payload}, Link: payload, Sessions: []SessionRow{{ID: payload, Agent: payload, Address: payload, Via: payload}}})},
 		{"account", AccountPage(p, AccountModel{Row: UserRow{ID: payload, Name: payload, Display: payload, Role: payload, GitLab: true, Password: true}, ConnectError: payload, ContinueURL: payload})},
 		{"keys", KeysPage(p, KeysModel{Rows: []KeyRow{{ID: payload, Name: payload, Role: payload, CreatedBy: payload}}, Name: payload, Key: payload, KeyName: payload})},
-		{"audit", AuditPage(p, AuditModel{By: payload, Action: payload, Target: payload, Since: payload, Rows: []AuditRow{{By: payload, Action: payload, Target: payload, Stack: payload, Note: payload, Address: payload, Via: payload, Changes: []AuditChange{{payload, payload, payload}}}}})},
+		{"audit", AuditPage(p, AuditModel{By: payload, Action: payload, Target: payload, Since: payload, Rows: []AuditRow{{By: payload, Action: "run.confirm", Target: payload, Stack: payload, Note: payload, Address: payload, Via: payload, Changes: []AuditChange{{payload, payload, payload}}}}})},
 		{"setup", SetupPage(Page{Title: payload, Now: now}, SetupModel{Token: payload, Name: payload, Error: payload})},
 		{"login", LoginPage(Page{Now: now}, LoginModel{payload, payload, payload, true, false})},
 		{"error", ErrorPage(p, ErrorModel{404, payload, payload, payload, payload})},
+		{"modules", ModulesPage(p, ModulesModel{Any: true, Q: payload, Rows: []ModuleRow{{Module: module, Address: payload, Latest: &versions[1], Last: &check, Users: 3}}})},
+		{"module", ModulePage(p, ModuleModel{Head: moduleHead, Shown: &versions[1], Versions: versions, Readme: payload, Yank: can(), Start: can(), Users: poisonedWith([]runs.ModuleUse{{Calls: []string{""}}}, payload)})},
+		{"module-checks", ModuleChecksPage(p, ModuleChecksModel{Head: moduleHead, Rows: []runs.Check{check}, Held: []HeldMR{{IID: 4, Title: payload, SHA: payload}}})},
+		{"module-check", ModuleCheckPage(p, ModuleCheckModel{Head: moduleHead, Check: check})},
+		{"module-settings", ModuleFormPage(p, ModuleFormModel{Head: &moduleHead, Values: poisonedWith(ModuleForm{}, payload), Edit: can(), Delete: can(), Import: can(), Variable: can(), Connected: true, GitLabHost: payload, Tools: poisonedWith(present(), payload), Variables: poisonedWith([]runs.Variable{{}}, payload), DeleteError: payload})},
+		{"notifications", NotificationsPage(p, poisonedWith(NotificationsModel{Channels: []ChannelRow{{}}, Failures: []NotificationRow{{}}}, payload))},
+		{"channel", ChannelFormPage(p, poisonedWith(ChannelFormModel{Errors: map[string]string{"name": "", "labels": ""}}, payload))},
+		{"account", AccountPage(p, AccountModel{Row: UserRow{Name: payload, Display: payload, Role: payload, GitLab: true}, Sessions: poisonedWith(sessionsFixture(), payload)})},
+		{"welcome", WelcomePage(Page{Title: payload, Now: now}, WelcomeModel{Token: payload, Name: payload})},
+		{"sign-in", SignInPage(p, poisonedWith(SignInModel{Linked: true, Errors: map[string]string{"client_id": ""}}, payload))},
 	}
 }
 

@@ -174,6 +174,10 @@ type DeliveriesModel struct {
 	Pager   Pager
 }
 
+func (m DeliveriesModel) filtered() bool {
+	return m.State+m.Event+m.Text+m.Since+m.Until+m.Project != ""
+}
+
 // DeliveryModel is one delivery.
 type DeliveryModel struct {
 	Delivery

@@ -13,6 +13,8 @@ type RunsModel struct {
 	Pager              Pager
 }
 
+func (m RunsModel) filtered() bool { return m.Q+m.Stack+m.Type+m.State != "" }
+
 // RunModel is the run page.
 type RunModel struct {
 	Run        runs.Run

@@ -691,7 +691,7 @@ func stateFields(f stackForm) templ.Component {
 			templ_7745c5c3_Var28 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = radios(f.field("state", "State", f.V.State), stateChoices).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = radios(f.field("state", "Where the state is kept", f.V.State), stateChoices).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -924,7 +924,7 @@ func StackSettingsPage(p Page, m StackSettingsModel) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = section("Name").Render(templ.WithChildren(ctx, templ_7745c5c3_Var38), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = section("Name and labels").Render(templ.WithChildren(ctx, templ_7745c5c3_Var38), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

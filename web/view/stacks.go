@@ -54,6 +54,9 @@ type StackHead struct {
 	ProjectMend    string
 }
 
+// shownLabels is how many labels a row of the list shows.
+const shownLabels = 6
+
 // whyStack is the id of what says why buttons of a stack's head are off, whyRelease of what says why commits of forks
 // cannot be released.
 const (
