@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"time"
 
 	"groundcrew/runs"
@@ -12,7 +13,8 @@ const pruneBatch = 2000
 // PruneReports forgets reports that GitLab has shown for longer than keep and that nothing can come of any more, and returns
 // how many. What is needed to edit in place, to close or to look up stays: comments and threads of open merge requests,
 // statuses and deployments of runs that have not ended or in which GitLab shows something unfinished, the deployments that
-// a lost answer is compared with, and environments of stacks that exist.
+// a lost answer is compared with, and environments of stacks that exist. What GitLab refused is forgotten after the same time,
+// and at once when its run or project is gone; each of these leaves an entry in the audit log.
 func (s *Store) PruneReports(keep time.Duration) (n int, err error) {
 	oldest := map[string]string{}
 	for cursor := ""; ; {
@@ -69,7 +71,12 @@ func (tx *Tx) dropReports(list []Report, limit time.Time, oldest map[string]stri
 				return err
 			}
 		}
-		if err := unmark(tx, "reports", now.Target); err != nil {
+		if now.State == ReportParked {
+			if err := tx.Audit(AuditEntry{Action: "report.forget", Target: now.Target, Stack: now.Stack, Note: "GitLab had refused it: " + now.LastError}); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(unmark(tx, "reports", now.Target), unmark(tx, "parked", now.Target)); err != nil {
 			return err
 		}
 		*n++
@@ -80,6 +87,9 @@ func (tx *Tx) dropReports(list []Report, limit time.Time, oldest map[string]stri
 // over reports whether nothing can come of a report any more. oldest keeps, by stack, the oldest tracked run whose deployment
 // is still looked at.
 func (tx *Tx) over(r Report, limit time.Time, oldest map[string]string) (bool, error) {
+	if r.State == ReportParked {
+		return tx.refusedForGood(r, limit)
+	}
 	if r.State != ReportDelivered || r.DeliveredAt.IsZero() || !r.DeliveredAt.Before(limit) || r.hangs() {
 		return false, nil
 	}
@@ -111,6 +121,33 @@ func (tx *Tx) over(r Report, limit time.Time, oldest map[string]string) (bool, e
 	default:
 		return false, nil
 	}
+}
+
+// refusedForGood reports whether nobody will try a parked report again: its project or run is gone, or it was parked for too
+// long while its run ended. The webhook of a used project stays owed.
+func (tx *Tx) refusedForGood(r Report, limit time.Time) (bool, error) {
+	used, err := tx.uses(r.Project)
+	switch {
+	case err != nil || !used:
+		return err == nil, err
+	case r.Kind == ReportHook:
+		return false, nil
+	case r.Run != "" && r.Check == "" && !has(tx, "runs", r.Run):
+		return true, nil
+	case !r.MarkedAt.Before(limit):
+		return false, nil
+	}
+	return tx.ended(r.Run)
+}
+
+// uses reports whether a stack or module is of the project.
+func (tx *Tx) uses(project int64) (bool, error) {
+	stacks, err := tx.StacksOf(project)
+	if err != nil || len(stacks) > 0 {
+		return len(stacks) > 0, err
+	}
+	modules, err := tx.ModulesOf(project)
+	return len(modules) > 0, err
 }
 
 // LookedUpDeployments is how many of a stack's newest tracked runs a deployment whose answer was lost is told from.

@@ -46,7 +46,11 @@ func Notices(tx *store.Tx, parked []store.Report, room runs.Room) ([]store.Notic
 		}
 		out = append(out, found...)
 	}
-	out = append(out, reportNotices(parked)...)
+	set, err := tx.Settings()
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, reportNotices(parked, set.KeepReports())...)
 	out = append(out, roomNotices(room)...)
 	in, _, err := tx.Integration()
 	if err != nil {
@@ -131,7 +135,7 @@ func tokenMend(h store.TokenHealth) string {
 	}
 }
 
-func reportNotices(parked []store.Report) []store.Notice {
+func reportNotices(parked []store.Report, keep time.Duration) []store.Notice {
 	if len(parked) == 0 {
 		return nil
 	}
@@ -141,7 +145,8 @@ func reportNotices(parked []store.Report) []store.Notice {
 	}
 	return []store.Notice{{
 		Key: "reports", Kind: "warn", Text: "GitLab refused " + count + " " + plural(len(parked), "report"), Cause: parked[0].LastError,
-		Mend:     strings.TrimSpace(parked[0].Mend + " Then try them again. The runs themselves are not touched by it."),
+		Mend: strings.TrimSpace(parked[0].Mend + " Then try them again. The runs themselves are not touched by it. " +
+			fmt.Sprintf("What nobody tries is forgotten after %d days, or when its project is not used any more; the audit log says so.", int(keep.Hours()/24))),
 		LinkText: "See why", LinkURL: parkedPage,
 	}}
 }

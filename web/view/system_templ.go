@@ -440,7 +440,7 @@ func retention(m SystemModel) templ.Component {
 			templ_7745c5c3_Var19 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 34, "<section aria-labelledby=\"retention-head\"><h2 id=\"retention-head\">Retention</h2><p class=\"soft\">Forgotten by itself, each night. Reports that are still needed stay: comments of open merge requests, and whatever GitLab does not show yet.</p>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 34, "<section aria-labelledby=\"retention-head\"><h2 id=\"retention-head\">Retention</h2><p class=\"soft\">Forgotten by itself, each night. Reports that are still needed stay: comments of open merge requests, and what waits for GitLab. What GitLab refused is forgotten after the same time as reports.</p>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
