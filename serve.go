@@ -33,6 +33,7 @@ type server struct {
 	listener net.Listener
 	store    *store.Store
 	metrics  *metrics.Metrics
+	proc     *proc.Runner
 	engine   *engine.Engine
 	web      *web.Server
 	http     *http.Server
@@ -111,9 +112,10 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 	if err != nil {
 		return s, err
 	}
+	s.proc = &proc.Runner{Exe: exe}
 	toolDirs := []string{s.store.Path("bin")}
 	s.engine, err = engine.New(engine.Options{
-		Store: s.store, Source: source, Runner: runner{&proc.Runner{Exe: exe}, s.store.Path(), c.limits, account, &atWork, ownPorts(s.url)}, Log: log, Workers: c.workers, TrustCA: trust,
+		Store: s.store, Source: source, Runner: runner{s.proc, s.store.Path(), c.limits, account, &atWork, ownPorts(s.url)}, Log: log, Workers: c.workers, TrustCA: trust,
 		ExternalURL: s.url, Version: version, ToolDirs: toolDirs, ToolPath: c.toolPath, Proxy: c.proxy,
 		Limits: c.limits.bounds(), RunTime: c.limits.time, Silence: c.limits.silence, Exchanged: s.metrics.Exchanged, InitCache: initCache(c, account, log),
 	})
@@ -280,6 +282,9 @@ func (s *server) close() error {
 	}
 	if s.engine != nil {
 		s.engine.Close()
+	}
+	if s.proc != nil {
+		s.proc.Close()
 	}
 	if s.metrics != nil {
 		s.metrics.Close()

@@ -143,7 +143,10 @@ func TestGroupEndsDaemons(t *testing.T) {
 	script := fmt.Sprintf(deep, os.Getpid())
 	b := newBench(t, shell("work", script+"exit 7"))
 	res := b.run()
-	name := filepath.Join(p.dir, filepath.Base(filepath.Dir(b.job.Dir))+".job")
+	var name string
+	if ok, err := readJSON(filepath.Join(b.job.Dir, groupFile), &name); !ok || err != nil || filepath.Dir(name) != p.dir {
+		t.Fatal(name, ok, err)
+	}
 	if log := b.log("planning"); !strings.Contains(log, "/groundcrew/"+filepath.Base(name)) || res.Exit != 7 {
 		t.Errorf("%+v\n%s", res, log)
 	}
@@ -204,7 +207,10 @@ func TestGroupsAreCleared(t *testing.T) {
 	if err := ClearGroups(); err != nil {
 		t.Error(err)
 	}
-	name := filepath.Join(p.dir, filepath.Base(filepath.Dir(b.job.Dir))+".job")
+	var name string
+	if ok, err := readJSON(filepath.Join(b.job.Dir, groupFile), &name); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
 	if exists(left.dir) || !exists(name) {
 		t.Errorf("the left one is there: %v, the one at work: %v", exists(left.dir), exists(name))
 	}

@@ -154,7 +154,7 @@ func shimDir(s stat) string {
 		return ""
 	}
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.pid), "cmdline"))
-	args := bytes.Split(bytes.TrimSuffix(b, []byte{0}), []byte{0})
+	args := bytes.Split(bytes.TrimRight(b, "\x00"), []byte{0}) // a spare's is longer than the folder it shows
 	if err != nil || len(args) != 3 || string(args[1]) != "shim" {
 		return ""
 	}

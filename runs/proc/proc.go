@@ -18,7 +18,8 @@
 //	lock          locked by the shim for as long as it lives, so that there is never a second one
 //	shim.err      what the shim had to say when it could not do its work
 //
-// The specification with its secrets goes to the shim through a pipe and is never written down.
+// The specification with its secrets goes to the shim through a pipe and is never written down. A shim may be started
+// before its job is known (spare.go): that takes the start of two processes out of the run's way.
 package proc
 
 import (

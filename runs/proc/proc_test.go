@@ -38,6 +38,7 @@ func TestMain(m *testing.M) {
 // server runs a job like a real server: DIR WORK LOGS SCRIPT.
 func server(args []string) int {
 	r := Runner{Exe: exe()}
+	defer r.Close()
 	_, err := r.Run(context.Background(), Job{Dir: args[0], Spec: func() (Spec, error) {
 		return Spec{WorkDir: args[1], LogDir: args[2], Env: plainEnv, Commands: []Command{shell("work", args[3])}}, nil
 	}})
@@ -105,6 +106,7 @@ func newBench(t testing.TB, commands ...Command) *bench {
 
 func (b *bench) try(ctx context.Context) (Result, error) {
 	r := Runner{Exe: exe()}
+	defer r.Close()
 	return r.Run(ctx, b.job)
 }
 

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -23,8 +23,15 @@ const (
 
 // A Runner runs jobs, each in processes of its own. Several goroutines may use it at once, but two must not
 // run the same Dir.
+//
+// It keeps a process at hand for the next job; Close ends that.
 type Runner struct {
 	Exe string // path of this binary, which must dispatch "shim" and "sandbox" to Shim and Sandbox
+
+	mu     sync.Mutex
+	spare  *worker     // nil for none
+	expiry *time.Timer // ends it
+	closed bool
 }
 
 // Run brings the job to its end and returns its result. What it does depends on what lies in j.Dir: a result
@@ -47,6 +54,7 @@ func (r *Runner) Run(ctx context.Context, j Job) (Result, error) {
 			return Result{}, err
 		}
 		if started && !p.alive() || exists(filepath.Join(j.Dir, resultFile)) {
+			time.AfterFunc(spareDelay, r.keepSpare)
 			return w.end()
 		}
 		var gone <-chan error
@@ -61,57 +69,60 @@ func (r *Runner) Run(ctx context.Context, j Job) (Result, error) {
 	}
 }
 
-// start starts a shim and hands it the specification. The channel gives an error if it ended without having
-// taken up the job; it is closed when it ended.
+// start starts a shim, or takes the one at hand, and gives it its order. The channel gives an error if it ended without
+// having taken up the job; it is closed when it ended.
 func (r *Runner) start(j Job) (<-chan error, error) {
-	errs, err := os.OpenFile(filepath.Join(j.Dir, errFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer errs.Close()
 	dir, err := filepath.Abs(j.Dir)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(r.Exe, "shim", dir)
-	cmd.Env = []string{}
-	cmd.Dir = "/"
-	cmd.Stdout, cmd.Stderr = errs, errs
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	stdin, err := cmd.StdinPipe()
+	w, err := r.worker(dir)
 	if err != nil {
 		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("the shim could not be started: %w", err)
 	}
 	// The shim and its first sandbox start while the specification is being made.
 	spec, err := j.Spec()
 	var in []byte
 	if err == nil {
-		in, err = json.Marshal(spec)
+		in, err = json.Marshal(order{dir, spec})
 	}
 	if err != nil {
-		_ = stdin.Close() // a shim that is told nothing ends, and leaves nothing
-		_ = cmd.Wait()
+		w.dismiss()
 		return nil, err
 	}
 	gone := make(chan error, 1)
 	go func() {
 		defer close(gone)
 		// If the shim does not take all of it, it ends, and says why.
-		_, _ = stdin.Write(in)
-		_ = stdin.Close()
-		err := cmd.Wait()
-		if cmd.ProcessState.ExitCode() == exitBusy {
+		_, _ = w.stdin.Write(in)
+		_ = w.stdin.Close()
+		<-w.ended
+		if w.cmd.ProcessState.ExitCode() == exitBusy {
 			time.Sleep(pollEvery) // the other shim is about to write shim.json
 			return
 		}
-		if err != nil && !exists(filepath.Join(dir, shimFile)) {
-			gone <- fmt.Errorf("the shim could not start the job: %w: %s", err, lastWords(filepath.Join(dir, errFile)))
+		if w.err != nil && !w.spare && !exists(filepath.Join(dir, shimFile)) { // after a spare the job starts one of its own
+			gone <- fmt.Errorf("the shim could not start the job: %w: %s", w.err, lastWords(filepath.Join(dir, errFile)))
 		}
 	}()
 	return gone, nil
+}
+
+// worker is the shim at hand, or a new one.
+func (r *Runner) worker(dir string) (*worker, error) {
+	if w := r.takeSpare(dir); w != nil {
+		return w, nil
+	}
+	errs, err := openErrors(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer errs.Close()
+	return r.launch(dir, errs)
+}
+
+func openErrors(dir string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, errFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 }
 
 // lastWords is the end of a shim's error output.

@@ -27,8 +27,9 @@ const (
 
 var errBusy = errors.New("another shim has this job")
 
-// Shim is the main function of `groundcrew shim DIR`: it reads a Spec as JSON from stdin, runs it and leaves
-// the result in DIR. It returns the exit code of the process: 0 if there is a result, whatever the result.
+// Shim is the main function of `groundcrew shim DIR`: it reads an order as JSON from stdin, runs the Spec in it and leaves
+// the result in the job's folder, which DIR is or will show. It returns the exit code of the process: 0 if there is a
+// result, whatever the result.
 func Shim(args []string, stdin io.Reader, stderr io.Writer) int {
 	if len(args) != 1 {
 		fmt.Fprintln(stderr, "usage: groundcrew shim DIR (started by the server, not by hand)")
@@ -62,7 +63,7 @@ type shim struct {
 	result   Result
 }
 
-func runShim(dir string, stdin io.Reader, stderr io.Writer) error {
+func runShim(shown string, stdin io.Reader, stderr io.Writer) error {
 	// A child's death signal (see start) is bound to the thread that started it, so one thread stays the
 	// parent of all commands.
 	runtime.LockOSThread()
@@ -75,38 +76,63 @@ func runShim(dir string, stdin io.Reader, stderr io.Writer) error {
 	// Caught, not ignored, because children inherit what is ignored. Nobody reads the channel.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT)
 
-	s := shim{dir: dir, stderr: stderr, asked: asked}
+	s := shim{stderr: stderr, asked: asked}
 	// The first sandbox starts while the server still prepares the workspace. What it costs to start is then
 	// no part of the run; if it is never needed, it dies with the shim.
 	s.makeGroup()
-	var err error
-	if s.ready, err = s.launch(); err != nil {
-		return fmt.Errorf("starting a sandbox: %w", err)
-	}
+	var launchErr error
+	s.ready, launchErr = s.launch()
 	in, err := io.ReadAll(stdin)
-	if err != nil || len(in) == 0 { // the job is not to be run after all
+	if err != nil || len(in) == 0 { // there is no job after all
 		s.dropReady()
 		s.removeGroup()
 		return err
 	}
-	if err := json.Unmarshal(in, &s.spec); err != nil {
-		return fmt.Errorf("the specification did not arrive whole: %w", err)
+	var o order
+	if err := json.Unmarshal(in, &o); err != nil {
+		return fmt.Errorf("the order did not arrive whole: %w", err)
 	}
-	lock, err := takeUp(dir)
+	s.dir, s.spec = o.Dir, o.Spec
+	if err := s.settle(shown); err != nil {
+		return err
+	}
+	if launchErr != nil {
+		return fmt.Errorf("starting a sandbox: %w", launchErr)
+	}
+	lock, err := takeUp(s.dir)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	if s.group != nil {
-		s.lacksGroup(writeDurable(filepath.Join(dir, groupFile), s.group.dir))
+		s.lacksGroup(writeDurable(filepath.Join(s.dir, groupFile), s.group.dir))
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("becoming the parent of orphans: %w", err)
 	}
 	s.secrets = redact.New(s.spec.Secrets)
 	s.run()
-	s.keepResult(stderr)
+	s.keepResult()
 	return nil
+}
+
+// settle makes this process, which may have been started before there was a job, that of the job: by its name, and by
+// where its words go, those of a crash too.
+func (s *shim) settle(shown string) error {
+	if shown == s.dir {
+		return nil
+	}
+	errs, err := openErrors(s.dir)
+	if err != nil {
+		return err
+	}
+	s.stderr = errs
+	for _, fd := range []int{1, 2} {
+		if err := unix.Dup3(int(errs.Fd()), fd, 0); err != nil {
+			return err
+		}
+	}
+	return rename(shown, s.dir)
 }
 
 // takeUp makes this process the one that runs the job, now and for ever. The lock keeps a second shim away
@@ -176,7 +202,7 @@ func (s *shim) makeGroup() {
 	if err != nil {
 		return // Isolation says it
 	}
-	s.group, err = p.newGroup(filepath.Base(filepath.Dir(s.dir)) + "." + filepath.Base(s.dir))
+	s.group, err = p.newGroup(fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano()))
 	s.lacksGroup(err)
 }
 
@@ -315,14 +341,14 @@ func (s *shim) explain(name, cause string) string {
 
 // keepResult writes the result, and tries for as long as it takes: it is all that is known of what the
 // commands did, and a full disk is emptied some day.
-func (s *shim) keepResult(stderr io.Writer) {
+func (s *shim) keepResult() {
 	for said := false; ; time.Sleep(retryResult) {
 		err := writeDurable(filepath.Join(s.dir, resultFile), s.result)
 		if err == nil {
 			return
 		}
 		if !said {
-			fmt.Fprintf(stderr, "The result cannot be written; trying again until it can: %v\n", err)
+			fmt.Fprintf(s.stderr, "The result cannot be written; trying again until it can: %v\n", err)
 			said = true
 		}
 	}
