@@ -436,6 +436,7 @@ func (s *Server) sendState(c *request, v store.StateVersion) error {
 	err = s.st.Update(func(tx *store.Tx) error {
 		return tx.Audit(store.AuditEntry{
 			By: c.who.Name, Action: "state.read", Target: c.Param("slug"), Stack: c.Param("slug"), Note: "version " + strconv.Itoa(v.Version),
+			Address: c.RealIP(), Via: c.who.via(),
 		})
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -94,7 +95,7 @@ func (s *Server) guard(r route) echo.HandlerFunc {
 		}
 		c.Set(whoKey, who)
 		c.Set(routeKey, r)
-		if who.Role == "" || r.method == http.MethodGet {
+		if who.Role == "" || r.method == http.MethodGet || r.need == public { // what is public is not done as the one who is signed in
 			return s.once(&request{Context: c, who: who}, r)
 		}
 		acts := s.st.Acting(who.Name, store.Origin{Address: c.RealIP(), Via: who.via()})
@@ -110,7 +111,7 @@ func (s *Server) guard(r route) echo.HandlerFunc {
 func (s *Server) auditRequest(c echo.Context, who actor, r route) error {
 	err := s.st.Update(func(tx *store.Tx) error {
 		return tx.Audit(store.AuditEntry{
-			By: who.Name, Action: "request." + strings.ToLower(r.method), Target: c.Request().URL.Path, Address: c.RealIP(), Via: who.via(),
+			By: who.Name, Action: cmp.Or(r.act, "request."+strings.ToLower(r.method)), Target: c.Request().URL.Path, Address: c.RealIP(), Via: who.via(),
 		})
 	})
 	if err != nil && c.Response().Committed {

@@ -24,10 +24,11 @@ type route struct {
 	method, path string
 	need         need
 	handle       handler
-	stream       bool // server-sent events: it stays open
-	raw          bool // the handler caps the body itself
-	proposes     bool // a Developer in GitLab may use it for what changes nothing
-	blocking     bool // it leads to a run that changes something, also from one that doesn't
+	stream       bool   // server-sent events: it stays open
+	raw          bool   // the handler caps the body itself
+	proposes     bool   // a Developer in GitLab may use it for what changes nothing
+	blocking     bool   // it leads to a run that changes something, also from one that doesn't
+	act          string // what the audit log calls its use when what it did left no entry there
 	doc          *operation
 }
 
@@ -40,6 +41,12 @@ func forProposals(r route) route {
 // forApplies asks for a Maintainer in GitLab whatever the run at hand does.
 func forApplies(r route) route {
 	r.blocking = true
+	return r
+}
+
+// named is for acts that change nothing in the store, or not at once.
+func named(act string, r route) route {
+	r.act = act
 	return r
 }
 

@@ -57,7 +57,11 @@ func (e *Engine) UpdateModule(ctx context.Context, m runs.Module, project, by st
 		if err := tx.PutModule(m); err != nil {
 			return err
 		}
-		return tx.Audit(store.AuditEntry{By: by, Action: "module.update", Target: m.Slug})
+		changes, err := store.Changed(old, m)
+		if err != nil {
+			return err
+		}
+		return tx.Audit(store.AuditEntry{By: by, Action: "module.update", Target: m.Slug, Changes: changes})
 	})
 	return m, err
 }
