@@ -67,8 +67,7 @@ func validMountPath(name string) error {
 	case path.Clean(name) != name || name == "." || name == strings.TrimSuffix(SourcePrefix, "/"):
 		return Invalidf("path", "“%s” is not the plain path of a file: no “..”, no “.”, no empty part, no slash at the end.", name)
 	}
-	parts := strings.Split(name, "/")
-	for _, p := range parts {
+	for p := range strings.SplitSeq(name, "/") {
 		switch {
 		case p == "..":
 			return Invalidf("path", "“%s” leads out of the run's folder. Leave “..” out.", name)

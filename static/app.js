@@ -258,11 +258,15 @@ document.addEventListener("keydown", (ev) => {
 });
 
 // Keys.
-const places = { h: "/", s: "/stacks", r: "/runs", i: "/inbox" };
+const places = { h: "/", s: "/stacks", r: "/runs", c: "/contexts", i: "/inbox" };
 let going = false;
 document.addEventListener("keydown", (ev) => {
   if (ev.ctrlKey || ev.metaKey || ev.altKey || ev.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, dialog")) return;
-  if (going && places[ev.key]) location.href = places[ev.key];
+  if (going && places[ev.key]) {
+    going = false;
+    ev.preventDefault();
+    return (location.href = places[ev.key]); // and not what the key does by itself
+  }
   going = ev.key === "g";
   const form = $(`form[data-key="${CSS.escape(ev.key)}"]`);
   const button = { u: "[data-unfold]", f: ".log[open] [data-follow]" }[ev.key];

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -50,7 +51,7 @@ var wantRights = []struct {
 		"GET /settings/vcs/gitlab/deliveries", "GET /settings/vcs/gitlab/reports", "GET /settings/system", "GET /settings/users", "GET /ui/stacks",
 		"GET /ui/find", "GET /api/v1/integration", "GET /api/v1/projects", "GET /api/v1/stacks", "GET /api/v1/runs", "GET /api/v1/deliveries",
 		"GET /api/v1/reports", "GET /api/v1/inbox",
-		"GET /modules", "GET /api/v1/modules",
+		"GET /modules", "GET /api/v1/modules", "GET /contexts", "GET /api/v1/contexts",
 	}},
 	// About all projects at once.
 	{reader, "???? +++ ----", []string{"GET /metrics"}},
@@ -65,6 +66,13 @@ var wantRights = []struct {
 		"GET /modules/:name/settings", "GET /api/v1/modules/:name", "GET /api/v1/modules/:name/versions", "GET /api/v1/modules/:name/versions/:version",
 		"GET /api/v1/modules/:name/versions/:version/tests", "GET /api/v1/modules/:name/checks", "GET /api/v1/modules/:name/users",
 		"GET /api/v1/modules/:name/variables",
+		"GET /stacks/:slug/contexts", "GET /api/v1/stacks/:slug/contexts", "GET /api/v1/stacks/:slug/environment", "GET /api/v1/stacks/:slug/files",
+		"GET /api/v1/stacks/:slug/files/*",
+	}},
+	// About a context: there for people from GitLab who may read a stack that has it.
+	{reader, "???? +++ 0+++", []string{
+		"GET /contexts/:slug", "GET /contexts/:slug/stacks", "GET /contexts/:slug/settings", "GET /api/v1/contexts/:slug", "GET /api/v1/contexts/:slug/stacks",
+		"GET /api/v1/contexts/:slug/variables", "GET /api/v1/contexts/:slug/variables/:name", "GET /api/v1/contexts/:slug/files", "GET /api/v1/contexts/:slug/files/*",
 	}},
 	// A delivery of no known project is nobody's.
 	{reader, "???? +++ 0000", []string{
@@ -87,6 +95,8 @@ var wantRights = []struct {
 		"POST /modules/:name/variables", "POST /modules/:name/variables/delete", "POST /api/v1/modules/:name/versions/:version/tests",
 		"POST /api/v1/modules/:name/versions/:version/yank", "POST /api/v1/modules/:name/checks", "POST /api/v1/modules/:name/users/runs",
 		"PUT /api/v1/modules/:name/variables/:variable", "DELETE /api/v1/modules/:name/variables/:variable",
+		"POST /stacks/:slug/environment/files", "POST /stacks/:slug/environment/files/delete", "PUT /api/v1/stacks/:slug/files/*",
+		"DELETE /api/v1/stacks/:slug/files/*",
 	}},
 	// About a report or a notice; here about none, so that people from GitLab may not know of it.
 	{writer, "???? -++ 0000", []string{
@@ -117,6 +127,11 @@ var wantRights = []struct {
 		"GET /modules/new", "POST /modules", "POST /modules/:name/settings", "POST /modules/:name/import", "POST /modules/:name/delete",
 		"POST /settings/system/modules", "POST /api/v1/modules", "PATCH /api/v1/modules/:name", "DELETE /api/v1/modules/:name",
 		"POST /api/v1/modules/:name/import", "GET /api/v1/settings/modules", "PUT /api/v1/settings/modules",
+		"GET /contexts/new", "POST /contexts", "POST /contexts/:slug/variables", "POST /contexts/:slug/variables/delete", "POST /contexts/:slug/files",
+		"POST /contexts/:slug/files/delete", "POST /contexts/:slug/settings", "POST /contexts/:slug/delete", "POST /stacks/:slug/contexts",
+		"POST /stacks/:slug/contexts/detach", "POST /api/v1/contexts", "PATCH /api/v1/contexts/:slug", "DELETE /api/v1/contexts/:slug",
+		"PUT /api/v1/contexts/:slug/variables/:name", "DELETE /api/v1/contexts/:slug/variables/:name", "PUT /api/v1/contexts/:slug/files/*",
+		"DELETE /api/v1/contexts/:slug/files/*", "PUT /api/v1/stacks/:slug/contexts/:context", "DELETE /api/v1/stacks/:slug/contexts/:context",
 	}},
 }
 
@@ -131,6 +146,10 @@ func TestWhoMayWhat(t *testing.T) {
 	g := newGuild(t)
 	want := wantedRights(t, g.web.table)
 	expired, module := g.expiredKey(), g.module()
+	g.update(func(tx *store.Tx) error {
+		_, err := tx.AddContext(runs.Context{Name: "a"})
+		return errors.Join(err, tx.Attach(runs.Attachment{Stack: "a", Context: "a"}))
+	})
 	browsers := map[string]*http.Client{"nobody": g.browser(), "expired": g.browser(), "forged": g.withSession(store.NewToken()), "disabled": g.disabled()}
 	for _, role := range []store.Role{store.Reader, store.Writer, store.Admin} {
 		browsers[string(role)] = g.signedIn(role)
@@ -232,7 +251,7 @@ func (g *guild) gate(b *http.Client, key, method, path string) byte {
 	case res.StatusCode == http.StatusNotFound && b != noFollow && slices.Contains(g.members(), b):
 		body, err := io.ReadAll(res.Body)
 		must(g.t, err)
-		for _, what := range []string{"stack", "run", "module", "delivery", "report", "notice"} {
+		for _, what := range []string{"stack", "run", "module", "delivery", "report", "notice", "context"} {
 			if strings.Contains(string(body), "There is no "+what) {
 				return '0'
 			}

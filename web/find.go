@@ -22,6 +22,8 @@ var namedPages = []namedPage{
 	{"Runs that wait for a yes", "confirm unconfirmed", "/runs?state=unconfirmed", store.Reader},
 	{"Runs that failed", "errors", "/runs?state=failed", store.Reader},
 	{"Modules", "registry versions", "/modules", store.Reader},
+	{"Contexts", "variables files environment secrets shared", "/contexts", store.Reader},
+	{"New context", "create add", "/contexts/new", store.Admin},
 	{"Inbox", "trouble warnings", "/inbox", store.Reader},
 	{"GitLab", "vcs provider integration token webhook secret settings", "/settings/vcs/gitlab", store.Reader},
 	{"Deliveries", "webhooks received", "/settings/vcs/gitlab/deliveries", store.Reader},
@@ -37,12 +39,13 @@ var namedPages = []namedPage{
 
 // How many of a kind are offered.
 const (
-	findPages  = 5
-	findStacks = 8
-	findRuns   = 8
+	findPages    = 5
+	findStacks   = 8
+	findContexts = 4
+	findRuns     = 8
 )
 
-// uiFind finds pages, stacks and runs for the palette: the value of a suggestion is an address.
+// uiFind finds pages, stacks, contexts and runs for the palette: the value of a suggestion is an address.
 func (s *Server) uiFind(c *request) error {
 	q := strings.TrimSpace(c.QueryParam("q"))
 	out := findNamed(c.who, q)
@@ -67,8 +70,10 @@ func (s *Server) uiFind(c *request) error {
 				found++
 			}
 		}
-		if q == "" {
-			return nil
+		contexts, err := s.contextsFound(c, tx, q, reads)
+		out = append(out, contexts...)
+		if q == "" || err != nil {
+			return err
 		}
 		page, _, err := tx.Runs(f, "", findRuns)
 		for _, r := range page {

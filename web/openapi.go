@@ -23,6 +23,11 @@ type operation struct {
 
 var pathParam = regexp.MustCompile(`:([a-z]+)`)
 
+// documented is a route's path as the document writes it; the rest of a path, slashes and all, is called path.
+func documented(path string) string {
+	return strings.Replace(pathParam.ReplaceAllString(path, "{$1}"), "*", "{path}", 1)
+}
+
 // openapi describes the API routes as an OpenAPI 3.1 document. It is made from the same table that mounts
 // them, and the schemas from the types that are encoded and decoded.
 func openapi(table []route, version string) map[string]any {
@@ -32,7 +37,7 @@ func openapi(table []route, version string) map[string]any {
 		if r.doc == nil {
 			continue
 		}
-		p := pathParam.ReplaceAllString(r.path, "{$1}")
+		p := documented(r.path)
 		item, ok := paths[p].(map[string]any)
 		if !ok {
 			item = map[string]any{}
@@ -66,6 +71,9 @@ func describe(r route, schemas map[string]any) map[string]any {
 	var params []any
 	for _, m := range pathParam.FindAllStringSubmatch(r.path, -1) {
 		params = append(params, map[string]any{"name": m[1], "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+	}
+	if strings.HasSuffix(r.path, "*") {
+		params = append(params, map[string]any{"name": "path", "in": "path", "required": true, "schema": map[string]any{"type": "string"}, "description": "May hold slashes."})
 	}
 	for _, q := range r.doc.query {
 		params = append(params, map[string]any{"name": q, "in": "query", "schema": map[string]any{"type": "string"}})

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"io"
@@ -18,6 +19,14 @@ import (
 
 // evil is what outsiders can write into commits, branches, merge requests, logs and GitLab's answers (S43).
 const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
+
+// evilContext is a context that holds evil wherever it may.
+func evilContext(tx *store.Tx) error {
+	c, err := tx.AddContext(runs.Context{Name: "a"})
+	c.Name, c.Description, c.Labels = evil, evil, []string{evil}
+	return errors.Join(err, tx.PutContext(c), tx.Attach(runs.Attachment{Stack: "a", Context: "a", By: evil}), tx.PutVariable(c.Scope(), runs.Variable{Name: "Y", Value: evil}),
+		tx.PutFile(c.Scope(), mountOf("evil", []byte(evil), false)), tx.PutFile("a", mountOf(strings.ReplaceAll(evil, "/", ""), []byte(evil), false)))
+}
 
 // evilSite holds one of everything, with evil wherever an outsider could put it.
 func evilSite(t *testing.T) (s *site, run runs.Run, delivery string) {
@@ -40,6 +49,9 @@ func evilSite(t *testing.T) (s *site, run runs.Run, delivery string) {
 			return err
 		}
 		if err := tx.PutVariable("a", runs.Variable{Name: "X", Value: evil}); err != nil {
+			return err
+		}
+		if err := evilContext(tx); err != nil {
 			return err
 		}
 		if err := tx.PutHead(7, "main", "deadbeef"); err != nil {

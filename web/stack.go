@@ -17,7 +17,7 @@ import (
 )
 
 var tabTitles = map[string]string{
-	view.TabRuns: "Runs", view.TabMergeRequests: "Merge requests", view.TabEnvironment: "Environment",
+	view.TabRuns: "Runs", view.TabMergeRequests: "Merge requests", view.TabEnvironment: "Environment", view.TabContexts: "Contexts",
 	view.TabState: "State", view.TabSettings: "Settings",
 }
 
@@ -197,61 +197,6 @@ func (s *Server) postRelease(c *request) error {
 	}
 	list, err := s.eng.Release(c.Request().Context(), st.Project, iid, c.FormValue("sha"), c.who.Name)
 	return s.after(c, err, "/stacks/"+st.Slug+"/merge-requests", "The commit is released: "+view.Count(len(list), "run is", "runs are")+" queued.")
-}
-
-func (s *Server) getEnvironment(c *request) error {
-	m := view.EnvironmentModel{}
-	if name := c.QueryParam("edit"); name != "" {
-		vars, err := s.variables(c.Param("slug"))
-		if err != nil {
-			return err
-		}
-		for _, v := range vars {
-			if v.Name == name {
-				m.Values = view.VariableForm{Name: v.Name, Value: v.Value, Secret: v.Secret, Editing: true}
-			}
-		}
-	}
-	return s.environmentPage(c, http.StatusOK, m)
-}
-
-func (s *Server) environmentPage(c *request, status int, m view.EnvironmentModel) error {
-	p, head, err := s.stackPage(c, view.TabEnvironment)
-	if err != nil {
-		return err
-	}
-	m.Head, m.Edit = head, c.who.may(store.Writer, "change variables")
-	if m.Vars, err = s.variables(head.Stack.Slug); err != nil {
-		return err
-	}
-	return render(c, status, view.EnvironmentPage(p, m))
-}
-
-// errNoSecret keeps a secret from being emptied by saving its form, which cannot show it.
-var errNoSecret = runs.Invalidf("value", "Enter the secret's value again: it cannot be read back.")
-
-func (s *Server) postVariable(c *request) error {
-	slug := c.Param("slug")
-	v := runs.Variable{Name: strings.TrimSpace(c.FormValue("name")), Secret: c.FormValue("secret") != ""}
-	v.Value = strings.ReplaceAll(c.FormValue("value"), "\r\n", "\n") // browsers make CR LF of every line end
-	err := errNoSecret
-	if !v.Secret || v.Value != "" {
-		err = s.eng.PutVariable(slug, v, c.who.Name)
-	}
-	if field, text, ok := fieldError(err); ok {
-		m := view.EnvironmentModel{Errors: map[string]string{field: text}, Values: view.VariableForm{Name: v.Name, Value: v.Value, Secret: v.Secret}}
-		if v.Secret {
-			m.Values.Value = "" // never sent back
-		}
-		return s.environmentPage(c, http.StatusUnprocessableEntity, m)
-	}
-	return s.after(c, err, "/stacks/"+slug+"/environment", v.Name+" is set. Runs have it from the next one on.")
-}
-
-func (s *Server) postDeleteVariable(c *request) error {
-	slug, name := c.Param("slug"), c.FormValue("name")
-	err := s.eng.DeleteVariable(slug, name, c.who.Name)
-	return s.after(c, err, "/stacks/"+slug+"/environment", name+" is deleted.")
 }
 
 // A tfState is what a page shows of a state: never a resource's attributes, and no value that is sensitive.

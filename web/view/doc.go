@@ -18,8 +18,10 @@
 //	                                        POST /stacks/{slug}/unlock
 //	                                        POST /stacks/{slug}/sync
 //	GET  /stacks/{slug}/merge-requests      POST /stacks/{slug}/merge-requests/{iid}/release   sha
-//	GET  /stacks/{slug}/environment?edit=   POST /stacks/{slug}/environment          name, value, secret
+//	GET  /stacks/{slug}/environment?edit=&file=   POST /stacks/{slug}/environment          name, value, secret
 //	                                        POST /stacks/{slug}/environment/delete   name
+//	                                        POST /stacks/{slug}/environment/files    path, content, upload (a file), secret_file;  …/delete   path
+//	GET  /stacks/{slug}/contexts            POST /stacks/{slug}/contexts             context, priority;  …/detach   context
 //	GET  /stacks/{slug}/state?cursor=
 //	GET  /stacks/{slug}/state/{version}/download
 //	GET  /stacks/{slug}/settings            POST /stacks/{slug}/settings   the fields of StackForm
@@ -38,6 +40,13 @@
 //	GET  /modules/{name}/settings           POST /modules/{name}/settings         the fields of ModuleForm
 //	                                        POST /modules/{name}/variables        variable, value, secret;  …/delete   name
 //	                                        POST /modules/{name}/import;  …/delete   slug (typed by the person)
+//	GET  /contexts?q=&cursor=               POST /contexts        the fields of ContextForm
+//	GET  /contexts/new
+//	GET  /contexts/{slug}?edit=&file=       POST /contexts/{slug}/variables       name, value, secret;  …/delete   name
+//	                                        POST /contexts/{slug}/files           path, content, upload (a file), secret_file;  …/delete   path
+//	GET  /contexts/{slug}/stacks?cursor=
+//	GET  /contexts/{slug}/settings          POST /contexts/{slug}/settings        the fields of ContextForm
+//	                                        POST /contexts/{slug}/delete          slug (typed by the person)
 //	GET  /settings/vcs
 //	GET  /settings/vcs/gitlab               POST /settings/vcs/gitlab      api_url, external_url, token, ca_pem, status_prefix, aggregate, pass_untouched, destroy_threads, auto_rotate
 //	GET  /settings/vcs/gitlab/edit          POST /settings/vcs/gitlab/edit the same; an empty token keeps the one there

@@ -309,12 +309,6 @@ func stackSamples() []sample {
 			{MR: held, Author: "stranger", HeadSHA: "99aa91c0de55aa09", ForkPath: "stranger/network", Held: true, Release: can(), Updated: ago(3 * time.Hour)},
 		}})},
 		{"stack-mrs-none", StackMRsPage(stackShell(), StackMRsModel{Head: bareHead(TabMergeRequests)})},
-		{"stack-environment", EnvironmentPage(stackShell(), EnvironmentModel{Head: stackHeadFixture(TabEnvironment), Edit: can(), Vars: []runs.Variable{
-			{Name: "AWS_ACCESS_KEY_ID", Value: "AKIAEXAMPLE", UpdatedAt: ago(800 * time.Hour), UpdatedBy: "anna.lind"},
-			{Name: "AWS_SECRET_ACCESS_KEY", Secret: true, UpdatedAt: ago(800 * time.Hour), UpdatedBy: "anna.lind"},
-			{Name: "TF_VAR_region", Value: "eu-north-1", UpdatedAt: ago(5 * time.Hour)},
-		}, Values: VariableForm{Name: "TF_VAR_9x y", Value: "1"}, Errors: map[string]string{"name": "“TF_VAR_9x y” cannot be a variable's name: letters, digits and _ only, not beginning with a digit."}})},
-		{"stack-environment-edit", EnvironmentPage(stackShell(), EnvironmentModel{Head: bareHead(TabEnvironment), Edit: can(), Values: VariableForm{Name: "AWS_SECRET_ACCESS_KEY", Secret: true, Editing: true}})},
 		{"stack-state", StatePage(stackShell(), StateModel{Head: stackHeadFixture(TabState), Resources: 84, TerraformVersion: "1.12.6", Download: can(), Outputs: []StateOutput{{"edge_url", `"https://edge.corp.example"`, false}, {"db_password", "", true}}, Versions: []StateVersion{
 			{Version: 18, Serial: 104, Lineage: "9b2f", RunID: finishedRun().ID, RunTitle: "Open port 443 for the new edge", CreatedAt: ago(26 * time.Hour), Size: 48_120},
 			{Version: 17, Serial: 101, Lineage: "9b2f", RunID: "01JDA7Z3K8Q4W9R2T5Y7XNM6P9", RunTitle: "Move the edge", Note: "rescued after the run was cut off", CreatedAt: ago(300 * time.Hour), Size: 47_001},
@@ -437,7 +431,7 @@ func doorSamples() []sample {
 // samples is every page, rich and empty.
 func samples() []sample {
 	var all []sample
-	for _, s := range [][]sample{startSamples(), stackSamples(), {{"runs", RunsPage(shell("Runs", NavRuns), RunsModel{Rows: rows(), Any: true, Stacks: []Option{{"network-prod", "network-prod"}}, State: "failed", Pager: Pager{NextURL: "/runs?cursor=x", Shown: 7}})}, {"runs-none", RunsPage(shell("Runs", NavRuns), RunsModel{})}, {"runs-no-match", RunsPage(shell("Runs", NavRuns), RunsModel{Any: true, Type: "task"})}}, runSamples(), settingsSamples(), doorSamples(), moduleSamples(), readerSamples(), moreSamples()} {
+	for _, s := range [][]sample{startSamples(), stackSamples(), {{"runs", RunsPage(shell("Runs", NavRuns), RunsModel{Rows: rows(), Any: true, Stacks: []Option{{"network-prod", "network-prod"}}, State: "failed", Pager: Pager{NextURL: "/runs?cursor=x", Shown: 7}})}, {"runs-none", RunsPage(shell("Runs", NavRuns), RunsModel{})}, {"runs-no-match", RunsPage(shell("Runs", NavRuns), RunsModel{Any: true, Type: "task"})}}, runSamples(), settingsSamples(), doorSamples(), moduleSamples(), readerSamples(), moreSamples(), contextSamples()} {
 		all = append(all, s...)
 	}
 	return all
@@ -507,14 +501,13 @@ func filled(payload string) []sample {
 	values, errs := stackForms()
 	module, versions, check, moduleHead := poisonedWith(moduleFixture(), payload), poisonedWith(versionFixtures(), payload), poisonedWith(moduleCheckFixture(), payload), poisonedWith(moduleHeadFixture(TabModule), payload)
 	head.Stack.Labels = slices.Repeat([]string{payload}, 40)
-	return []sample{
+	return append([]sample{
 		{"start", StartPage(p, StartModel{Waiting: rowsX, Failed: rowsX, Working: rowsX, Queued: rowsX, Trouble: []Trouble{{payload, payload, payload, payload, payload}}})},
 		{"steps", StartPage(p, StartModel{Steps: &FirstSteps{GitLab: true, Stack: true, FirstSlug: payload, Plan: can()}})},
 		{"stacks", StacksPage(p, StacksModel{Any: true, Q: payload, State: payload, Label: payload, Labels: []string{payload}, Rows: []StackRow{{Stack: head.Stack, Last: head.Last}}, Pager: Pager{payload, payload, 1, 2}})},
 		{"new", StackNewPage(p, StackNewModel{Values: poisonedWith(values, payload), Errors: poisonedWith(errs, payload), Error: payload, Connected: true, GitLabHost: payload, Tools: poisonedWith(present(), payload)})},
 		{"stack-runs", StackRunsPage(p, StackRunsModel{Head: head, Rows: rowsX, Type: payload})},
 		{"stack-mrs", StackMRsPage(p, StackMRsModel{Head: head, Rows: []MRRow{poisonedWith(MRRow{Held: true, Release: can(), Run: head.Last}, payload)}})},
-		{"environment", EnvironmentPage(p, EnvironmentModel{Head: head, Vars: []runs.Variable{poisonedWith(runs.Variable{}, payload)}, Values: VariableForm{payload, payload, true, true}, Errors: map[string]string{"value": payload}, Edit: can()})},
 		{"state", StatePage(p, poisonedWith(StateModel{Head: StackHead{Stack: networkStack()}, Versions: []StateVersion{{}}, Outputs: []StateOutput{{}}, Download: can()}, payload))},
 		{"settings", StackSettingsPage(p, StackSettingsModel{Head: head, Values: poisonedWith(values, payload), Errors: poisonedWith(errs, payload), Edit: can(), Delete: can(), Destroy: can(), DestroyError: payload, DeleteError: payload})},
 		{"runs", RunsPage(p, RunsModel{Rows: rowsX, Stacks: []Option{{payload, payload}}, Stack: payload, Type: payload, State: payload})},
@@ -546,7 +539,7 @@ func filled(payload string) []sample {
 		{"account", AccountPage(p, AccountModel{Row: UserRow{Name: payload, Display: payload, Role: payload, GitLab: true}, Sessions: poisonedWith(sessionsFixture(), payload)})},
 		{"welcome", WelcomePage(Page{Title: payload, Now: now}, WelcomeModel{Token: payload, Name: payload})},
 		{"sign-in", SignInPage(p, poisonedWith(SignInModel{Linked: true, Errors: map[string]string{"client_id": ""}}, payload))},
-	}
+	}, filledContexts(p, head, payload)...)
 }
 
 func runPageIn(p Page, m RunModel) templ.Component { return RunPage(p, m) }

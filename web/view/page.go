@@ -11,6 +11,7 @@ const (
 	NavStacks   = "stacks"
 	NavRuns     = "runs"
 	NavModules  = "modules"
+	NavContexts = "contexts"
 	NavInbox    = "inbox"
 	NavSettings = "settings"
 )

@@ -33,6 +33,7 @@ const (
 	TabRuns          = "runs"
 	TabMergeRequests = "merge-requests"
 	TabEnvironment   = "environment"
+	TabContexts      = "contexts"
 	TabState         = "state"
 	TabSettings      = "settings"
 )
@@ -111,13 +112,10 @@ type MRRow struct {
 	Updated time.Time
 }
 
-// EnvironmentModel is the tab of variables.
+// EnvironmentModel is the tab of what the stack's runs get.
 type EnvironmentModel struct {
-	Head   StackHead
-	Vars   []runs.Variable // values of secrets empty
-	Values VariableForm    // what the form shows
-	Errors map[string]string
-	Edit   Act
+	Head    StackHead
+	Entries EntriesModel
 }
 
 // VariableForm is the form of one variable.
@@ -244,7 +242,7 @@ func stackTabs(h StackHead) []tab {
 	first := tab{Text: "Runs", URL: base, Current: h.Tab == TabRuns}
 	mrs := at(TabMergeRequests, "Merge requests")
 	mrs.Count, mrs.Warn = h.OpenMRs, h.HeldForks > 0
-	return []tab{first, mrs, at(TabEnvironment, "Environment"), at(TabState, "State"), at(TabSettings, "Settings")}
+	return []tab{first, mrs, at(TabEnvironment, "Environment"), at(TabContexts, "Contexts"), at(TabState, "State"), at(TabSettings, "Settings")}
 }
 
 // lockText says who locked a stack and why.
