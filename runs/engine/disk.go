@@ -92,13 +92,16 @@ func (e *Engine) Unstored() {
 // canStore reports whether nothing was refused or the disk takes something again. Then everything is compared.
 func (e *Engine) canStore() bool {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.unstored {
+	refused := e.unstored
+	e.mu.Unlock()
+	if !refused {
 		return true
 	}
 	if e.st.Try() != nil {
 		return false
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.unstored, e.unseenAll = false, true
 	return true
 }
