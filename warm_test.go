@@ -398,3 +398,32 @@ func TestInitIsKeptOverAKill(t *testing.T) {
 		return done == 4
 	})
 }
+
+// A stack that releases from tags keeps what the init of a release made, and reuses it as others do: for the next release,
+// and for the merge request before it.
+func TestInitIsReusedByReleases(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).serve()
+	r.link().stack("network", "infra", map[string]any{"autodeploy": true, "release_tags": "v*"})
+	release := func(tag, value string) map[string]any {
+		sha := r.push("main", "Release "+tag, map[string]string{"infra/main.tf": resource("a", value)})
+		if err := r.sim.CreateTag(r.project.ID, tag, sha, ""); err != nil {
+			t.Fatal(err)
+		}
+		r.status(sha, "groundcrew/network", "success")
+		var run map[string]any
+		until(t, "the end of "+tag, func() bool {
+			run = r.items("/runs?type=tracked&limit=1")[0]
+			return run["commit"] == sha && run["state"] == "finished"
+		})
+		return run
+	}
+	first := release("v1", "1")
+	warmRun(t, first, r.logs(first["id"].(string)), "")
+	until(t, "what its init made", func() bool { return len(r.kept()) == 1 })
+	id := first["id"].(string)
+	proposed, log := r.proposed("topic", map[string]string{"infra/main.tf": resource("a", "2")})
+	warmRun(t, proposed, log, id)
+	second := release("v2", "2")
+	warmRun(t, second, r.logs(second["id"].(string)), id)
+}

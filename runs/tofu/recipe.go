@@ -144,8 +144,11 @@ func listing(to io.Writer, mirror string) error {
 
 // skeleton lists what init reads of the root module and of the local modules it uses: the whole of every file that is
 // not plain code (lock file, JSON, tests), and of plain code every block but those known not to concern it. A block
-// of a kind that is not known here counts whole. Modules from elsewhere have no recipe: what their address gives
-// today may be something else tomorrow.
+// of a kind that is not known here counts whole.
+//
+// Modules from elsewhere have no recipe, not even those whose address names a version or a commit: whether a run may have
+// one is asked each time it is fetched (it may have been yanked, or the project taken from those that runs may read), a tag in
+// git and a version of a public registry can be moved, and the modules that a module calls are known only when it is here.
 func (w Work) skeleton() ([]string, error) {
 	checkout, err := os.OpenRoot(w.checkout())
 	if err != nil {
