@@ -194,7 +194,7 @@ func TestTerraformCannotTakeTheMachine(t *testing.T) {
 	if left := processesWith(t, marker); len(left) > 0 {
 		t.Errorf("daemons live: %v", left)
 	}
-	if left := processesOf(t, r.dir); len(left) > 0 {
-		t.Errorf("processes live: %v", left)
+	if left := r.tracesOf().left(t); len(left) > 0 {
+		t.Errorf("they left\n%s", strings.Join(left, "\n"))
 	}
 }

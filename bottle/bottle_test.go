@@ -70,6 +70,7 @@ var broke = []struct {
 	{45, 60, "the same, after a server that was down"},
 	{2450, 30, "a lost push was missed for good when the bot had no role as the next one arrived"},
 	{280, 60, "GitLab did not say which pipeline a second merge request has, and the status stood in the branch's twice"},
+	{50016, 45, "a run that was read before its last commit was taken for one that came back to life"},
 	{260, 60, "a project out of sight was taken for a commit that is gone, and its status was written blindly"},
 }
 

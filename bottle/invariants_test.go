@@ -49,6 +49,10 @@ func (w *world) saw(r runs.Run) {
 		}
 		w.names[r.ID] = fmt.Sprintf("%s#%d", r.Stack, n)
 	}
+	if len(r.Transitions) < w.moves[r.ID] {
+		return // read before a commit that was looked at first
+	}
+	w.moves[r.ID] = len(r.Transitions)
 	last := r.Transitions[len(r.Transitions)-1]
 	w.tracef("run", "%s %s of %s: %s %s", w.names[r.ID], r.Type, r.Commit.Short(), r.State, r.StopAsked)
 	if was, ended := w.ended[r.ID]; ended && was != r.State {

@@ -58,6 +58,7 @@ type world struct {
 	broken   []string   // invariants that did not hold
 	names    map[string]string
 	ended    map[string]runs.State // runs whose end was seen
+	moves    map[string]int        // how many transitions of a run were seen
 	yes      map[string]bool       // runs that a person has said yes to, or tried to
 	deeds    []deed                // what persons did, as answered
 	accepted map[string]bool       // deliveries that were answered with 2xx
@@ -127,7 +128,7 @@ func (l *life) isDead() bool {
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), began: time.Now(), dir: t.TempDir(), deaths: make(chan funeral, 1),
-		names: map[string]string{}, ended: map[string]runs.State{}, yes: map[string]bool{}, accepted: map[string]bool{}, seen: map[uint64]int{},
+		names: map[string]string{}, ended: map[string]runs.State{}, moves: map[string]int{}, yes: map[string]bool{}, accepted: map[string]bool{}, seen: map[uint64]int{},
 	}
 	w.machine = newMachine(w)
 	g, err := sim.New(sim.Options{Dir: t.TempDir(), HookClient: &http.Client{Transport: post{w}}})

@@ -130,6 +130,7 @@ func Isolation(ownUser bool) []string {
 	if os.Geteuid() == 0 && !ownUser {
 		list = append(list, "Runs are executed as root. Leave out --run-user root, or start the server as a user of its own.")
 	}
+	list = append(list, ipcLacks()...)
 	return append(list, groupsLack()...)
 }
 

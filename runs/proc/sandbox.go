@@ -94,7 +94,7 @@ func become(in *os.File) error {
 		return fmt.Errorf("giving up setuid programs: %w", err)
 	}
 	if c.Landlock {
-		if err := isolate(path, c); err != nil {
+		if err := errors.Join(ownIPC(), isolate(path, c)); err != nil {
 			return err
 		}
 	}
