@@ -200,16 +200,22 @@ func (s *server) account(c config) (account, error) {
 	return a, a.of("any").Enterable(dir)
 }
 
-// start answers requests. There is no write time-out: event streams last as long as somebody watches.
-func (s *server) start() {
-	s.http = &http.Server{
-		Handler:           s.guard.wrap(s.web.Handler()),
-		ConnContext:       s.guard.connContext,
+// bounded is a server that no client holds for long, nor fills. There is no write time-out: event streams last as long as
+// somebody watches, and bound each write themselves.
+func bounded(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
+}
+
+// start answers requests.
+func (s *server) start() {
+	s.http = bounded(s.guard.wrap(s.web.Handler()))
+	s.http.ConnContext = s.guard.connContext
 	go func() {
 		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			s.served <- err

@@ -51,6 +51,11 @@ func (s *Server) secure(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store") // static files set their own
+		if len(c.Request().TransferEncoding) > 0 {
+			// There may have been a length as well, which a proxy before us went by: what follows on the connection is nobody's
+			// request then (RFC 9112, 6.3). It can't be seen here, so every body in chunks is the last of its connection.
+			h.Set("Connection", "close")
+		}
 		return next(c)
 	}
 }

@@ -25,19 +25,27 @@ func render(c echo.Context, status int, page templ.Component) error {
 
 const flashCookie = "groundcrew_flash"
 
+// flashCookie is bound to this host where that is possible: another host of the domain must not put words in our mouth.
+func (s *Server) flashCookie() string {
+	if s.o.Secure {
+		return "__Host-" + flashCookie
+	}
+	return flashCookie
+}
+
 // flashTo answers a form that did its work: to the next page, which says so once.
 func (s *Server) flashTo(c *request, to, kind, text string) error {
-	c.SetCookie(s.cookie(flashCookie, base64.RawURLEncoding.EncodeToString([]byte(kind+"|"+text)), 60))
+	c.SetCookie(s.cookie(s.flashCookie(), base64.RawURLEncoding.EncodeToString([]byte(kind+"|"+text)), 60))
 	return c.Redirect(http.StatusSeeOther, to)
 }
 
 // takeFlash returns what the last act did, once.
 func (s *Server) takeFlash(c *request) *view.Flash {
-	ck, err := c.Cookie(flashCookie)
+	ck, err := c.Cookie(s.flashCookie())
 	if err != nil {
 		return nil
 	}
-	c.SetCookie(s.cookie(flashCookie, "", -1))
+	c.SetCookie(s.cookie(s.flashCookie(), "", -1))
 	raw, err := base64.RawURLEncoding.DecodeString(ck.Value)
 	if err != nil {
 		return nil

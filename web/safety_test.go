@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"groundcrew/runs"
 	"groundcrew/store"
 )
 
@@ -228,5 +229,62 @@ func TestRescue(t *testing.T) {
 	must(t, err)
 	if got := s.post(s.browser(), "/welcome", form(theirs)...); got.status != 409 {
 		t.Errorf("for somebody from GitLab: status %d", got.status)
+	}
+}
+
+// TestS44EveryAnswerIsTame: every route, whatever it answers, and what is no route, says what a page may load, that nobody keeps
+// it, frames it or guesses its type; streams too. Only static files, which have their content in their name, are kept.
+func TestS44EveryAnswerIsTame(t *testing.T) {
+	g := newGuild(t)
+	g.visible()
+	ended := g.apply(g.waiting.ID, runs.Discard{Meta: now()})
+	b := g.signedIn(store.Admin)
+	look := func(what string, got answer) {
+		t.Helper()
+		for name, want := range map[string]string{
+			"Content-Security-Policy": csp, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
+			"Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+		} {
+			if got.header.Get(name) != want {
+				t.Errorf("%s (%d): %s is %q", what, got.status, name, got.header.Get(name))
+			}
+		}
+		if cc := got.header.Get("Cache-Control"); cc != "no-store" && !strings.HasPrefix(what, "GET /static/") {
+			t.Errorf("%s (%d): Cache-Control is %q", what, got.status, cc)
+		}
+		for _, ck := range got.header.Values("Set-Cookie") {
+			if !strings.Contains(ck, "HttpOnly") || !strings.Contains(ck, "SameSite=Lax") || !strings.Contains(ck, "Path=/") || strings.Contains(ck, "Domain") {
+				t.Errorf("%s sets %s", what, ck)
+			}
+		}
+	}
+	for _, r := range g.web.table {
+		if r.path == "/logout" {
+			continue
+		}
+		there := strings.NewReplacer(":slug", "a", ":id", ended.ID)
+		for who, client := range map[string]*http.Client{"an admin": b, "nobody": g.browser()} {
+			for _, path := range []string{nowhere(there.Replace(r.path)), nowhere(r.path)} {
+				req := g.form(path)
+				req.Method = r.method
+				look(r.method+" "+path+" as "+who, g.do(client, req))
+			}
+		}
+	}
+	for what, req := range map[string]*http.Request{
+		"GET /nowhere": g.form("/nowhere"), "PUT /login": g.form("/login"), "POST too much": g.form("/login", "username", strings.Repeat("x", 2<<20)),
+		"TRACE /": g.form("/"), "POST from elsewhere": g.form("/login"),
+	} {
+		switch method, _, _ := strings.Cut(what, " "); {
+		case what == "POST from elsewhere":
+			req.Header.Set("Sec-Fetch-Site", "cross-site")
+		default:
+			req.Method = method
+		}
+		got := g.do(g.browser(), req)
+		if got.status < 400 {
+			t.Errorf("%s: status %d", what, got.status)
+		}
+		look(what, got)
 	}
 }
