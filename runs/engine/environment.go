@@ -25,7 +25,7 @@ import (
 type environment struct {
 	Variables []runs.Variable `json:"variables,omitempty"`
 	Files     []runs.Mount    `json:"files,omitempty"`
-	From      []string        `json:"from,omitempty"` // the contexts that something comes from, by name
+	From      []string        `json:"from,omitempty"` // the contexts that something comes from, as they win
 }
 
 func environmentFile(run string) []string { return []string{"plans", run + ".env.sealed"} }
@@ -38,14 +38,10 @@ func resolve(tx *store.Tx, st runs.Stack) (environment, error) {
 		return env, err
 	}
 	found := runs.Resolve(sources)
-	note := func(o runs.Origin) {
-		if !o.Own() && !slices.Contains(env.From, o.Name) {
-			env.From = append(env.From, o.Name)
-		}
-	}
+	of := map[runs.Origin]bool{}
 	for _, v := range found.Variables {
 		env.Variables = append(env.Variables, v.Value)
-		note(v.From)
+		of[v.From] = true
 	}
 	for _, f := range found.Files {
 		m, err := tx.File(store.ScopeOf(st, f.From), f.Value.Path)
@@ -53,7 +49,12 @@ func resolve(tx *store.Tx, st runs.Stack) (environment, error) {
 			return env, err
 		}
 		env.Files = append(env.Files, m)
-		note(f.From)
+		of[f.From] = true
+	}
+	for _, s := range sources {
+		if !s.Own() && of[s.Origin] {
+			env.From = append(env.From, s.Name)
+		}
 	}
 	return env, nil
 }
