@@ -5,7 +5,10 @@ const $$ = (sel, in_ = document) => [...in_.querySelectorAll(sel)];
 // Stack form: commands only for the custom tool; a name from project and root; one step at a time.
 for (const box of $$("[data-when-tool]")) {
   const tool = box.closest("form").elements.tool;
-  const sync = () => (box.hidden = tool.value !== box.dataset.whenTool);
+  const sync = () => {
+    box.hidden = tool.value !== box.dataset.whenTool;
+    box.removeAttribute("data-off");
+  };
   tool.addEventListener("change", sync);
   sync();
 }

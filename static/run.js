@@ -21,6 +21,9 @@ on("input", "[data-find]", (input) => {
   }
 });
 
+// Room that was kept for the plan: who looks closer gets all of it.
+on("click", ".reserved [data-grow], .reserved .changes summary, .reserved [data-unfold]", (el) => el.closest(".reserved").classList.remove("reserved"));
+
 // Logs: follow, search, full screen, links to lines.
 const lines = (phase) => $(`#log-${CSS.escape(phase)} .lines`);
 const follow = (b, yes) => b.setAttribute("aria-pressed", String(yes));
@@ -82,7 +85,7 @@ toHash();
 // Live run page. A fragment becomes the element of its id by changing only what differs, so that focus,
 // scroll, open details and switches stay as the reader left them.
 const kept = new Set(["open", "hidden"]);
-const key = (n) => n.id || n.nodeName + (n.getAttribute?.("action") ?? n.className ?? "");
+const key = (n) => n.id || n.dataset?.key || n.nodeName + (n.getAttribute?.("action") ?? n.className ?? "");
 function morph(old, now) {
   if (old.nodeType !== now.nodeType || old.nodeName !== now.nodeName) return old.replaceWith(now);
   if (old.nodeType !== Node.ELEMENT_NODE) {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,8 @@ type site struct {
 	posts []string    // "path?form" of every form posted
 	live  chan string // events for the run page's stream
 	pages map[string]sample
+
+	painted atomic.Pointer[chan struct{}] // closed when the page is drawn for the first time; nil: nobody waits for that
 }
 
 func newSite(t *testing.T) *site {
@@ -52,7 +55,8 @@ func newSite(t *testing.T) *site {
 		s.pages["/"+p.Name] = p
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+static.Prefix, static.Handler())
+	mux.HandleFunc("GET "+static.Prefix, s.holdScripts)
+	mux.HandleFunc("POST /painted", func(http.ResponseWriter, *http.Request) { close(*s.painted.Load()) })
 	mux.HandleFunc("GET /ui/projects", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `[{"value":"infra/network","label":"infra/network","hint":"trunk"},{"value":"q=%s","label":"q","hint":""}]`, r.FormValue("q"))
 	})
@@ -255,10 +259,11 @@ func scheme(dark bool) chromedp.Action[chromedp.Void] {
 	}})
 }
 
-// TestGallery opens every page wide and at 360 px: no complaint of the browser (the policy holds, scripts
-// run), everything fits, and with -dir a picture of each.
+// TestGallery opens every page as for the first time, wide and at 360 px: no complaint of the browser (the policy holds, scripts
+// run), nothing moves while it comes, everything fits, everybody can use it, and with -dir a picture of each.
 func TestGallery(t *testing.T) {
-	s, b := newSite(t), browser(t)
+	s, b := watchShifts(t)
+	b.run(t, call(emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}))
 	for _, p := range samples() {
 		if !strings.HasPrefix(p.Name, *only) {
 			continue
@@ -271,7 +276,9 @@ func TestGallery(t *testing.T) {
 			if *shots == "" && look.dark {
 				continue // same layout as light
 			}
-			b.run(t, size(look.w, look.h), scheme(look.dark), chromedp.Navigate(s.URL+"/"+p.Name))
+			b.run(t, size(look.w, look.h), scheme(look.dark))
+			s.opened(t, b, "/"+p.Name)
+			s.stillOnLoad(t, b, p.Name, look.w)
 			for _, text := range get(t, b, chromedp.Evaluate[[]string](fits)) {
 				t.Errorf("%s at %d px: %s", p.Name, look.w, text)
 			}
@@ -286,6 +293,7 @@ func TestGallery(t *testing.T) {
 			if *shots != "" {
 				keep(t, p.Name+"-"+look.name+".png", get(t, b, chromedp.FullScreenshot(100)))
 			}
+			b.accessible(t, p.Name, look.w)
 		}
 	}
 }

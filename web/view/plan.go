@@ -117,6 +117,12 @@ func (m RunModel) confirmAction() action {
 	return a
 }
 
+// reserved reports whether a page keeps room for a plan that is still to come: what is below it must not move when the plan
+// arrives.
+func (m RunModel) reserved() bool {
+	return m.LiveURL != "" && m.Run.Delta == nil && m.Run.Type != runs.Task && m.Run.Type != runs.Destroy
+}
+
 // whyRun is the id of what says why buttons of a run are off.
 const whyRun = "why-run"
 
