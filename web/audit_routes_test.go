@@ -211,6 +211,24 @@ func aVariable(a *acting) names {
 	return n
 }
 
+// aContext makes a context that holds something, and a stack, which it is attached to or not.
+func aContext(attached bool) func(a *acting) names {
+	return func(a *acting) names {
+		n := plain(a)
+		stack := n["slug"]
+		c, err := a.eng.CreateContext(runs.Context{Name: a.fresh()}, "ann")
+		must(a.t, err)
+		if attached {
+			must(a.t, a.eng.AttachContext(stack, c.Slug, 3, "ann"))
+		}
+		for _, scope := range []string{stack, c.Scope()} {
+			must(a.t, a.eng.PutVariable(scope, runs.Variable{Name: "OLD", Value: "was"}, "ann"))
+			must(a.t, a.eng.PutFile(scope, runs.Mount{File: runs.File{Path: "a/old.txt"}, Content: []byte("was")}, "ann"))
+		}
+		return names{"stack": stack, "slug": c.Slug, "context": c.Slug, "title": c.Name}
+	}
+}
+
 func aProject(a *acting) names { return names{"project": fmt.Sprint(a.f.project.ID)} }
 
 // aHookThatWorks puts our hook into the project, for a test of it.
@@ -230,6 +248,7 @@ func acts() []act {
 	running := aRun(runs.Tracked, runs.Claimed{})
 	waits, proposed := aRun(runs.Tracked, toPlan()...), aRun(runs.Proposed, toPlan()...)
 	first := aRun(runs.Tracked, runs.Prioritize{Meta: runs.Meta{By: "ann"}})
+	held := aContext(false)
 	locked := with(func(st *runs.Stack) { st.LockedBy = "ann" })
 	active, failed := aModule(runs.VersionActive), aModule(runs.VersionFailed)
 	return []act{
@@ -383,6 +402,29 @@ func acts() []act {
 		{route: "POST /modules/:name/variables/delete", before: active, body: "name=OLD", action: "variable.delete", says: "was"},
 		{route: "DELETE /api/v1/modules/:name/variables/:variable", path: "/api/v1/modules/{name}/variables/OLD", before: active, action: "variable.delete", says: "was"},
 
+		{route: "POST /contexts", body: "name={fresh}&labels=x", action: "context.create"},
+		{route: "POST /api/v1/contexts", body: `{"name":"{fresh}"}`, action: "context.create"},
+		{route: "POST /contexts/:slug/settings", before: held, body: "name={title}&description=now", action: "context.update", says: "now"},
+		{route: "PATCH /api/v1/contexts/:slug", before: held, body: `{"description":"now"}`, action: "context.update", says: "now"},
+		{route: "POST /contexts/:slug/delete", before: held, body: "slug={slug}", action: "context.delete"},
+		{route: "DELETE /api/v1/contexts/:slug", before: held, action: "context.delete"},
+		{route: "POST /contexts/:slug/variables", before: held, body: "name=OLD&value=is", action: "variable.set", says: "was is"},
+		{route: "PUT /api/v1/contexts/:slug/variables/:name", path: "/api/v1/contexts/{slug}/variables/OLD", before: held, body: `{"value":"is"}`, action: "variable.set", says: "was is"},
+		{route: "POST /contexts/:slug/variables/delete", before: held, body: "name=OLD", action: "variable.delete", says: "was"},
+		{route: "DELETE /api/v1/contexts/:slug/variables/:name", path: "/api/v1/contexts/{slug}/variables/OLD", before: held, action: "variable.delete", says: "was"},
+		{route: "POST /contexts/:slug/files", before: held, body: "path=a/old.txt&content=SECRET", action: "file.set", says: "a/old.txt"},
+		{route: "PUT /api/v1/contexts/:slug/files/*", path: "/api/v1/contexts/{slug}/files/a/old.txt", before: held, body: `{"content":"SECRET"}`, action: "file.set", says: "a/old.txt"},
+		{route: "POST /contexts/:slug/files/delete", before: held, body: "path=a/old.txt", action: "file.delete", says: "a/old.txt"},
+		{route: "DELETE /api/v1/contexts/:slug/files/*", path: "/api/v1/contexts/{slug}/files/a/old.txt", before: held, action: "file.delete", says: "a/old.txt"},
+		{route: "POST /stacks/:slug/environment/files", path: "/stacks/{stack}/environment/files", before: held, body: "path=a/old.txt&content=SECRET", action: "file.set", says: "a/old.txt"},
+		{route: "PUT /api/v1/stacks/:slug/files/*", path: "/api/v1/stacks/{stack}/files/a/old.txt", before: held, body: `{"content":"SECRET"}`, action: "file.set", says: "a/old.txt"},
+		{route: "POST /stacks/:slug/environment/files/delete", path: "/stacks/{stack}/environment/files/delete", before: held, body: "path=a/old.txt", action: "file.delete", says: "a/old.txt"},
+		{route: "DELETE /api/v1/stacks/:slug/files/*", path: "/api/v1/stacks/{stack}/files/a/old.txt", before: held, action: "file.delete", says: "a/old.txt"},
+		{route: "POST /stacks/:slug/contexts", path: "/stacks/{stack}/contexts", before: held, body: "context={slug}&priority=7", action: "context.attach", says: "7"},
+		{route: "PUT /api/v1/stacks/:slug/contexts/:context", path: "/api/v1/stacks/{stack}/contexts/{context}", before: held, body: `{"priority":7}`, action: "context.attach", says: "7"},
+		{route: "POST /stacks/:slug/contexts/detach", path: "/stacks/{stack}/contexts/detach", before: aContext(true), body: "context={slug}", action: "context.detach", says: "3"},
+		{route: "DELETE /api/v1/stacks/:slug/contexts/:context", path: "/api/v1/stacks/{stack}/contexts/{context}", before: aContext(true), action: "context.detach", says: "3"},
+
 		// Those who come in: nobody acts before.
 		{route: "POST /login", body: "username=acts&password=battery staple", action: "user.sign_in"},
 		{route: "POST /welcome", before: func(a *acting) names {
@@ -458,11 +500,12 @@ func TestEveryActLeavesOneEntry(t *testing.T) {
 			continue
 		}
 		e := mine[0]
-		said := e.Note + " " + e.Target
+		var said strings.Builder
+		said.WriteString(e.Note + " " + e.Target)
 		for _, c := range e.Changes {
-			said += " " + c.Field + " " + c.Before + " " + c.After
+			said.WriteString(" " + c.Field + " " + c.Before + " " + c.After)
 		}
-		if e.Action != x.action || e.By == "" || e.Address != "127.0.0.1" || !strings.Contains(said, fill(x.says)) {
+		if e.Action != x.action || e.By == "" || e.Address != "127.0.0.1" || !strings.Contains(said.String(), fill(x.says)) {
 			t.Errorf("%s: %+v, want %s saying %q", x.route, e, x.action, fill(x.says))
 		}
 		if comesIn := e.Action == "user.sign_in" || route == "/welcome" || route == "/setup"; !comesIn && !strings.HasPrefix(e.Via, "session ") {

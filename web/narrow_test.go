@@ -39,7 +39,7 @@ func TestNothingOfOtherProjects(t *testing.T) {
 		}
 	}
 	nothing := maps.Clone(h)
-	for _, k := range []string{":slug", ":id", ":name", "delivery"} {
+	for _, k := range []string{":slug", ":id", ":name", "delivery", "context"} {
 		nothing[k] = "nothing-" + strings.Trim(k, ":")
 	}
 	hidden, absent := g.crawl(b, h), g.crawl(b, nothing)
@@ -51,7 +51,7 @@ func TestNothingOfOtherProjects(t *testing.T) {
 		}
 	}
 	replace := func(text string, with names) string {
-		return strings.NewReplacer(with[":slug"], "SLUG", with[":id"], "ID", with[":name"], "NAME", with["delivery"], "DELIVERY").Replace(text)
+		return strings.NewReplacer(with[":slug"], "SLUG", with[":id"], "ID", with[":name"], "NAME", with["delivery"], "DELIVERY", with["context"], "CONTEXT").Replace(text)
 	}
 	alike := map[string]string{}
 	for path, got := range absent {
@@ -86,17 +86,37 @@ func TestNothingOfOtherProjects(t *testing.T) {
 type names map[string]string
 
 func (n names) needles() []string {
-	return []string{n[":slug"], n[":id"], n["delivery"], n[":name"], n[":check"], "vault/keys", "Change of hidden", "of sesame", "secretly", "hush-label"}
+	return []string{n[":slug"], n["context"], n[":id"], n["delivery"], n[":name"], n[":check"], "vault/keys", "Change of hidden", "of sesame", "secretly", "hush-label"}
 }
 
 // visible fills the stack "a" and its project with one of everything.
 func (g *guild) visible() names {
 	m := g.module()
+	g.context("Common", "a")
 	ended := g.apply(g.proposed.ID, runs.Claimed{Meta: now()}, runs.PhaseStarted{Meta: now(), State: runs.Initializing}, runs.PhaseStarted{Meta: now(), State: runs.Planning},
 		runs.Planned{Meta: now(), Fingerprint: "f"})
-	n := names{":slug": "a", ":id": ended.ID, ":phase": "planning", ":name": m.Slug, ":version": "1.0.0", ":check": g.st.NewID()}
+	n := names{":slug": "a", ":id": ended.ID, ":phase": "planning", ":name": m.Slug, ":version": "1.0.0", ":check": g.st.NewID(), "context": "common"}
 	n["delivery"] = g.fill(n, "openly", g.f.project, ended)
 	return n
+}
+
+// context attaches a context, new or known, to a stack.
+func (g *guild) context(name, stack string) (slug string) {
+	g.t.Helper()
+	var all []runs.Context
+	must(g.t, g.st.View(func(tx *store.Tx) (err error) { all, err = tx.Contexts(); return err }))
+	for _, c := range all {
+		if c.Name == name {
+			slug = c.Slug
+		}
+	}
+	if slug == "" {
+		c, err := g.eng.CreateContext(runs.Context{Name: name, Description: "of " + stack}, "ann")
+		must(g.t, err)
+		slug = c.Slug
+	}
+	must(g.t, g.eng.AttachContext(stack, slug, 1, "ann"))
+	return slug
 }
 
 // fill puts records about a stack, its project, a module and a run into the store, and returns the id of a delivery.
@@ -149,7 +169,9 @@ func (g *guild) bustle() names {
 			g.apply(r.ID, runs.Claimed{Meta: now()})
 		}
 	}
-	n := names{":slug": second.Slug, ":id": g.secret.ID, ":phase": "planning", ":name": m.Slug, ":version": "1.0.0", ":check": g.st.NewID()}
+	n := names{":slug": second.Slug, ":id": g.secret.ID, ":phase": "planning", ":name": m.Slug, ":version": "1.0.0", ":check": g.st.NewID(), "context": g.context("Hush", second.Slug)}
+	g.context("Common", second.Slug)
+	must(g.t, g.eng.PutVariable(runs.Context{Slug: n["context"]}.Scope(), runs.Variable{Name: "SECRETLY", Value: "secretly"}, "ann"))
 	n["delivery"] = g.fill(n, "secretly", g.hidden, g.secret)
 	must(g.t, g.st.AddRefused(store.Delivery{Event: "Push Hook", Verdict: "refused secretly"}))
 	g.web.forgetNeeds()
@@ -184,6 +206,9 @@ func (g *guild) crawl(b *http.Client, n names) map[string]string {
 			continue
 		}
 		path := r.path
+		if strings.Contains(path, "/contexts/:slug") {
+			path = strings.ReplaceAll(path, ":slug", n["context"])
+		}
 		for _, k := range []string{":slug", ":phase", ":name", ":version", ":check"} {
 			path = strings.ReplaceAll(path, k, n[k])
 		}
