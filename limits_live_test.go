@@ -10,7 +10,7 @@ import (
 func TestLimitsChangeWithoutARestart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).serve().link()
-	r.stack("noisy", "", map[string]any{"tool": "custom", "commands": map[string]any{"plan": "yes 'a line' | head -c 200000; exit 7", "apply": "true"}})
+	r.stack("noisy", "", map[string]any{"tool": "custom", "commands": map[string]any{"plan": "yes 'a line' | head -c 200000; sleep 300", "apply": "true"}})
 	was := r.must("GET", "/settings", nil, 200)
 	if was["run_log_size"] != "256MiB" || was["started_with"].(map[string]any)["run_memory"] != "4GiB" {
 		t.Errorf("before: %v", was)
