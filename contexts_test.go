@@ -134,6 +134,19 @@ func TestContextsReachTheTool(t *testing.T) {
 	}
 	r.unrefused()
 
+	// What was planned before environments were kept is applied with what there is now.
+	r.must("POST", "/stacks/network/runs", map[string]any{"type": "tracked"}, 201)
+	again := r.run("tracked", "unconfirmed")["id"].(string)
+	if err := os.Remove(filepath.Join(r.dir, "plans", again+".env.sealed")); err != nil {
+		t.Fatal(err)
+	}
+	r.must("POST", "/runs/"+again+"/confirm", map[string]any{}, 200)
+	r.run("tracked", "finished")
+	if log := r.logs(again); strings.Contains(log, "Changed since the plan") {
+		t.Errorf("it says what nobody can know: %s", log)
+	}
+	r.secretFree(again)
+
 	out, _, code := r.types("environment", "network")
 	if code != exitOK || !strings.Contains(out, "own region") || !strings.Contains(out, "aws (priority 1)") || !strings.Contains(out, "(secret)") || strings.Contains(out, contextToken) {
 		t.Errorf("environment: %d\n%s", code, out)

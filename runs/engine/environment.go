@@ -104,15 +104,15 @@ func (t *task) fixEnvironment() error {
 	if err != nil {
 		return err
 	}
+	t.have(env)
+	if len(env.Variables)+len(env.Files) == 0 && t.run.Type == runs.Proposed {
+		return t.e.st.Remove(environmentFile(t.run.ID)...) // nothing to hide, and no apply to come
+	}
 	raw, err := json.Marshal(env)
 	if err != nil {
 		return err
 	}
-	if err := t.e.st.Seal(raw, environmentFile(t.run.ID)...); err != nil {
-		return err
-	}
-	t.have(env)
-	return nil
+	return t.e.st.Seal(raw, environmentFile(t.run.ID)...)
 }
 
 func (t *task) have(env environment) {

@@ -461,6 +461,8 @@ func themeAndKeys(t *testing.T, s *site, b *browserTab) {
 	b.wants(t, `location.pathname === "/stacks" && document.readyState === "complete"`)
 	b.run(t, chromedp.KeyEvent("/"))
 	b.wants(t, `document.activeElement.id === "q-q"`)
+	b.run(t, chromedp.Navigate(s.URL+"/run-unconfirmed"), chromedp.KeyEvent("g"), chromedp.KeyEvent("c")) // by itself the key would ask to confirm
+	b.wants(t, `location.pathname === "/contexts" && document.readyState === "complete" && !document.querySelector("dialog[open]")`)
 }
 
 func fragmentJSON(t *testing.T, id string, c templ.Component) string {
