@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
 )
 
 const contextCode = `
@@ -181,5 +184,36 @@ func (r *rig) secretFree(id string) {
 		if strings.Contains(text, secret) {
 			r.t.Errorf("of run %s the secret %q can be read:\n%s", id, secret, text)
 		}
+	}
+}
+
+// TestContextsInABrowser: an admin without scripts makes a context, puts a file from the disk into it and attaches it; the stack's table
+// says where things come from.
+func TestContextsInABrowser(t *testing.T) {
+	r := newRig(t).serve().link()
+	r.stack("network", "net", nil)
+	key := filepath.Join(t.TempDir(), "deploy.json")
+	if err := os.WriteFile(key, []byte(contextKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBrowser(t, r.url, "data:", "about:", "chrome")
+	b.signIn(r.url)
+	if _, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.do("new", chromedp.Navigate(r.url+"/contexts"), chromedp.Click(`.empty a.btn`), chromedp.WaitVisible(`#f-name`), chromedp.SendKeys(`#f-name`, "AWS"),
+		chromedp.Click(`main form button[type=submit]`), chromedp.WaitVisible(`#edit`))
+	b.look("context-made")
+	b.do("variable", chromedp.SendKeys(`#edit #f-name`, "TF_VAR_region"), chromedp.SendKeys(`#edit #f-value`, "eu-north-1"), chromedp.Click(`#edit button`), chromedp.WaitVisible(`table.vars`))
+	b.do("file", chromedp.Click(`#edit-file summary`), chromedp.WaitVisible(`#f-path`), chromedp.SendKeys(`#f-path`, "keys/deploy.json"), chromedp.SetUploadFiles(`#f-upload`, []string{key}),
+		chromedp.Click(`#f-secret_file`), chromedp.Click(`#edit-file button`), chromedp.WaitVisible(`#files-head ~ table.vars`))
+	b.look("context-filled")
+	b.do("attach", chromedp.Navigate(r.url+"/stacks/network/contexts"), chromedp.WaitVisible(`#f-priority`), chromedp.Click(`form.box button`), chromedp.WaitVisible(`.flash`),
+		chromedp.Click(`a[href="/stacks/network/environment"]`), chromedp.WaitVisible(`td.origin a[href="/contexts/aws"]`))
+	b.look("context-environment")
+	env := r.must("GET", "/stacks/network/environment", nil, 200)
+	file := env["files"].([]any)[0].(map[string]any)
+	if file["path"] != "keys/deploy.json" || file["size"] != float64(len(contextKey)) || file["secret"] != true || len(env["variables"].([]any)) != 1 {
+		t.Errorf("%v", env)
 	}
 }

@@ -90,14 +90,15 @@ func (s *Server) usesSeen(c *request, tx *store.Tx, ctx runs.Context, reads func
 	if err != nil || !c.who.restricted() {
 		return uses, true, err
 	}
+	stacks, err := tx.Stacks()
+	if err != nil {
+		return nil, false, err
+	}
 	uses = slices.DeleteFunc(uses, func(u store.ContextUse) bool {
-		st, stackErr := tx.Stack(u.Stack)
-		if stackErr != nil {
-			err = stackErr
-		}
-		return !reads(st.Project)
+		i, there := slices.BinarySearchFunc(stacks, u.Stack, func(st runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
+		return !there || !reads(stacks[i].Project)
 	})
-	return uses, len(uses) > 0, err
+	return uses, len(uses) > 0, nil
 }
 
 // context is the context of the path with the stacks that use it, as far as the one who asks may see them.

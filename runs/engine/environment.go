@@ -233,7 +233,9 @@ func (t *task) layFiles() error {
 	}
 	for _, f := range t.files {
 		dir, name := t.space.place(f.Path)
-		if err := layFile(dir, name, f); err != nil {
+		if err := layFile(dir, name, f); store.Full(err) {
+			return err // the run waits for room
+		} else if err != nil {
 			return refusef("The file “%s” could not be mounted: %s", f.Path, sentence(err.Error()))
 		}
 	}

@@ -752,7 +752,7 @@ func nameFields(f stackForm) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = input(optional(f.code("labels", "Labels", f.V.Labels, "Separated by commas.", "prod, network"))).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = input(optional(f.code("labels", "Labels", f.V.Labels, "Separated by commas. Contexts can attach themselves by label.", "prod, network"))).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
