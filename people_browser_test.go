@@ -45,7 +45,7 @@ func TestThreePeopleInABrowser(t *testing.T) {
 
 	reporter.do("the reason", chromedp.Navigate(r.url+"/runs/"+run), chromedp.WaitVisible(`#run-head`),
 		reporter.true(`document.querySelector('form[action$="/confirm"] button').disabled`),
-		reporter.true(`document.querySelector('form[action$="/confirm"]').closest("section").textContent.includes("Only a Maintainer of `+projectAt+` in GitLab can confirm; you are a Reporter there.")`))
+		reporter.true(`document.querySelector('form[action$="/confirm"]').closest("section").textContent.includes("Only a Maintainer of `+projectAt+` in GitLab can confirm or discard a run; you are a Reporter there.")`))
 	reporter.look("people-reporter-run")
 	reporter.do("switched on by hand", reporter.true(`document.querySelector('form[action$="/confirm"] button').disabled = false, true`),
 		chromedp.Submit(`form[action$="/confirm"] button`), chromedp.WaitVisible(`.error`),

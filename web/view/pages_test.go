@@ -227,8 +227,10 @@ func checkReason(t *testing.T, button *html.Node, all []*html.Node) {
 			said = text(n)
 		}
 	}
-	if why := attr(button, "title"); why == "" || !strings.Contains(said, why) {
-		t.Errorf("the button %q is off because of %q, and the page says %q beside it", text(button), why, said)
+	sentence, verb := splitReason(attr(button, "title"))
+	who, rest, _ := strings.Cut(sentence, actMark)
+	if sentence == "" || !strings.Contains(said, who) || !strings.Contains(said, verb) || !strings.Contains(said, rest) {
+		t.Errorf("the button %q is off because of %q, and the page says %q beside it", text(button), attr(button, "title"), said)
 	}
 }
 
@@ -331,5 +333,25 @@ func TestFragmentsAreTheirElements(t *testing.T) {
 		if !strings.Contains(mustRender(t, sample{"", runPage(m)}), `id="`+id+`"`) {
 			t.Errorf("the page has no %s to be replaced", id)
 		}
+	}
+}
+
+func TestReasonsOfSeveralButtons(t *testing.T) {
+	got := reasons([]Act{
+		{WhyNot: "Only an admin can sync."},
+		can(),
+		{WhyNot: "GitLab is not linked."},
+		{WhyNot: "Only an admin can unlock a stack."},
+		{},
+		{WhyNot: "Only a Maintainer of a/b in GitLab can confirm; you are a Reporter there."},
+		{WhyNot: "Only an admin can sync."},
+		{WhyNot: "Only an admin can download a state: it can hold secrets."},
+	})
+	want := []string{
+		"Only an admin can sync or unlock a stack.", "GitLab is not linked.", "Only a Maintainer of a/b in GitLab can confirm; you are a Reporter there.",
+		"Only an admin can download a state: it can hold secrets.",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

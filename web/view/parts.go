@@ -103,15 +103,45 @@ func (a action) keyAsk() string {
 	return a.Label + "?"
 }
 
-// reasons are the different reasons why acts with a button are off.
+// reasons are the different reasons why acts with a button are off. Those that differ only in the act become one: "Only an admin can
+// sync, or unlock a stack."
 func reasons(acts []Act) []string {
 	var out []string
+	verbs := map[string][]string{} // by sentence, with %s for the act
 	for _, a := range acts {
-		if !a.Can && a.WhyNot != "" && !slices.Contains(out, a.WhyNot) {
-			out = append(out, a.WhyNot)
+		if a.Can || a.WhyNot == "" {
+			continue
+		}
+		sentence, verb := splitReason(a.WhyNot)
+		if !slices.Contains(out, sentence) {
+			out = append(out, sentence)
+		}
+		if !slices.Contains(verbs[sentence], verb) {
+			verbs[sentence] = append(verbs[sentence], verb)
 		}
 	}
+	for i, sentence := range out {
+		list := verbs[sentence]
+		text := strings.Join(list[:len(list)-1], ", ")
+		if text != "" {
+			text += " or "
+		}
+		out[i] = strings.Replace(sentence, actMark, text+list[len(list)-1], 1)
+	}
 	return out
+}
+
+// actMark stands for the act in a reason; it is no text of anybody's.
+const actMark = "\x00"
+
+// splitReason takes the act out of "Only somebody can act." and "Only somebody can act; you are nobody."
+func splitReason(why string) (sentence, verb string) {
+	head, rest, ok := strings.Cut(why, " can ")
+	end := strings.IndexAny(rest, ";.:")
+	if !ok || end < 0 || !strings.HasPrefix(why, "Only ") {
+		return why, ""
+	}
+	return head + " can " + actMark + rest[end:], rest[:end]
 }
 
 func icon(name string) string { return static.Path("icons.svg") + "#" + name }
