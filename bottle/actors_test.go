@@ -20,7 +20,7 @@ type project struct {
 	mrs          []*mergeRequest
 	fork         int64
 	deletedNotes []deletedNote
-	tags         int
+	tags, moves  int
 }
 
 type pushed struct {
@@ -34,6 +34,9 @@ type mergeRequest struct {
 	branch string
 	fork   bool
 	at     time.Time // of its last event with code
+
+	releasedAt  time.Time // zero: it never was
+	releasedSHA string
 }
 
 type deletedNote struct {
@@ -108,6 +111,9 @@ func acts() []act {
 // live lets things happen until enough did.
 func (w *world) live(events int) {
 	list, sum := acts(), 0
+	if w.other() {
+		list = append(list, moreActs()...)
+	}
 	for _, a := range list {
 		sum += a.weight
 	}
@@ -192,6 +198,9 @@ func (w *world) code() string {
 	}
 	if w.chance(50) {
 		s += " keep=yes"
+	}
+	if w.other() && w.chance(40) {
+		s += " replace=yes"
 	}
 	return s
 }
@@ -368,7 +377,7 @@ func (w *world) deleteComment() {
 		return
 	}
 	for _, n := range w.sim.Notes(p.ID, m.iid) {
-		if n.System || n.Author != w.bot.Username {
+		if n.System || n.Author != w.bot.Username || threadStack(n) != "" {
 			continue
 		}
 		if err := w.sim.DeleteNote(p.ID, m.iid, n.ID); err != nil {

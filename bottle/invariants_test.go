@@ -106,7 +106,13 @@ func (w *world) judge() {
 		return
 	}
 	err := l.st.View(func(tx *store.Tx) error {
-		for _, check := range []func(*store.Tx) error{w.deliveries, w.heads, w.mergeRequests, w.statuses, w.deployments, w.comments, w.environments, w.versions, w.audited} {
+		checks := []func(*store.Tx) error{w.deliveries, w.heads, w.mergeRequests, w.deployments, w.comments, w.environments, w.versions, w.audited, w.forks, w.paths, w.threads, w.passes}
+		if w.modes.aggregate {
+			checks = append(checks, w.sums)
+		} else {
+			checks = append(checks, w.statuses)
+		}
+		for _, check := range checks {
 			if err := check(tx); err != nil {
 				return err
 			}
@@ -359,7 +365,7 @@ func (w *world) comments(tx *store.Tx) error {
 	for _, p := range w.projects {
 		for _, m := range p.mrs {
 			for _, n := range w.sim.Notes(p.ID, m.iid) {
-				if n.System || n.Author != w.bot.Username {
+				if n.System || n.Author != w.bot.Username || threadStack(n) != "" {
 					continue
 				}
 				slug := strings.TrimSuffix(strings.TrimPrefix(strings.SplitN(n.Body, "\n", 2)[0], "<!-- groundcrew:"), " -->")

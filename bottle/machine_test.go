@@ -69,6 +69,7 @@ type mode struct {
 	fail        string // the command that fails
 	hang        string // the command that never ends by itself
 	keep        bool   // writes its state early, so that it is there when it is cut off
+	replace     bool   // what changes is replaced
 	value       string
 }
 
@@ -89,6 +90,8 @@ func parseMode(dir string) mode {
 			m.hang = v
 		case "keep":
 			m.keep = true
+		case "replace":
+			m.replace = true
 		}
 	}
 	value, _ := os.ReadFile(filepath.Join(dir, "value"))
@@ -313,6 +316,8 @@ func (p *process) show(c tofu.Command) engine.Result {
 	switch {
 	case now.Serial == 0 || len(now.Resources) == 0:
 		change["actions"], change["before"] = []string{"create"}, nil
+	case now.Value != p.mode.value && p.mode.replace:
+		change["actions"] = []string{"delete", "create"}
 	case now.Value != p.mode.value:
 		change["actions"] = []string{"update"}
 	}

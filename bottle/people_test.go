@@ -301,6 +301,7 @@ func (w *world) heal() {
 		w.sim.AddMember(p.ID, w.bot.ID, sim.Maintainer)
 	}
 	w.mendToken()
+	w.healModes()
 	for _, p := range w.projects {
 		status, _ := w.api("POST", fmt.Sprintf("/projects/%d/hook", p.ID), nil)
 		w.did(status, "hook.install", "")

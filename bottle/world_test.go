@@ -59,6 +59,8 @@ type world struct {
 	names    map[string]string
 	ended    map[string]runs.State // runs whose end was seen
 	moves    map[string]int        // how many transitions of a run were seen
+	released map[string]bool       // commits of forks that a person released, or tried to
+	modes    modes                 // the driver's
 	yes      map[string]bool       // runs that a person has said yes to, or tried to
 	deeds    []deed                // what persons did, as answered
 	accepted map[string]bool       // deliveries that were answered with 2xx
@@ -128,7 +130,7 @@ func (l *life) isDead() bool {
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), began: time.Now(), dir: t.TempDir(), deaths: make(chan funeral, 1),
-		names: map[string]string{}, ended: map[string]runs.State{}, moves: map[string]int{}, yes: map[string]bool{}, accepted: map[string]bool{}, seen: map[uint64]int{},
+		names: map[string]string{}, ended: map[string]runs.State{}, moves: map[string]int{}, released: map[string]bool{}, yes: map[string]bool{}, accepted: map[string]bool{}, seen: map[uint64]int{},
 	}
 	w.machine = newMachine(w)
 	g, err := sim.New(sim.Options{Dir: t.TempDir(), HookClient: &http.Client{Transport: post{w}}})
@@ -147,6 +149,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.open()
 	w.upkeep.Go(w.supervise)
 	w.must("PUT", "/integration", map[string]any{"api_url": g.URL(), "token": w.token})
+	w.setModes()
 	for _, p := range w.projects {
 		for _, root := range p.roots {
 			w.createStack(p, root)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -193,7 +194,7 @@ func (k *comparison) see(ctx context.Context, id int64) error {
 	if k.project, err = k.c.Project(ctx, strconv.FormatInt(id, 10)); err != nil {
 		return err
 	}
-	if p := k.project; p.Path != k.stacks[0].ProjectPath || p.WebURL != k.stacks[0].ProjectURL {
+	if p := k.project; !allAt(k.stacks, p.Path) || p.WebURL != k.stacks[0].ProjectURL {
 		k.notes = append(k.notes, func(tx *store.Tx) error { return learnPath(tx, p.ID, p.Path, p.WebURL) })
 	}
 	if k.project.Archived {
@@ -297,6 +298,12 @@ func (k *comparison) resume(tx *store.Tx) error {
 	return tx.ResumeReportsOf(k.watch.Project)
 }
 
+// allAt reports whether all of a project's stacks know it by this path. One that was saved just after a move knows more than
+// the others.
+func allAt(stacks []runs.Stack, path string) bool {
+	return !slices.ContainsFunc(stacks, func(st runs.Stack) bool { return st.ProjectPath != path })
+}
+
 // learn takes a new path of a project from a delivery. Deliveries can be old, so GitLab is asked what is true now.
 func (e *Engine) learn(ctx context.Context, h gitlab.Hook) {
 	var stacks []runs.Stack
@@ -304,7 +311,7 @@ func (e *Engine) learn(ctx context.Context, h gitlab.Hook) {
 		stacks, err = tx.SourcesOf(h.ProjectID)
 		return err
 	})
-	if err != nil || len(stacks) == 0 || h.ProjectPath == "" || h.ProjectPath == stacks[0].ProjectPath {
+	if err != nil || len(stacks) == 0 || h.ProjectPath == "" || allAt(stacks, h.ProjectPath) {
 		return
 	}
 	c, err := e.linkedClient()
