@@ -20,7 +20,7 @@ func TestThreePeopleInABrowser(t *testing.T) {
 	r.sim.AddMember(r.project.ID, mia.ID, sim.Maintainer)
 	r.sim.AddMember(r.project.ID, rolf.ID, sim.Reporter)
 
-	admin := newBrowser(t, r.url, "data:", "about:", "chrome")
+	admin := newBrowser(t, r.url, r.gitlab.URL+"/scm/oauth/", "data:", "about:", "chrome")
 	admin.signIn(r.url)
 	admin.do("GitLab", chromedp.Navigate(r.url+"/settings/vcs/gitlab"), chromedp.WaitVisible(`input[name=api_url]`),
 		chromedp.SendKeys(`input[name=api_url]`, r.gitlab.URL+"/scm"), chromedp.SendKeys(`input[name=token]`, r.token),
@@ -65,7 +65,24 @@ func TestThreePeopleInABrowser(t *testing.T) {
 		admin.do(name, chromedp.Navigate(r.url+path), chromedp.WaitVisible(`h1`))
 		admin.look(name)
 	}
+	r.connectInABrowser(admin)
 	r.quiet()
+}
+
+// connectInABrowser lets the admin, who has a password, connect an account in GitLab and come in with it from then on.
+func (r *rig) connectInABrowser(admin *browser) {
+	r.t.Helper()
+	ada := r.sim.AddUser("ada", "Ada Lind", false)
+	r.sim.SetVisitor(ada.ID)
+	admin.do("the password, asked again", chromedp.Navigate(r.url+"/account"), chromedp.WaitVisible(`input[name=current]`),
+		chromedp.SendKeys(`input[name=current]`, adminPW), chromedp.Submit(`input[name=current]`), chromedp.WaitVisible(`a[href*="/oauth/authorize"]`))
+	admin.look("people-connect")
+	admin.do("to GitLab and back", chromedp.Click(`a[href*="/oauth/authorize"]`), chromedp.WaitVisible(`.flash`), admin.true(`location.pathname === "/account"`),
+		admin.true(`document.body.textContent.includes("or with GitLab as Ada Lind")`))
+	admin.look("people-connected")
+	b := r.fromGitLab(ada.ID)
+	b.do("an admin, with GitLab", chromedp.Navigate(r.url+"/settings/audit?action=user.connect"), chromedp.WaitVisible(`table.audit`),
+		b.true(`document.querySelector("table.audit").textContent.includes("Ada Lind") || document.querySelector("table.audit").textContent.includes("as ada")`))
 }
 
 // openDoorInABrowser switches Sign in with GitLab on, as an admin does it.
