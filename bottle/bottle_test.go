@@ -74,6 +74,7 @@ var broke = []struct {
 	{280, 60, "GitLab did not say which pipeline a second merge request has, and the status stood in the branch's twice"},
 	{50016, 45, "a run that was read before its last commit was taken for one that came back to life"},
 	{1_000_046, 25, "a stack that was saved after its project moved hid that the others knew the old path"},
+	{1_002_373, 30, "the status of a commit was expected to change when one of its stacks was deleted"},
 	{260, 60, "a project out of sight was taken for a commit that is gone, and its status was written blindly"},
 }
 

@@ -246,7 +246,8 @@ func also(r runs.Run) (iids []int64) {
 	return iids
 }
 
-// sums: of each group and commit GitLab shows the one status that sums up the newest runs, and none hangs.
+// sums: of each group and commit GitLab shows the one status that sums up the newest runs, and none hangs. What was said stays
+// said when a stack is deleted.
 func (w *world) sums(tx *store.Tx) error {
 	list, err := all(tx)
 	if err != nil {
@@ -256,19 +257,21 @@ func (w *world) sums(tx *store.Tx) error {
 		project    int64
 		sha, group string
 	}
-	seen := map[about]bool{}
+	stacks := map[about]map[string]bool{}
 	for _, r := range list {
 		a := about{r.Project, r.Commit.SHA, r.Type.Group()}
-		if seen[a] {
-			continue
+		if stacks[a] == nil {
+			stacks[a] = map[string]bool{}
 		}
-		seen[a] = true
+		stacks[a][r.Stack] = true
+	}
+	for a, of := range stacks {
 		now, err := tx.RunsOf(a.project, a.sha, a.group)
 		if err != nil {
 			return err
 		}
-		if len(now) == 0 {
-			continue // the stacks are gone
+		if len(now) < len(of) {
+			continue // one is gone
 		}
 		want := runs.Summarize(now)
 		name := "groundcrew/" + a.group
