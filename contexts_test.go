@@ -95,6 +95,9 @@ func TestContextsReachTheTool(t *testing.T) {
 	if code, raw := r.api("DELETE", "/contexts/aws", nil); code != 409 || !strings.Contains(string(raw), "network") {
 		t.Errorf("an attached context is deleted: %d %s", code, raw)
 	}
+	if page := r.page(r.admin(), "/runs/"+id); !strings.Contains(page, "Changed since this plan was made: TF_VAR_who, certs/ca.pem, keys/deploy.json.") {
+		t.Errorf("the page of the run that waits does not say so:\n%.3000s", page)
+	}
 	r.kill()
 	r.spawn()
 	r.must("POST", "/runs/"+id+"/confirm", map[string]any{}, 200)

@@ -101,6 +101,9 @@ func (s *Server) runModel(c *request, r runs.Run) (view.RunModel, error) {
 	if !m.StackGone {
 		m.StackName, m.ProjectURL = st.Name, st.ProjectURL
 		fillFromStack(&m, st)
+		if m.Changed, err = s.eng.ChangedSincePlan(m.Run); err != nil {
+			return m, err
+		}
 	}
 	m.Isolation, m.Progress = s.o.Facts.Isolation, s.progress(m.Run)
 	fillActs(&m, c.who, st, linked)

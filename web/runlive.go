@@ -15,7 +15,7 @@ import (
 
 // keyOf names what the live parts of a run page show: the same key, the same parts, but for the time that passes.
 func keyOf(m view.RunModel) string {
-	raw, err := json.Marshal([]any{m.Run, m.Waiting, m.Blocker, m.Newer, m.Locked, m.Progress, m.Confirm, m.StackGone})
+	raw, err := json.Marshal([]any{m.Run, m.Waiting, m.Blocker, m.Newer, m.Locked, m.Progress, m.Confirm, m.StackGone, m.Changed})
 	if err != nil {
 		return "" // strings, numbers and times always marshal
 	}

@@ -198,6 +198,31 @@ func (t *task) mountAgain() error {
 	return errors.Join(err, log.Close())
 }
 
+// ChangedSincePlan names the variables and files that a run which waits for a yes was planned with, and that a new run would get
+// otherwise. Of a run that does not wait there are none.
+func (e *Engine) ChangedSincePlan(r runs.Run) ([]string, error) {
+	if r.State != runs.Unconfirmed {
+		return nil, nil
+	}
+	then, ok, err := e.keptEnvironment(r.ID)
+	if err != nil || !ok {
+		return nil, err
+	}
+	var now environment
+	err = e.st.View(func(tx *store.Tx) error {
+		st, err := tx.Stack(r.Stack)
+		if err != nil {
+			return err
+		}
+		now, err = resolve(tx, st)
+		return err
+	})
+	if err != nil {
+		return nil, notGone(err)
+	}
+	return changedSince(then, now), nil
+}
+
 // changedSince names the variables and files that are not the same in both, in no value.
 func changedSince(then, now environment) []string {
 	var names []string

@@ -284,3 +284,13 @@ func fileVerb(e runs.Entry[runs.File]) string {
 
 // fileRows makes room for a file's lines, within reason.
 func fileRows(f FileForm) int { return max(3, min(20, 1+strings.Count(f.Content, "\n"))) }
+
+// changedText says what of the environment changed while a plan waits, and what to do.
+func changedText(names []string) string {
+	const most = 6
+	text := strings.Join(names[:min(most, len(names))], ", ")
+	if n := len(names) - most; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return "Changed since this plan was made: " + text + ". Applying it uses what the plan was made with. To use what there is now, discard this run and trigger another."
+}

@@ -65,7 +65,10 @@ func contextSamples() []sample {
 	}
 	form := ContextForm{Name: "AWS production", Description: contextFixture().Description, Labels: "cloud, autoattach:prod"}
 	settings := head(TabContextSettings)
+	moved := noNewer(unconfirmedModel())
+	moved.Changed = []string{"AWS_SECRET_ACCESS_KEY", "TF_VAR_region", "a", "b", "certs/company-root-ca.pem", "keys/deploy.json", "source/envs/prod/prod.auto.tfvars"}
 	return []sample{
+		{"run-environment-changed", runPage(moved)},
 		{"stack-environment", EnvironmentPage(stackShell(), EnvironmentModel{Head: stackHeadFixture(TabEnvironment), Entries: refused})},
 		{"stack-environment-reader", EnvironmentPage(stackShell(), EnvironmentModel{Head: stackHeadFixture(TabEnvironment), Entries: reading})},
 		{"stack-environment-edit", EnvironmentPage(stackShell(), EnvironmentModel{Head: bareHead(TabEnvironment), Entries: EntriesModel{

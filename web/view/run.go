@@ -43,6 +43,8 @@ type RunModel struct {
 
 	// Newer is set when the stack's tracked commit moved on since the plan; confirming then plans again.
 	Newer *runs.Commit
+	// Changed names the variables and files that are not now what the plan that waits was made with.
+	Changed []string
 	// Locked says who locked the stack and why; "" when it is not.
 	Locked    string
 	Isolation []string // what this kernel could not give the run, in words
