@@ -90,6 +90,18 @@ func jsonError(err error) error {
 	return runs.Invalidf("", "The body is not JSON: %s.", err)
 }
 
+// givenProject is the project that a request asks for: the one that is given, or the one it is, by its id; "" where there is none.
+func givenProject(given *projectRef, id int64) string {
+	switch {
+	case given != nil:
+		return string(*given)
+	case id > 0:
+		return strconv.FormatInt(id, 10)
+	default:
+		return ""
+	}
+}
+
 // A projectRef is a GitLab project by path ("infra/network") or numeric id (42 or "42").
 type projectRef string
 

@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"groundcrew/runs"
@@ -95,7 +94,8 @@ type moduleInput struct {
 	ImportTags   *bool       `json:"import_tags"`  // only when a module is made
 }
 
-func (in moduleInput) apply(m *runs.Module) (project string) {
+// apply sets what is given, and answers which project is asked for.
+func (in moduleInput) apply(m *runs.Module) string {
 	give(&m.Name, in.Name)
 	give(&m.Provider, in.Provider)
 	give(&m.Namespace, in.Namespace)
@@ -109,13 +109,7 @@ func (in moduleInput) apply(m *runs.Module) (project string) {
 	give(&m.PerCase, in.CaseStatuses)
 	give(&m.Protect, in.Protect)
 	give(&m.Labels, in.Labels)
-	if m.Project > 0 {
-		project = strconv.FormatInt(m.Project, 10)
-	}
-	if in.Project != nil {
-		project = string(*in.Project)
-	}
-	return project
+	return givenProject(in.Project, m.Project)
 }
 
 func (s *Server) apiModules(c *request) error {

@@ -105,7 +105,8 @@ func give[T any](to *T, given *T) {
 	}
 }
 
-func (in stackInput) apply(st *runs.Stack) (project string) {
+// apply sets what is given, and answers which project is asked for.
+func (in stackInput) apply(st *runs.Stack) string {
 	give(&st.Name, in.Name)
 	give(&st.Description, in.Description)
 	give(&st.Branch, in.Branch)
@@ -122,13 +123,7 @@ func (in stackInput) apply(st *runs.Stack) (project string) {
 	give(&st.DestroyThreads, in.DestroyThreads)
 	give(&st.ReleaseTags, in.ReleaseTags)
 	give(&st.Labels, in.Labels)
-	if st.Project > 0 {
-		project = strconv.FormatInt(st.Project, 10)
-	}
-	if in.Project != nil {
-		project = string(*in.Project)
-	}
-	return project
+	return givenProject(in.Project, st.Project)
 }
 
 func (s *Server) apiStacks(c *request) error {

@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 
 	"groundcrew/runs"
@@ -431,10 +430,7 @@ func (s *Server) postModuleSettings(c *request) error {
 		return err
 	}
 	f := view.ModuleFormModel{Values: readModuleForm(c)}
-	project := strings.TrimSpace(f.Values.Project)
-	if project == m.ProjectPath {
-		project = strconv.FormatInt(m.Project, 10) // the id survives a rename in GitLab
-	}
+	project := typedProject(f.Values.Project, m.ProjectPath, m.Project)
 	fillModule(&m, f.Values)
 	_, err = s.eng.UpdateModule(c.Request().Context(), m, project, c.who.Name)
 	if fields, text, ok := formErrors(err); ok {

@@ -183,10 +183,7 @@ func (s *Server) postStackSettings(c *request) error {
 		return err
 	}
 	m := view.StackSettingsModel{Values: readStackForm(c)}
-	project := strings.TrimSpace(m.Values.Project)
-	if project == st.ProjectPath {
-		project = strconv.FormatInt(st.Project, 10) // the id survives a rename in GitLab
-	}
+	project := typedProject(m.Values.Project, st.ProjectPath, st.Project)
 	fill(&st, m.Values)
 	_, err = s.eng.UpdateStack(c.Request().Context(), st, project, c.who.Name)
 	if fields, text, ok := formErrors(err); ok {
@@ -194,6 +191,15 @@ func (s *Server) postStackSettings(c *request) error {
 		return s.stackSettingsPage(c, http.StatusUnprocessableEntity, m)
 	}
 	return s.after(c, err, "/stacks/"+st.Slug+"/settings", "The settings are saved. They hold from the next run on.")
+}
+
+// typedProject is the project that a form asks for: what was typed, or the id of the one it was, which survives a rename in
+// GitLab.
+func typedProject(typed, was string, id int64) string {
+	if typed = strings.TrimSpace(typed); typed == was {
+		return strconv.FormatInt(id, 10)
+	}
+	return typed
 }
 
 // after answers a form whose work is done or was refused.
