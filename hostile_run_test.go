@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"os"
@@ -172,14 +173,14 @@ func TestLimitsHold(t *testing.T) {
 	}
 	r.serve().link()
 	marker := fmt.Sprintf("98765.%d", os.Getpid())
-	hostile := map[string]struct{ script, says string }{
-		"forkbomb": {"bomb() { bomb | bomb & bomb; }; bomb", "--run-processes"},
-		"bigfile":  {"head -c 10G /dev/zero > big", "--run-file-size"},
-		"loop":     {"while :; do :; done", "--silence"},
-		"lines":    {"yes 'a line of a gigabyte'", "--run-log-size"},
-		"line":     {"head -c 1G /dev/zero | tr '\\0' x", "--run-log-size"},
-		"hog":      {fmt.Sprintf("for i in 1 2 3 4; do head -c %dM /dev/zero | tail -c %dM | (sleep 60; cat) & done; wait", heavier*120, heavier*110), "--run-memory"},
-		"daemon":   {"setsid sh -c '(setsid sleep " + marker + " </dev/null >/dev/null 2>&1 &)'; sleep 0.2; exit 7", "exit code 7"},
+	hostile := map[string]struct{ script, says, value string }{
+		"forkbomb": {"bomb() { bomb | bomb & bomb; }; bomb", "--run-processes", "64 processes and threads"},
+		"bigfile":  {"head -c 10G /dev/zero > big", "--run-file-size", "64 MiB"},
+		"loop":     {"while :; do :; done", "--silence", "nothing for 4s"},
+		"lines":    {"yes 'a line of a gigabyte'", "--run-log-size", "1 MiB"},
+		"line":     {"head -c 1G /dev/zero | tr '\\0' x", "--run-log-size", "1 MiB"},
+		"hog":      {fmt.Sprintf("for i in 1 2 3 4; do head -c %dM /dev/zero | tail -c %dM | (sleep 60; cat) & done; wait", heavier*120, heavier*110), "--run-memory", fmt.Sprintf("%d MiB", heavier*256)},
+		"daemon":   {"setsid sh -c '(setsid sleep " + marker + " </dev/null >/dev/null 2>&1 &)'; sleep 0.2; exit 7", "exit code 7", ""},
 	}
 	if os.Geteuid() == 0 { // else the limit would be that of everything this user runs
 		if a, err := defaultLimits.account(); err != nil || !a.own() {
@@ -193,11 +194,17 @@ func TestLimitsHold(t *testing.T) {
 	}
 	done := make(chan struct{})
 	slow := make(chan []time.Duration)
+	person := r.admin()
 	go func() { slow <- answers(r.url+"/healthz", done) }()
 	r.push("feature", "Attack", map[string]string{"main.tf": resource("a", "a")})
 	for name, h := range hostile {
-		if why := r.failed(name); !strings.Contains(why, h.says) {
-			t.Errorf("%s: %q, want something of %s\n%.4000s", name, why, h.says, r.logs(r.items("/runs?stack=" + name + "&limit=1")[0]["id"].(string)))
+		why := r.failed(name)
+		id := r.items("/runs?stack=" + name + "&limit=1")[0]["id"].(string)
+		if !strings.Contains(why, h.says) || !strings.Contains(why, h.value) || h.value != "" && !strings.Contains(why, "also under Settings › System") {
+			t.Errorf("%s: %q, want something of %s and %s\n%.4000s", name, why, h.says, h.value, r.logs(id))
+		}
+		if page := html.UnescapeString(r.page(person, "/runs/"+id)); !strings.Contains(page, why) {
+			t.Errorf("the page of %s does not say %q", name, why)
 		}
 	}
 	close(done)
@@ -210,6 +217,9 @@ func TestLimitsHold(t *testing.T) {
 	}
 	if left := processesWith(t, marker); len(left) > 0 {
 		t.Errorf("daemons live: %v", left)
+	}
+	if left := r.tracesOf().left(t); len(left) > 0 {
+		t.Errorf("they left\n%s", strings.Join(left, "\n"))
 	}
 	r.must("GET", "/stacks", nil, 200)
 }
