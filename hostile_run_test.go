@@ -168,7 +168,7 @@ func TestLimitsHold(t *testing.T) {
 	r := newRig(t)
 	r.set = func(c *config) {
 		c.workers = 3
-		c.limits.time, c.limits.silence = 30*time.Second, 4*time.Second
+		c.limits.time, c.limits.silence = heavier*30*time.Second, heavier*4*time.Second
 		c.limits.memory, c.limits.fileSize, c.limits.logSize, c.limits.processes = heavier*256<<20, 64<<20, 1<<20, 64
 	}
 	r.serve().link()
@@ -176,7 +176,7 @@ func TestLimitsHold(t *testing.T) {
 	hostile := map[string]struct{ script, says, value string }{
 		"forkbomb": {"bomb() { bomb | bomb & bomb; }; bomb", "--run-processes", "64 processes and threads"},
 		"bigfile":  {"head -c 10G /dev/zero > big", "--run-file-size", "64 MiB"},
-		"loop":     {"while :; do :; done", "--silence", "nothing for 4s"},
+		"loop":     {"while :; do :; done", "--silence", fmt.Sprintf("nothing for %s", heavier*4*time.Second)},
 		"lines":    {"yes 'a line of a gigabyte'", "--run-log-size", "1 MiB"},
 		"line":     {"head -c 1G /dev/zero | tr '\\0' x", "--run-log-size", "1 MiB"},
 		"hog":      {fmt.Sprintf("for i in 1 2 3 4; do head -c %dM /dev/zero | tail -c %dM | (sleep 60; cat) & done; wait", heavier*120, heavier*110), "--run-memory", fmt.Sprintf("%d MiB", heavier*256)},
@@ -210,7 +210,7 @@ func TestLimitsHold(t *testing.T) {
 	close(done)
 	took := <-slow
 	slices.Sort(took)
-	late := slices.IndexFunc(took, func(d time.Duration) bool { return d > 200*time.Millisecond })
+	late := slices.IndexFunc(took, func(d time.Duration) bool { return d > heavier*200*time.Millisecond })
 	t.Logf("%d answers, median %s, worst %s", len(took), took[len(took)/2], took[len(took)-1])
 	if late >= 0 && len(took)-late > len(took)/100 {
 		t.Errorf("%d of %d answers took more than 200 ms, the worst %s", len(took)-late, len(took), took[len(took)-1])

@@ -19,6 +19,7 @@ type traces struct {
 	dir   string // of the data
 	runs  []string
 	users []string // of the runs, where each has one of its own
+	since time.Time
 }
 
 // tracesOf are those of all runs there are. Tests of other servers have other runs, whose users may, hardly ever, be the same.
@@ -28,10 +29,15 @@ func (r *rig) tracesOf() traces {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	m := traces{dir: r.dir}
+	m := traces{dir: r.dir, since: time.Now()}
 	for _, run := range r.items("/runs?limit=100") {
 		id := run["id"].(string)
 		m.runs = append(m.runs, id)
+		if at, err := time.Parse(time.RFC3339Nano, run["created_at"].(string)); err != nil {
+			r.t.Fatal(err)
+		} else if at.Before(m.since) {
+			m.since = at
+		}
 		if u := a.of(id); u != nil {
 			m.users = append(m.users, strconv.Itoa(u.UID))
 		}
@@ -102,7 +108,7 @@ func (m traces) below(top string) (list []string) {
 			return nil
 		}
 		st, ok := info.Sys().(*syscall.Stat_t)
-		if ok && slices.Contains(m.users, strconv.Itoa(int(st.Uid))) || len(m.named("", []string{d.Name()})) > 0 {
+		if ok && info.ModTime().After(m.since) && slices.Contains(m.users, strconv.Itoa(int(st.Uid))) || len(m.named("", []string{d.Name()})) > 0 {
 			list = append(list, fmt.Sprintf("%s of user %d", path, st.Uid))
 		}
 		return nil
