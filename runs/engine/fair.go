@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"time"
 
 	"groundcrew/store"
@@ -46,7 +47,5 @@ func (s shares) lift(waiting []store.Job) {
 		lower("", s.of("", project))
 		lower(project, s.of(project, stackKey(j)))
 	}
-	for among, used := range least {
-		s.floor[among] = used
-	}
+	maps.Copy(s.floor, least)
 }
