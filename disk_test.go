@@ -162,14 +162,15 @@ func (r *rig) atGate(run string) (open func()) {
 	}
 }
 
-// toolGone waits until the shim of a run's job has nothing at work.
+// toolGone waits until the shim of a run's job has nothing at work. The tool may leave room for a little when it ends (the lock
+// of its state goes): then the shim has ended, too.
 func (r *rig) toolGone(run, job string) {
 	r.t.Helper()
 	children := fmt.Sprintf("/proc/%d/task/*/children", r.shim(run, job))
 	until(r.t, "the end of the tool", func() bool {
 		files, err := filepath.Glob(children)
-		if err != nil || len(files) == 0 {
-			r.t.Fatalf("the shim is gone, too: %v", err)
+		if err != nil {
+			r.t.Fatal(err)
 		}
 		for _, f := range files {
 			if raw, err := os.ReadFile(f); err == nil && len(raw) > 0 {

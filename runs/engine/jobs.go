@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -191,9 +192,12 @@ func (e *Engine) stopOf(run string) <-chan struct{} {
 // got ahead of is an ErrConflict.
 func (e *Engine) claim(j store.Job) error {
 	if j.Claimed {
-		return e.passOnStops()
+		return cmp.Or(e.st.View(func(tx *store.Tx) error { return stillThere(tx, j) }), e.passOnStops())
 	}
 	return e.st.Update(func(tx *store.Tx) error {
+		if err := stillThere(tx, j); err != nil {
+			return err
+		}
 		r, err := tx.Run(j.Run)
 		if err != nil {
 			return err
@@ -212,6 +216,16 @@ func (e *Engine) claim(j store.Job) error {
 		}
 		return tx.ClaimJob(j)
 	})
+}
+
+// stillThere is an ErrConflict when the job has changed since it was listed: the worker that had it may have ended it in
+// between, and its end must not be taken in twice.
+func stillThere(tx *store.Tx, j store.Job) error {
+	now, ok, err := tx.Job(j.Run)
+	if err == nil && (!ok || now.Phase != j.Phase || now.Claimed != j.Claimed) {
+		err = runs.Conflictf("The run has moved on.")
+	}
+	return err
 }
 
 // worker works on one job and then lets the next one have its place. What fails inside (a full disk, say)

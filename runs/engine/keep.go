@@ -198,8 +198,10 @@ func (t *task) planned() (runs.Run, error) {
 // readPlan reads the plan's JSON and takes the secrets out of it.
 func (t *task) readPlan(w tofu.Work) (runs.Changes, runs.Delta, error) {
 	f, err := w.Open(w.PlanJSON())
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return runs.Changes{}, runs.Delta{}, errors.New("the show command printed nothing")
+	} else if err != nil {
+		return runs.Changes{}, runs.Delta{}, err
 	}
 	defer f.Close()
 	changes, delta, err := tofu.ReadPlan(f)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -287,6 +288,34 @@ func TestWorkersChangeAtOnceBothWays(t *testing.T) {
 	s.leave <- first[2]
 	if id := c.next(); id != ids[3] {
 		t.Errorf("%s began, want %s", id, ids[3])
+	}
+}
+
+// A list of jobs may be older than the end of one of them: that end is not taken in twice, nor is a job begun that is none.
+func TestAJobThatEndedMeanwhileIsNotTakenUpAgain(t *testing.T) {
+	c, s := newCrowd(t, 2)
+	c.stacks(1, "a")
+	id := c.ask(1, "a", runs.Proposed, runs.ByWebhook, 1)[0]
+	listed := func() (j store.Job) {
+		err := c.st.View(func(tx *store.Tx) (err error) { j, _, err = tx.Job(id); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
+	waiting := listed()
+	c.work()
+	if c.next() != id {
+		t.Fatal("another run began")
+	}
+	atWork := listed()
+	if err := c.e.claim(waiting); !errors.Is(err, runs.ErrConflict) {
+		t.Errorf("a job that was begun is begun again: %v", err)
+	}
+	s.leave <- id
+	until(t, func() bool { return c.run(id).State.Terminal() })
+	if err := c.e.claim(atWork); !atWork.Claimed || !errors.Is(err, runs.ErrConflict) {
+		t.Errorf("a job that ended is taken up again: %v", err)
 	}
 }
 
