@@ -63,10 +63,16 @@ func (r *Runner) launch(name string, out *os.File) (*worker, error) {
 	return w, nil
 }
 
-// dismiss ends a shim that gets no order; it leaves nothing.
+// dismiss ends a shim that gets no order; it leaves nothing. One that does not end by itself, because somebody stopped it, is
+// killed, and its sandbox with it: nobody waits for it.
 func (w *worker) dismiss() {
 	_ = w.stdin.Close() // it may have ended by itself
-	<-w.ended
+	select {
+	case <-w.ended:
+	case <-time.After(lingering):
+		_ = w.cmd.Process.Kill() // it may just have ended
+		<-w.ended
+	}
 }
 
 func (w *worker) hasEnded() bool {

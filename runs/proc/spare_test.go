@@ -149,3 +149,17 @@ func TestALongPathGetsNoSpare(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 }
+
+// One that hangs does not keep the server from ending.
+func TestAStoppedSpareIsKilled(t *testing.T) {
+	r := &Runner{Exe: exe()}
+	r.keepSpare()
+	spare := spareOf(t, r)
+	if err := spare.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if !spare.hasEnded() {
+		t.Error("it lives")
+	}
+}
