@@ -16,6 +16,7 @@ type mergeRequestJSON struct {
 	SourceProjectID int64  `json:"source_project_id"`
 	TargetProjectID int64  `json:"target_project_id"`
 	Draft           bool
+	Author          struct{ ID int64 }
 	HeadPipeline    struct {
 		ID  int64
 		SHA string
@@ -29,7 +30,7 @@ func (j mergeRequestJSON) mergeRequest() MergeRequest {
 		IID: j.IID, Title: j.Title, State: j.State, SourceBranch: j.SourceBranch, TargetBranch: j.TargetBranch,
 		HeadSHA: j.SHA, WebURL: j.WebURL, SourceProject: j.SourceProjectID, TargetProject: j.TargetProjectID,
 		Draft: j.Draft, HeadPipelineID: j.HeadPipeline.ID, HeadPipelineSHA: j.HeadPipeline.SHA, HeadPipelineRef: j.HeadPipeline.Ref,
-		DivergedCommits: j.DivergedCommitsCount,
+		DivergedCommits: j.DivergedCommitsCount, AuthorID: j.Author.ID,
 	}
 }
 

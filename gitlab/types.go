@@ -91,6 +91,7 @@ type MergeRequest struct {
 	HeadPipelineSHA string // may be an older commit than HeadSHA: compare before using HeadPipelineID
 	HeadPipelineRef string // a branch, or refs/merge-requests/<iid>/head or /merge for a pipeline of the merge request itself
 	DivergedCommits int    // commits the target branch is ahead
+	AuthorID        int64  // of the account that opened it
 }
 
 // A Status is a commit status to post. GitLab allows 255 characters for Ref, TargetURL and Description and refuses

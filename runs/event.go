@@ -25,8 +25,11 @@ type (
 		Meta
 		Run Run
 	}
-	// Claimed: a worker took the run's waiting job.
-	Claimed struct{ Meta }
+	// Claimed: a worker took the run's waiting job. Reviews are those that opened the way to a task or destroy run.
+	Claimed struct {
+		Meta
+		Reviews []Review
+	}
 	// PhaseStarted: the work of State (initializing, planning, performing, destroying) began.
 	PhaseStarted struct {
 		Meta
@@ -46,16 +49,40 @@ type (
 		Delta       Delta
 		Fingerprint string
 		Warnings    []string
-		// Autodeploy says that the stack applies without a person, asked at this moment: the switch is on
-		// and the stack is not locked.
+		// Autodeploy says that the stack applies without a person, asked at this moment: the switch is on,
+		// the stack is not locked, and all approvals it asks for are there.
 		Autodeploy bool
+		Unapproved bool           // approvals are missing
+		Reviews    []Review       // that are there, of a plan with the same effect
+		Policies   []PolicyResult // what plan policies said; warnings of theirs are among Warnings
+	}
+	// Denied: the plan is there, and a policy forbids it. Note names it.
+	Denied struct {
+		Meta
+		Delta       Delta
+		Fingerprint string
+		Warnings    []string
+		Policies    []PolicyResult
+	}
+	// Reviewed: what the run waits for was weighed anew, after somebody's review (Decision) or because the stack's rules
+	// changed (no Decision).
+	Reviewed struct {
+		Meta
+		Decision   Decision
+		Unapproved bool   // approvals are still missing
+		Refused    string // why it is over for good: an approval policy rejects it
+		// Autodeploy says the same as in Planned: nothing but approvals was missing.
+		Autodeploy bool
+		Reviews    []Review
+		Policies   []PolicyResult
 	}
 	// Confirm: a person's yes to exactly the plan that was shown.
 	Confirm struct {
 		Meta
 		// Moved says in words that state or tracked commit moved since the plan ("" when not): then the
 		// plan shown is no longer the truth and is made again instead of being applied.
-		Moved string
+		Moved   string
+		Reviews []Review // that opened the way
 	}
 	// Discard: a person's no.
 	Discard struct{ Meta }
@@ -114,6 +141,8 @@ type (
 	Dequeue struct{}
 	// Hurry moves the run's waiting job to the front, or back to its place.
 	Hurry struct{ Back bool }
+	// SpendReviews uses up the reviews of what the run would do: they opened the way, or it was given up.
+	SpendReviews struct{ Fingerprint string }
 	// Interrupt asks the process at work for the run to end.
 	Interrupt struct{}
 	// Report marks everything GitLab shows of the run as out of date.
@@ -128,12 +157,13 @@ type (
 	Record struct{ Action, By, Note string }
 )
 
-func (Enqueue) effect()   {}
-func (Dequeue) effect()   {}
-func (Hurry) effect()     {}
-func (Interrupt) effect() {}
-func (Report) effect()    {}
-func (Flag) effect()      {}
-func (Replan) effect()    {}
-func (Notify) effect()    {}
-func (Record) effect()    {}
+func (Enqueue) effect()      {}
+func (Dequeue) effect()      {}
+func (Hurry) effect()        {}
+func (SpendReviews) effect() {}
+func (Interrupt) effect()    {}
+func (Report) effect()       {}
+func (Flag) effect()         {}
+func (Replan) effect()       {}
+func (Notify) effect()       {}
+func (Record) effect()       {}

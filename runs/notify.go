@@ -5,7 +5,7 @@ type Topic string
 
 // The topics. Those of runs follow from [Step]; the others are trouble in the background.
 const (
-	OnWaiting   Topic = "run.waiting"   // a plan waits for a person's yes
+	OnWaiting   Topic = "run.waiting"   // a plan waits for a person's yes, or a task or destroy run for approvals
 	OnFailed    Topic = "run.failed"    // also one that was stopped while it changed the world
 	OnFinished  Topic = "run.finished"  // with changes: a plan or apply without any is no news
 	OnDiscarded Topic = "run.discarded" // a person's no
@@ -29,7 +29,7 @@ var Topics = []Topic{
 // topicOf is what a run that just moved to its state is news for, "" for most states.
 func topicOf(r Run) Topic {
 	switch {
-	case r.State == Unconfirmed:
+	case r.State == Unconfirmed, r.State == Queued && r.Unapproved:
 		return OnWaiting
 	case r.State == Failed:
 		return OnFailed

@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -93,6 +94,10 @@ type AttributeChange struct {
 	Unknown   bool   `json:"unknown,omitempty"`   // known after apply
 	Sensitive bool   `json:"sensitive,omitempty"` // values withheld
 	Replaces  bool   `json:"replaces,omitempty"`  // this attribute forces the replacement
+
+	// Effect is a digest of the whole values, sensitive ones too, for the fingerprint. It is never stored or shown: somebody could
+	// try which secret it is of.
+	Effect string `json:"-"`
 }
 
 // A ResourceChange is what a plan would do to one resource.
@@ -114,6 +119,7 @@ type OutputChange struct {
 	After     string `json:"after,omitempty"`
 	Unknown   bool   `json:"unknown,omitempty"`
 	Sensitive bool   `json:"sensitive,omitempty"`
+	Effect    string `json:"-"` // as in AttributeChange
 }
 
 // Changes is a plan made readable, without secrets. It is kept as a file per run.
@@ -121,19 +127,34 @@ type Changes struct {
 	Resources []ResourceChange `json:"resources"`
 	Outputs   []OutputChange   `json:"outputs,omitempty"`
 	Drift     []ResourceChange `json:"drift,omitempty"` // changed outside the tool
+
+	// Commands is a digest of the provisioners in the code, which say in no attribute what they will do.
+	Commands string `json:"-"`
 }
 
-// Fingerprint names the effect of a plan: two plans that would do the same, in the tool's order, have the same one,
-// whatever commit or moment they were made at and whatever drift they found. Long values count with their digests;
-// what is sensitive counts as that alone.
-func (c Changes) Fingerprint() string {
+// Fingerprint names the effect of a plan: two plans that would do the same, in the tool's order, have the same one, whatever commit
+// or moment they were made at and whatever drift they found. All of every value counts, sensitive ones too, and so do the commands
+// of provisioners; without the key nobody can try values until they fit.
+func (c Changes) Fingerprint(key []byte) string {
+	var effects []string
+	for _, r := range c.Resources {
+		for _, a := range r.Attributes {
+			effects = append(effects, a.Effect)
+		}
+	}
+	for _, o := range c.Outputs {
+		effects = append(effects, o.Effect)
+	}
 	b, err := json.Marshal(struct {
 		R []ResourceChange `json:",omitempty"` // none is none, be it nil or empty
 		O []OutputChange   `json:",omitempty"`
-	}{c.Resources, c.Outputs})
+		E []string
+		C string
+	}{c.Resources, c.Outputs, effects, c.Commands})
 	if err != nil {
 		return "" // strings, booleans and slices always marshal
 	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16])
+	mac := hmac.New(sha256.New, key)
+	mac.Write(b)
+	return hex.EncodeToString(mac.Sum(nil)[:16])
 }

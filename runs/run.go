@@ -36,6 +36,7 @@ const (
 	ByDependency Trigger = "dependency"
 	ByAPI        Trigger = "api"
 	ByComparison Trigger = "comparison" // GitLab did not deliver what happened; comparing with it showed it
+	ByPolicy     Trigger = "policy"     // a trigger policy, after the run of another stack
 )
 
 // A State is where a run stands (PRODUCT §4).
@@ -140,6 +141,7 @@ type Run struct {
 	State       State          `json:"state"`
 	Trigger     Trigger        `json:"trigger"`
 	TriggeredBy string         `json:"triggered_by,omitempty"`
+	Author      Person         `json:"author,omitzero"`  // who pushed what it runs, or started it: who may not approve it
 	Reason      string         `json:"reason,omitempty"` // why it ended as it did, or what it waits for
 	Commit      Commit         `json:"commit"`
 	Branch      string         `json:"branch,omitempty"`
@@ -160,6 +162,10 @@ type Run struct {
 	NewVersion   int      `json:"new_version,omitempty"`   // managed state version an apply made
 	Reused       string   `json:"reused,omitempty"`        // the run whose init made what this one uses instead of an init of its own
 	Afresh       bool     `json:"afresh,omitempty"`        // what was reused did not fit, so this run's own init is run
+
+	Unapproved bool           `json:"unapproved,omitempty"` // it waits for approvals, as far as was known when it last moved
+	Reviews    []Review       `json:"reviews,omitempty"`    // that opened the way to what it did
+	Policies   []PolicyResult `json:"policies,omitempty"`   // what policies said of it
 
 	PrioritizedBy string       `json:"prioritized_by,omitempty"` // who put it before the others in the queue
 	Attempt       int          `json:"attempt,omitempty"`        // times its first job was started; names the job's folder

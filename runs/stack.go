@@ -67,11 +67,13 @@ type Stack struct {
 	Autodeploy  bool     `json:"autodeploy"`
 	// ReleaseTags is a pattern of tags ("v*"). When it is set, tags make the tracked runs and pushes to the
 	// tracked branch are only proposed.
-	ReleaseTags string   `json:"release_tags,omitempty"`
-	Plan        string   `json:"plan"`          // PlanMergeResult or PlanHead
-	Promotion   bool     `json:"run_promotion"` // finished proposed runs may become tracked
-	Protect     bool     `json:"protect"`       // refuse deletion
-	Labels      []string `json:"labels,omitempty"`
+	ReleaseTags string `json:"release_tags,omitempty"`
+	Plan        string `json:"plan"`          // PlanMergeResult or PlanHead
+	Promotion   bool   `json:"run_promotion"` // finished proposed runs may become tracked
+	Protect     bool   `json:"protect"`       // refuse deletion
+	// Approvals is how many people other than the author have to approve what changes the world, 0 for none.
+	Approvals int      `json:"approvals,omitempty"`
+	Labels    []string `json:"labels,omitempty"`
 	// DestroyThreads says whether a plan that takes something away opens a thread on its merge request: ThreadsOn,
 	// ThreadsOff, or "" for what the integration says.
 	DestroyThreads string `json:"destroy_threads,omitempty"`
@@ -141,6 +143,8 @@ func (s Stack) Validate() error {
 		return Invalidf("tool", "“%s” is no tool. Use opentofu, terraform or custom.", s.Tool)
 	case s.State != StateManaged && s.State != StateOwn:
 		return Invalidf("state", "“%s” is no way to keep state. Use “managed” or “own backend”.", s.State)
+	case s.Approvals < 0 || s.Approvals > MaxApprovals:
+		return Invalidf("approvals", "%d approvals cannot be asked for. Use a number from 0 to %d.", s.Approvals, MaxApprovals)
 	case !slices.Contains([]string{"", ThreadsOn, ThreadsOff}, s.DestroyThreads):
 		return Invalidf("destroy_threads", "“%s” is no choice. Use on, off, or nothing for what the integration says.", s.DestroyThreads)
 	case s.Plan != PlanMergeResult && s.Plan != PlanHead:

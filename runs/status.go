@@ -27,9 +27,12 @@ func CommitStatus(r Run) (CommitState, string) {
 	}
 	switch r.State {
 	case Queued:
+		if r.Unapproved {
+			return StatusPending, describe("Waiting for approval", r.Reason)
+		}
 		return StatusPending, describe("Queued", r.Reason)
 	case Unconfirmed:
-		return StatusPending, describe("Waiting for confirmation", counts(r))
+		return StatusPending, describe(r.WaitsFor(), counts(r))
 	case Confirmed:
 		return StatusPending, describe("Confirmed by "+r.Transitions[len(r.Transitions)-1].By, counts(r))
 	case Preparing, Initializing, Planning:
@@ -53,6 +56,14 @@ func CommitStatus(r Run) (CommitState, string) {
 	default:
 		return StatusCanceled, describe("Canceled", r.Reason)
 	}
+}
+
+// WaitsFor says what a run that waits for people waits for.
+func (r Run) WaitsFor() string {
+	if r.Unapproved {
+		return "Waiting for approval"
+	}
+	return "Waiting for confirmation"
 }
 
 func counts(r Run) string {

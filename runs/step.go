@@ -3,6 +3,7 @@ package runs
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,9 +50,15 @@ func stepQueued(r Run, ev Event) (Run, []Effect, error) {
 	switch e := ev.(type) {
 	case Claimed:
 		r.Attempt++
+		r.Unapproved = false
+		if r.Intent() != "" {
+			return passed(r, Preparing, e.Meta, e.Reviews)
+		}
 		return move(r, Preparing, e.Meta)
+	case Reviewed:
+		return reviewed(r, e)
 	case Discard:
-		return end(r, Discarded, e.Meta)
+		return discard(r, e)
 	case Cancel:
 		return end(r, Canceled, e.Meta)
 	case Skip:
@@ -88,6 +95,8 @@ func stepWorking(r Run, ev Event) (Run, []Effect, error) {
 		return started(r, e)
 	case Planned:
 		return planned(r, e)
+	case Denied:
+		return denied(r, e)
 	case Done:
 		if r.State != Performing && r.State != Destroying {
 			return refuse(r, ev)
@@ -115,13 +124,15 @@ func stepUnconfirmed(r Run, ev Event) (Run, []Effect, error) {
 	case Confirm:
 		if e.Moved != "" {
 			e.Note = e.Moved
-			r.Delta, r.Fingerprint, r.Warnings = nil, "", nil
-			r.Losses = 0
+			r.Delta, r.Fingerprint, r.Warnings, r.Policies = nil, "", nil, nil
+			r.Losses, r.Unapproved = 0, false
 			return move(r, Queued, e.Meta, Enqueue{PhasePlan})
 		}
-		return move(r, Confirmed, e.Meta, Enqueue{PhaseApply})
+		return passed(r, Confirmed, e.Meta, e.Reviews, Enqueue{PhaseApply})
+	case Reviewed:
+		return reviewed(r, e)
 	case Discard:
-		return end(r, Discarded, e.Meta)
+		return discard(r, e)
 	case Cancel:
 		return end(r, Canceled, e.Meta)
 	default:
@@ -221,19 +232,89 @@ func planned(r Run, e Planned) (Run, []Effect, error) {
 		return refuse(r, e)
 	}
 	d := e.Delta
-	r.Delta, r.Fingerprint, r.Warnings = &d, e.Fingerprint, e.Warnings
+	r.Delta, r.Fingerprint, r.Warnings, r.Policies = &d, e.Fingerprint, e.Warnings, e.Policies
 	switch {
 	case r.Type != Tracked || d.Empty():
 		return end(r, Finished, e.Meta)
 	case r.StopAsked != "":
 		return halted(r, Halted{Meta: e.Meta})
 	case e.Autodeploy && len(e.Warnings) == 0:
-		e.Note = "autodeploy"
-		return move(r, Applying, e.Meta, Enqueue{PhaseApply})
+		return deployed(r, e.Meta, e.Reviews)
 	default:
+		r.Unapproved = e.Unapproved
 		next, eff, err := move(r, Unconfirmed, e.Meta)
 		return next, append([]Effect{Dequeue{}}, eff...), err
 	}
+}
+
+// denied keeps the plan, so that people see what was forbidden, and ends the run.
+func denied(r Run, e Denied) (Run, []Effect, error) {
+	if r.State != Planning {
+		return refuse(r, e)
+	}
+	d := e.Delta
+	r.Delta, r.Fingerprint, r.Warnings, r.Policies = &d, e.Fingerprint, e.Warnings, e.Policies
+	if r.StopAsked != "" {
+		return halted(r, Halted{Meta: e.Meta})
+	}
+	return end(r, Failed, e.Meta)
+}
+
+// deployed goes on to the apply without a person.
+func deployed(r Run, m Meta, reviews []Review) (Run, []Effect, error) {
+	m.Note = "autodeploy"
+	if len(reviews) > 0 {
+		m.Note += ", approved by " + strings.Trim(names(reviews), " ()")
+	}
+	return passed(r, Applying, m, reviews, Enqueue{PhaseApply})
+}
+
+// passed moves to what changes the world, and uses up the reviews that opened the way.
+func passed(r Run, to State, m Meta, reviews []Review, more ...Effect) (Run, []Effect, error) {
+	r.Unapproved = false
+	if len(reviews) > 0 {
+		r.Reviews = slices.Clone(reviews)
+		more = append(more, SpendReviews{r.Fingerprint})
+	}
+	return move(r, to, m, more...)
+}
+
+// discard ends what waits. Its reviews go with it: the next plan with the same effect is a new question.
+func discard(r Run, e Discard) (Run, []Effect, error) {
+	n, eff, err := end(r, Discarded, e.Meta)
+	if r.Fingerprint != "" {
+		eff = append(eff, SpendReviews{r.Fingerprint})
+	}
+	return n, eff, err
+}
+
+// reviewed weighs what waits anew. It can open the way to an apply only where the stack needs nobody's confirmation.
+func reviewed(r Run, e Reviewed) (Run, []Effect, error) {
+	if r.State == Queued && r.Intent() == "" {
+		return refuse(r, e)
+	}
+	if e.Policies != nil {
+		r.Policies = withApprovals(r.Policies, e.Policies)
+	}
+	switch {
+	case e.Refused != "":
+		e.Note = e.Refused
+		return end(r, Failed, e.Meta)
+	case r.State == Unconfirmed && e.Autodeploy && !e.Unapproved && len(r.Warnings) == 0:
+		return deployed(r, e.Meta, e.Reviews)
+	}
+	r.Unapproved = e.Unapproved
+	eff := []Effect{Report{}}
+	if e.Decision != "" {
+		eff = append(eff, Record{string(e.Decision), cmp.Or(e.By, System), e.Note})
+	}
+	return r, eff, nil
+}
+
+// withApprovals replaces what approval policies said before.
+func withApprovals(old, now []PolicyResult) []PolicyResult {
+	kept := slices.DeleteFunc(slices.Clone(old), func(p PolicyResult) bool { return p.Type == PolicyApproval })
+	return append(kept, now...)
 }
 
 func stopAsked(r Run, e StopAsked) (Run, []Effect, error) {
@@ -315,7 +396,7 @@ func learn(r Run, e LearnedMR) (Run, []Effect, error) {
 
 // end moves to a terminal state, where no job is left.
 func end(r Run, to State, m Meta) (Run, []Effect, error) {
-	r.EndedAt = m.At
+	r.EndedAt, r.Unapproved = m.At, false
 	n, eff, err := move(r, to, m)
 	return n, append([]Effect{Dequeue{}}, eff...), err
 }
@@ -348,8 +429,10 @@ func verb(ev Event) string {
 		return "be taken by a worker"
 	case PhaseStarted:
 		return "go to " + string(e.State)
-	case Planned:
+	case Planned, Denied:
 		return "take a plan"
+	case Reviewed:
+		return "be reviewed"
 	case Confirm:
 		return "be confirmed"
 	case Discard:

@@ -23,6 +23,8 @@ var seeds = []struct {
 	{2, []byte{0, 0, 1, 0, 2, 2, 3, 8, 10, 0, 10, 1, 12, 0, 14, 0}},              // a task is stopped
 	{4, []byte{0, 0, 1, 0, 2, 2, 3, 4, 3, 7, 11, 0, 1, 0, 3, 10, 11, 0}},         // a module's test
 	{4, []byte{0, 0, 1, 0, 2, 2, 3, 4, 3, 7, 13, 0, 1, 0, 13, 0, 1, 0, 11, 0}},   // cut off twice
+	{1, []byte{0, 0, 1, 0, 2, 2, 3, 4, 4, 1, 18, 24, 18, 16, 1, 0, 11, 0}},       // approved by two, deployed by itself
+	{1, []byte{0, 0, 1, 0, 2, 2, 3, 4, 17, 1}},                                   // a policy forbids it
 	{3, []byte{0, 0, 15, 0, 1, 0, 2, 2, 3, 9, 12, 0, 0, 0, 8, 0, 9, 0, 16, 255}}, // a destroy halts unasked
 }
 
@@ -83,11 +85,11 @@ func decode(kind, detail byte, typ Type, at time.Time) Event {
 		warnings = []string{"careful"}
 	}
 	m := Meta{At: at, Note: []string{"", "because"}[detail>>7]}
-	switch kind % 17 {
+	switch kind % 19 {
 	case 0:
 		return Requested{Meta: m, Run: Run{ID: "01", Type: typ, EndedAt: noon}}
 	case 1:
-		return Claimed{m}
+		return Claimed{Meta: m}
 	case 2:
 		return PhaseStarted{Meta: m, State: Initializing, Basis: &Basis{SHA: "abc"}, Reused: []string{"", "00"}[detail&1]}
 	case 3:
@@ -117,8 +119,16 @@ func decode(kind, detail byte, typ Type, at time.Time) Event {
 		return []Event{Fail{Meta: m}, Skip{m}, Stale{m}, Fail{Meta: m}}[detail&3]
 	case 15:
 		return Prioritize{Meta: m, Back: detail%2 == 1}
-	default:
+	case 16:
 		return LearnedMR{Meta: m, MR: MergeRequest{IID: int64(detail)}}
+	case 17:
+		return Denied{Meta: m, Delta: delta, Warnings: warnings, Fingerprint: "f"}
+	default:
+		e := Reviewed{Meta: m, Decision: []Decision{Approve, Reject, ""}[int(detail)%3], Unapproved: detail&8 != 0, Autodeploy: detail&16 != 0}
+		if detail&32 != 0 {
+			e.Refused = "The policy says no"
+		}
+		return e
 	}
 }
 
@@ -159,6 +169,8 @@ func (w *walk) consent(before Run, ev Event) {
 		w.yes = e.Autodeploy && len(e.Warnings) == 0
 	case Confirm:
 		w.yes = before.State == Unconfirmed && e.Moved == ""
+	case Reviewed:
+		w.yes = w.yes || before.State == Unconfirmed && e.Autodeploy && !e.Unapproved && len(before.Warnings) == 0
 	}
 	if w.r.Type == Test && w.r.State != Confirmed {
 		return // it applies on a state of its own
@@ -190,7 +202,7 @@ func (w *walk) lifeGoesOn(before Run, ev Event, effects []Effect) {
 			w.t.Fatalf("%T: last transition %+v, run %s", ev, last, r.State)
 		}
 	}
-	if (grown == 1) != (count[Record](effects, "stop", "prioritize", "put_back") == 1) || grown == 1 && count[Report](effects) != 1 {
+	if (grown == 1) != (count[Record](effects, "stop", "prioritize", "put_back", "approve", "reject") == 1) || grown == 1 && count[Report](effects) != 1 {
 		w.t.Fatalf("%T: %d transitions and effects %s", ev, grown, words(effects))
 	}
 	if before.State != r.State && grown != 1 {

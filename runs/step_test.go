@@ -22,6 +22,8 @@ var (
 	system = Meta{At: later}
 	alice  = Meta{At: later, By: "alice", Note: "go on"}
 	adds   = Delta{Add: 1}
+
+	approved = []Review{{Stack: "net", Fingerprint: "f1", Person: Person{User: "u2"}, Name: "bob", Decision: Approve, At: noon}}
 )
 
 // every is None and all states of a run that exists.
@@ -111,10 +113,16 @@ var table = []row{
 	{name: "requested, a task", event: Requested{Run: Run{Type: Task}}, moves: map[State]string{None: "queued: enqueue perform, report, record queued"}},
 	{name: "requested, a destroy", event: Requested{Run: Run{Type: Destroy}}, moves: map[State]string{None: "queued: enqueue destroy, report, record queued"}},
 
-	{name: "claimed", event: Claimed{system}, types: but(Test), moves: map[State]string{
+	{name: "claimed", event: Claimed{Meta: system}, types: but(Test), moves: map[State]string{
 		Queued:    "preparing: report, record preparing",
 		Confirmed: "applying: report, record applying",
 		Applying:  "applying: ", // autodeploy: it was applying before a worker took the job
+	}},
+
+	{name: "claimed, approved", event: Claimed{Meta: system, Reviews: approved}, types: only(Task, Destroy), moves: map[State]string{
+		Queued:    "preparing: spendreviews, report, record preparing",
+		Confirmed: "applying: report, record applying",
+		Applying:  "applying: ",
 	}},
 
 	{name: "initializing", event: PhaseStarted{Meta: system, State: Initializing}, moves: map[State]string{
@@ -141,12 +149,44 @@ var table = []row{
 	{name: "planned, autodeploy", event: Planned{Meta: system, Delta: adds, Autodeploy: true}, types: but(Tracked), moves: map[State]string{Planning: ends(Finished)}},
 	{name: "planned, autodeploy and a warning", event: Planned{Meta: system, Delta: adds, Autodeploy: true, Warnings: []string{"deprecated"}}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
 	{name: "planned, a warning", event: Planned{Meta: system, Delta: adds, Warnings: []string{"deprecated"}}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
+	{
+		name: "planned, autodeploy and approved", event: Planned{Meta: system, Delta: adds, Autodeploy: true, Reviews: approved}, types: only(Tracked),
+		moves: map[State]string{Planning: "applying: enqueue apply, spendreviews, report, record applying"},
+	},
+	{name: "planned, not approved", event: Planned{Meta: system, Delta: adds, Unapproved: true}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
+	{name: "denied", event: Denied{Meta: system, Delta: adds}, moves: map[State]string{Planning: ends(Failed)}},
+	{name: "denied, stop asked", event: Denied{Meta: system, Delta: adds}, given: asked, moves: map[State]string{Planning: ends(Stopped)}},
+
+	{name: "approved", event: Reviewed{Meta: alice, Decision: Approve}, types: only(Task, Destroy), moves: map[State]string{
+		Queued: "queued: report, record approve", Unconfirmed: "unconfirmed: report, record approve",
+	}},
+	{name: "approved", event: Reviewed{Meta: alice, Decision: Approve}, types: but(Task, Destroy), moves: map[State]string{Unconfirmed: "unconfirmed: report, record approve"}},
+	{name: "rejected", event: Reviewed{Meta: alice, Decision: Reject, Unapproved: true}, types: only(Tracked), moves: map[State]string{Unconfirmed: "unconfirmed: report, record reject"}},
+	{name: "rules changed", event: Reviewed{Meta: system, Unapproved: true}, types: only(Tracked), moves: map[State]string{Unconfirmed: "unconfirmed: report"}},
+	{
+		name: "approved, nothing else was missing", event: Reviewed{Meta: alice, Decision: Approve, Autodeploy: true, Reviews: approved}, types: only(Tracked),
+		given: func(r *Run) { r.Warnings = nil }, moves: map[State]string{Unconfirmed: "applying: enqueue apply, spendreviews, report, record applying"},
+	},
+	{
+		name: "approved, with a warning", event: Reviewed{Meta: alice, Decision: Approve, Autodeploy: true, Reviews: approved}, types: only(Tracked),
+		moves: map[State]string{Unconfirmed: "unconfirmed: report, record approve"},
+	},
+	{
+		name: "approved once, autodeploy", event: Reviewed{Meta: alice, Decision: Approve, Autodeploy: true, Unapproved: true}, types: only(Tracked),
+		given: func(r *Run) { r.Warnings = nil }, moves: map[State]string{Unconfirmed: "unconfirmed: report, record approve"},
+	},
+	{name: "refused by a policy", event: Reviewed{Meta: alice, Decision: Reject, Refused: "The policy says no"}, types: only(Tracked), moves: map[State]string{Unconfirmed: ends(Failed)}},
+
 	{name: "planned, stop asked", event: Planned{Meta: system, Delta: adds}, types: only(Tracked), given: asked, moves: map[State]string{Planning: ends(Stopped)}},
 	{name: "planned, stop asked, autodeploy", event: Planned{Meta: system, Delta: adds, Autodeploy: true}, types: only(Tracked), given: asked, moves: map[State]string{Planning: ends(Stopped)}},
 
 	{name: "confirm", event: Confirm{Meta: alice}, moves: map[State]string{Unconfirmed: "confirmed: enqueue apply, report, record confirmed"}},
+	{
+		name: "confirm, approved", event: Confirm{Meta: alice, Reviews: approved},
+		moves: map[State]string{Unconfirmed: "confirmed: enqueue apply, spendreviews, report, record confirmed"},
+	},
 	{name: "confirm, moved", event: Confirm{Meta: alice, Moved: "the state moved"}, moves: map[State]string{Unconfirmed: "queued: enqueue plan, report, record queued"}},
-	{name: "discard", event: Discard{alice}, moves: same(ends(Discarded), Queued, Unconfirmed)},
+	{name: "discard", event: Discard{alice}, moves: map[State]string{Queued: ends(Discarded), Unconfirmed: ends(Discarded) + ", spendreviews"}},
 	{name: "cancel", event: Cancel{system}, moves: same(ends(Canceled), Queued, Unconfirmed)},
 	{name: "skip", event: Skip{system}, moves: same(ends(Skipped), Queued)},
 

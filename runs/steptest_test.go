@@ -15,7 +15,7 @@ var (
 
 // testTable is what is different in the life of a module's test.
 var testTable = []row{
-	{name: "claimed", event: Claimed{system}, types: only(Test), moves: map[State]string{
+	{name: "claimed", event: Claimed{Meta: system}, types: only(Test), moves: map[State]string{
 		Queued:     "preparing: report, record preparing",
 		Confirmed:  "applying: report, record applying",
 		Applying:   "applying: ",
@@ -70,7 +70,7 @@ func TestTestsEndAsTheirTestDid(t *testing.T) {
 	} {
 		r := sample(Test, Applying)
 		r.Test = &RunTest{Case: TestCase{Negative: tc.negative}}
-		events := []Event{tc.ev, Claimed{system}, PhaseStarted{Meta: system, State: Destroying}, Done{Meta: system}}
+		events := []Event{tc.ev, Claimed{Meta: system}, PhaseStarted{Meta: system, State: Destroying}, Done{Meta: system}}
 		if tc.stop {
 			events = append([]Event{StopAsked{alice}}, events...)
 		}

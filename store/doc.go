@@ -45,6 +45,7 @@
 //	checks          id → runs.Check             module_checks   slug/id → ""
 //	                                            check_keys      slug/sha → id of the newest check
 //	                                            open_checks     id → "" of checks that go on by themselves
+//	reviews         stack/fingerprint/person → runs.Review, of what waits or may wait
 //	module_uses     slug/stack → runs.ModuleUse, learned from the init of the stack's tracked runs
 //	onces           sha256 of sender and idempotency key → Once (the answer sealed)
 //

@@ -31,7 +31,7 @@ var stored = map[string]any{
 	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "projects": Project{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
 	"channels": Channel{}, "notifications": Notification{}, "latest": nil, "proposals": nil, "ended": nil, "typed": nil, "hours": Hour{},
 	"modules": runs.Module{}, "project_modules": nil, "module_versions": runs.ModuleVersion{}, "checks": runs.Check{}, "module_checks": nil, "check_keys": nil, "open_checks": nil, "module_uses": runs.ModuleUse{},
-	"contexts": runs.Context{}, "attachments": runs.Attachment{}, "context_stacks": nil, "files": runs.File{}, "file_contents": nil,
+	"contexts": runs.Context{}, "attachments": runs.Attachment{}, "context_stacks": nil, "files": runs.File{}, "file_contents": nil, "reviews": runs.Review{},
 }
 
 // storedFiles are types that are kept as files.
@@ -345,6 +345,7 @@ func writeGolden(t *testing.T, path string) {
 			tx.PutChannel(Channel{ID: "01CHANNEL", Name: "chat", Kind: ChannelChat, URL: "https://chat.example/hooks/secret"}),
 			tx.PutNotification(Notification{ID: "01NEWS", Channel: "01CHANNEL", Topic: runs.OnFailed, State: NotificationWaiting}),
 			tx.PutReport(Report{Kind: ReportNote, Target: "note/7/9/network", Project: 7, MR: 9, Stack: "network", State: ReportParked}),
+			tx.PutReview(runs.Review{Stack: "network", Fingerprint: "f", Person: runs.Person{User: u.ID}, Name: "Alice", Decision: runs.Approve}),
 			tx.PutHead(7, "main", "abc"), tx.PutSettings(Settings{Workers: 3}))
 	})
 	update(t, s, func(tx *Tx) error {

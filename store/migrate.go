@@ -124,6 +124,10 @@ var migrations = []func(*bolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bolt.Tx) error { // who approved what
+		_, err := tx.CreateBucketIfNotExists([]byte("reviews"))
+		return err
+	},
 }
 
 // checkSchema refuses data of a newer version.

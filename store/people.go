@@ -191,6 +191,7 @@ type APIKey struct {
 	Role      Role       `json:"role"`
 	CreatedAt time.Time  `json:"created_at"`
 	CreatedBy string     `json:"created_by,omitempty"`
+	Owner     string     `json:"owner,omitempty"` // id of the user who made it, whose reviews its reviews are; "" for none
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	LastUsed  time.Time  `json:"last_used,omitzero"` // to the minute
 }

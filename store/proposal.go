@@ -2,6 +2,7 @@ package store
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
@@ -67,4 +68,17 @@ func (tx *Tx) ActiveIn(project, iid int64) ([]runs.Run, error) {
 		return true, err
 	})
 	return out, err
+}
+
+// AuthorsIn are those who set off the runs of a merge request: who opened it, and who pushed to it.
+func (tx *Tx) AuthorsIn(project, iid int64) (people []runs.Person, err error) {
+	prefix := mrKey(project, iid) + "/"
+	err = each(tx, "mr_runs", prefix, func(k string, _ []byte) (bool, error) {
+		r, err := tx.Run(strings.TrimPrefix(k, prefix))
+		if r.Author.Known() && !slices.Contains(people, r.Author) {
+			people = append(people, r.Author)
+		}
+		return true, err
+	})
+	return people, err
 }

@@ -113,7 +113,7 @@ func (tx *Tx) DeleteStack(slug string) error {
 	if err := tx.detachAll(slug); err != nil {
 		return err
 	}
-	for _, b := range []string{"variables", "files", "file_contents", "states", "run_keys"} {
+	for _, b := range []string{"variables", "files", "file_contents", "states", "run_keys", "reviews"} {
 		if err := tx.dropPrefix(b, slug+"/"); err != nil {
 			return err
 		}

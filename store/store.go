@@ -47,6 +47,7 @@ type Store struct {
 	entropy *ulid.MonotonicEntropy
 
 	digestKey []byte // of [Tx.Digest]
+	planKey   []byte // of [Store.PlanKey]
 
 	actingMu sync.Mutex // guards acting, see [Store.Acting]
 	acting   map[string][]*Acts
@@ -169,9 +170,7 @@ func (s *Store) prepare(o Options) error {
 	if s.seal, err = newSealer(key); err != nil {
 		return err
 	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte("digests of the audit log"))
-	s.digestKey = mac.Sum(nil)
+	s.digestKey, s.planKey = derive(key, "digests of the audit log"), derive(key, "fingerprints of plans")
 	if err := s.checkKey(file, sealed); err != nil {
 		return err
 	}
@@ -180,6 +179,16 @@ func (s *Store) prepare(o Options) error {
 	}
 	return s.putKeyCheck()
 }
+
+// derive makes a key for one purpose of the master key.
+func derive(key []byte, purpose string) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(purpose))
+	return mac.Sum(nil)
+}
+
+// PlanKey is the key of [runs.Changes.Fingerprint].
+func (s *Store) PlanKey() []byte { return s.planKey }
 
 // Close waits for open transactions and closes the file.
 func (s *Store) Close() error { return s.db.Close() }

@@ -86,6 +86,7 @@ var wantRights = []struct {
 	{writer, "???? -++ 0--+", []string{
 		"POST /stacks/:slug/lock", "POST /stacks/:slug/unlock", "POST /stacks/:slug/sync", "POST /stacks/:slug/merge-requests/:iid/release",
 		"POST /stacks/:slug/environment", "POST /stacks/:slug/environment/delete", "POST /stacks/:slug/destroy", "POST /runs/:id/confirm",
+		"POST /runs/:id/approve", "POST /runs/:id/reject", "POST /api/v1/runs/:id/approve", "POST /api/v1/runs/:id/reject",
 		"POST /runs/:id/discard", "POST /runs/:id/stop", "POST /runs/:id/prioritize", "POST /runs/:id/putback", "POST /runs/:id/retry",
 		"POST /runs/:id/promote", "POST /api/v1/stacks/:slug/lock", "POST /api/v1/stacks/:slug/unlock", "POST /api/v1/stacks/:slug/sync",
 		"PUT /api/v1/stacks/:slug/variables/:name", "DELETE /api/v1/stacks/:slug/variables/:name", "POST /api/v1/runs/:id/confirm",

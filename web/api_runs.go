@@ -39,6 +39,7 @@ type runJSON struct {
 	Prioritized  *string          `json:"prioritized_by"` // who put it before the others
 	Delta        *deltaJSON       `json:"delta"`          // null until planned
 	Warnings     []string         `json:"warnings"`
+	Approvals    *approvalsJSON   `json:"approvals"` // null where none are asked for
 	Fingerprint  string           `json:"fingerprint"`
 	Tool         string           `json:"tool"`
 	ToolVersion  string           `json:"tool_version"`
@@ -99,7 +100,10 @@ func (s *Server) runJSON(q *engine.Queue, r runs.Run) (runJSON, error) {
 		j.Transitions = append(j.Transitions, transitionOut(t))
 	}
 	if r.State == runs.Unconfirmed && j.Reason == "" {
-		j.Reason = "waits for confirmation"
+		j.Reason = waitsFor(r)
+	}
+	if err := s.fillApprovals(q, &j, r); err != nil {
+		return j, err
 	}
 	text, b, err := q.Waiting(r)
 	if b != nil {
@@ -225,7 +229,7 @@ func (s *Server) apiTrigger(c *request) error {
 		return err
 	}
 	r, err := s.eng.Trigger(c.Request().Context(), c.Param("slug"), engine.Request{
-		Type: in.Type, Commit: in.Commit, Command: in.Command, By: c.who.Name, Trigger: c.who.trigger(),
+		Type: in.Type, Commit: in.Commit, Command: in.Command, By: c.who.Name, Author: c.who.Person, Trigger: c.who.trigger(),
 	})
 	return s.answerNewRun(c, r, err)
 }
@@ -334,12 +338,12 @@ func (s *Server) apiPutBack(c *request) error {
 }
 
 func (s *Server) apiRetry(c *request) error {
-	r, err := s.eng.Retry(c.Param("id"), c.who.Name, c.who.trigger())
+	r, err := s.eng.Retry(c.Param("id"), c.who.Name, c.who.Person, c.who.trigger())
 	return s.answerNewRun(c, r, err)
 }
 
 func (s *Server) apiPromote(c *request) error {
-	r, err := s.eng.Promote(c.Param("id"), c.who.Name, c.who.trigger())
+	r, err := s.eng.Promote(c.Param("id"), c.who.Name, c.who.Person, c.who.trigger())
 	return s.answerNewRun(c, r, err)
 }
 

@@ -29,6 +29,7 @@ type stackJSON struct {
 	// DestroyThreads opens threads for what plans take away: on, off, or "" for what the integration says.
 	DestroyThreads string    `json:"destroy_threads"`
 	Protect        bool      `json:"protect"`
+	Approvals      int       `json:"approvals"` // people other than the author who have to approve what changes the world
 	ReleaseTags    string    `json:"release_tags"`
 	Labels         []string  `json:"labels"`
 	TrackedCommit  *string   `json:"tracked_commit"`
@@ -62,7 +63,7 @@ func (s *Server) stackJSON(tx *store.Tx, st runs.Stack) (stackJSON, error) {
 		ProjectTrouble: watch.Trouble,
 		Slug:           st.Slug, Name: st.Name, Description: st.Description, Project: st.ProjectPath, ProjectID: st.Project,
 		Branch: st.Branch, ProjectRoot: st.ProjectRoot, Globs: orEmpty(st.Globs), Tool: st.Tool, ToolVersion: st.ToolVersion,
-		Commands: st.Commands, State: st.State, Autodeploy: st.Autodeploy, Plan: st.Plan, Promotion: st.Promotion, DestroyThreads: st.DestroyThreads,
+		Commands: st.Commands, State: st.State, Autodeploy: st.Autodeploy, Plan: st.Plan, Promotion: st.Promotion, DestroyThreads: st.DestroyThreads, Approvals: st.Approvals,
 		Protect: st.Protect, ReleaseTags: st.ReleaseTags, Labels: orEmpty(st.Labels), TrackedCommit: orNil(st.TrackedCommit.SHA),
 		Status: status, Detached: !in.Linked, LockedBy: st.LockedBy, LockNote: st.LockNote, Flag: st.Flag,
 		URL: s.o.ExternalURL + "/stacks/" + st.Slug, CreatedAt: st.CreatedAt.UTC(), UpdatedAt: st.UpdatedAt.UTC(),
@@ -92,6 +93,7 @@ type stackInput struct {
 	Plan           *string        `json:"plan"`
 	Promotion      *bool          `json:"run_promotion"`
 	Protect        *bool          `json:"protect"`
+	Approvals      *int           `json:"approvals"`
 	DestroyThreads *string        `json:"destroy_threads"` // on, off, or "" for what the integration says
 	ReleaseTags    *string        `json:"release_tags"`
 	Labels         *[]string      `json:"labels"`
@@ -120,6 +122,7 @@ func (in stackInput) apply(st *runs.Stack) string {
 	give(&st.Plan, in.Plan)
 	give(&st.Promotion, in.Promotion)
 	give(&st.Protect, in.Protect)
+	give(&st.Approvals, in.Approvals)
 	give(&st.DestroyThreads, in.DestroyThreads)
 	give(&st.ReleaseTags, in.ReleaseTags)
 	give(&st.Labels, in.Labels)

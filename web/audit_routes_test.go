@@ -249,6 +249,15 @@ func acts() []act {
 	waits, proposed := aRun(runs.Tracked, toPlan()...), aRun(runs.Proposed, toPlan()...)
 	first := aRun(runs.Tracked, runs.Prioritize{Meta: runs.Meta{By: "ann"}})
 	held := aContext(false)
+	reviewed := func(a *acting) names {
+		n := waits(a)
+		a.update(func(tx *store.Tx) error {
+			st, err := tx.Stack(n["slug"])
+			st.Approvals = 1
+			return cmpErr(err, tx.PutStack(st))
+		})
+		return n
+	}
 	locked := with(func(st *runs.Stack) { st.LockedBy = "ann" })
 	active, failed := aModule(runs.VersionActive), aModule(runs.VersionFailed)
 	return []act{
@@ -275,6 +284,10 @@ func acts() []act {
 
 		{route: "POST /runs/:id/confirm", before: waits, body: "fingerprint={fingerprint}", action: "run.confirmed"},
 		{route: "POST /api/v1/runs/:id/confirm", before: waits, body: `{"fingerprint":"{fingerprint}"}`, action: "run.confirmed"},
+		{route: "POST /runs/:id/approve", before: reviewed, body: "fingerprint={fingerprint}&note=fine", action: "run.approve", says: "fine"},
+		{route: "POST /api/v1/runs/:id/approve", before: reviewed, body: `{"note":"fine"}`, action: "run.approve", says: "fine"},
+		{route: "POST /runs/:id/reject", before: reviewed, body: "note=later", action: "run.reject", says: "later"},
+		{route: "POST /api/v1/runs/:id/reject", before: reviewed, body: `{"note":"not now"}`, action: "run.reject", says: "not now"},
 		{route: "POST /runs/:id/discard", before: waits, body: "note=why", action: "run.discarded", says: "why"},
 		{route: "POST /api/v1/runs/:id/discard", before: waits, body: `{"note":"why"}`, action: "run.discarded", says: "why"},
 		{route: "POST /runs/:id/stop", before: running, body: "note=why", action: "run.stop", says: "why"},

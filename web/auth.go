@@ -21,11 +21,12 @@ import (
 type actor struct {
 	Name    string // for the audit log
 	Role    store.Role
-	User    string // id of the person, "" for a key
-	Session string // token of the browser's session, "" for a key
-	Key     string // id of the API key, "" for a person
-	GitLab  int64  // the person's number in GitLab, 0 for one whose rights do not follow it
-	Issuer  string // the GitLab that the number is of, as it calls itself
+	User    string      // id of the person, "" for a key
+	Session string      // token of the browser's session, "" for a key
+	Key     string      // id of the API key, "" for a person
+	GitLab  int64       // the person's number in GitLab, 0 for one whose rights do not follow it
+	Issuer  string      // the GitLab that the number is of, as it calls itself
+	Person  runs.Person // whose reviews its reviews are; of a key, who made it; unknown for what nobody made
 
 	access access // to what the request is about, of a person from GitLab
 }
@@ -181,7 +182,7 @@ func (s *Server) sessionHolder(token, address string) (who actor, err error) {
 	err = s.st.View(func(tx *store.Tx) error {
 		row, u, ok, err := tx.Session(token)
 		if ok {
-			who = actor{Name: u.Name, Role: u.Role, User: u.ID, Session: token, GitLab: u.GitLabID, Issuer: u.GitLabURL}
+			who = actor{Name: u.Name, Role: u.Role, User: u.ID, Session: token, GitLab: u.GitLabID, Issuer: u.GitLabURL, Person: personOf(u)}
 			if u.Role == store.Admin && u.PasswordHash != "" && row.Via != "gitlab" {
 				who.GitLab = 0 // the way in while GitLab is away: an admin with a password, who came in with it
 			}
@@ -202,9 +203,13 @@ func (s *Server) keyHolder(text string) (actor, error) {
 	}
 	var k store.APIKey
 	var ok, stale bool
+	var owner runs.Person
 	err := s.st.View(func(tx *store.Tx) (err error) {
-		k, ok, err = tx.APIKeyByText(text)
+		if k, ok, err = tx.APIKeyByText(text); err != nil {
+			return err
+		}
 		stale = store.Stale(k.LastUsed, tx.Now())
+		owner, err = ownerOf(tx, k)
 		return err
 	})
 	if err == nil && ok && stale {
@@ -216,5 +221,19 @@ func (s *Server) keyHolder(text string) (actor, error) {
 	if !ok {
 		return actor{}, errUnauthorized
 	}
-	return actor{Name: "API key " + k.Name, Role: k.Role, Key: k.ID}, nil
+	return actor{Name: "API key " + k.Name, Role: k.Role, Key: k.ID, Person: owner}, nil
+}
+
+func personOf(u store.User) runs.Person { return runs.Person{User: u.ID, GitLab: u.GitLabID} }
+
+// ownerOf is the person who made a key; nobody when they may not sign in any more.
+func ownerOf(tx *store.Tx, k store.APIKey) (runs.Person, error) {
+	if k.Owner == "" {
+		return runs.Person{}, nil
+	}
+	u, err := tx.User(k.Owner)
+	if errors.Is(err, runs.ErrNotFound) || err == nil && !u.DisabledAt.IsZero() {
+		return runs.Person{}, nil
+	}
+	return personOf(u), err
 }

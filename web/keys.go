@@ -69,7 +69,7 @@ func (s *Server) postDeleteKey(c *request) error {
 // addKey makes a key; its text is returned once and never stored.
 func (s *Server) addKey(c *request, in keyInput) (k store.APIKey, text string, err error) {
 	err = s.st.Update(func(tx *store.Tx) error {
-		k, text, err = tx.AddAPIKey(store.APIKey{Name: in.Name, Role: in.Role, ExpiresAt: in.ExpiresAt, CreatedBy: c.who.Name})
+		k, text, err = tx.AddAPIKey(store.APIKey{Name: in.Name, Role: in.Role, ExpiresAt: in.ExpiresAt, CreatedBy: c.who.Name, Owner: c.who.Person.User})
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ var blocking = []runs.Type{runs.Tracked, runs.Task, runs.Destroy}
 
 // needs is what waits for a person, all over the installation.
 type needs struct {
-	waiting  []runs.Run     // unconfirmed, oldest first
+	waiting  []runs.Run     // for a yes or an approval, oldest first
 	failed   []runs.Run     // the latest blocking run of its stack, newest first, needRows at most
 	failing  int            // stacks whose latest blocking run failed
 	trouble  []view.Trouble // of notices, what was not dismissed
@@ -157,7 +157,7 @@ func findNeeds(tx *store.Tx, parked []store.Report, room runs.Room) (needs, erro
 		return n, err
 	}
 	for _, r := range active {
-		if r.State == runs.Unconfirmed {
+		if r.State == runs.Unconfirmed || r.State == runs.Queued && r.Unapproved {
 			n.waiting = append(n.waiting, r)
 		}
 	}

@@ -65,6 +65,7 @@ func (s *Server) runPage(c *request, r runs.Run) (view.Page, error) {
 func (s *Server) runModel(c *request, r runs.Run) (view.RunModel, error) {
 	m := view.RunModel{StackName: r.Stack, StackGone: true}
 	var st runs.Stack
+	var gate runs.Gate
 	linked := false
 	err := s.st.View(func(tx *store.Tx) (err error) {
 		if m.Run, err = tx.Run(r.ID); err != nil {
@@ -93,6 +94,9 @@ func (s *Server) runModel(c *request, r runs.Run) (view.RunModel, error) {
 			return nil
 		}
 		m.StackGone = false
+		if err == nil {
+			gate, err = q.Gate(m.Run)
+		}
 		return err
 	})
 	if err != nil {
@@ -107,6 +111,7 @@ func (s *Server) runModel(c *request, r runs.Run) (view.RunModel, error) {
 	}
 	m.Isolation, m.Progress = s.o.Facts.Isolation, s.progress(m.Run)
 	fillActs(&m, c.who, st, linked)
+	fillReviews(&m, c.who, gate)
 	return m, nil
 }
 
@@ -330,11 +335,11 @@ func (s *Server) postPutBack(c *request) error {
 }
 
 func (s *Server) postRetry(c *request) error {
-	r, err := s.eng.Retry(c.Param("id"), c.who.Name, c.who.trigger())
+	r, err := s.eng.Retry(c.Param("id"), c.who.Name, c.who.Person, c.who.trigger())
 	return s.after(c, err, "/runs/"+r.ID, "This is the new run, of the same commit.")
 }
 
 func (s *Server) postPromote(c *request) error {
-	r, err := s.eng.Promote(c.Param("id"), c.who.Name, c.who.trigger())
+	r, err := s.eng.Promote(c.Param("id"), c.who.Name, c.who.Person, c.who.trigger())
 	return s.after(c, err, "/runs/"+r.ID, "This is the tracked run of the same commit.")
 }

@@ -124,7 +124,7 @@ func (s *Server) postTrigger(c *request) error {
 	}
 	r, err := s.eng.Trigger(c.Request().Context(), c.Param("slug"), engine.Request{
 		Type: runs.Type(c.FormValue("type")), Commit: c.FormValue("commit"), Command: c.FormValue("command"),
-		By: c.who.Name, Trigger: c.who.trigger(),
+		By: c.who.Name, Author: c.who.Person, Trigger: c.who.trigger(),
 	})
 	return s.after(c, err, "/runs/"+r.ID, "The run is queued.")
 }

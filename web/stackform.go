@@ -62,7 +62,8 @@ func readStackForm(c *request) view.StackForm {
 		Branch: c.FormValue("branch"), ProjectRoot: c.FormValue("project_root"), Globs: c.FormValue("globs"),
 		Tool: c.FormValue("tool"), ToolVersion: c.FormValue("tool_version"), State: c.FormValue("state"),
 		Autodeploy: on("autodeploy"), Plan: c.FormValue("plan"), Promotion: on("run_promotion"), DestroyThreads: c.FormValue("destroy_threads"), Protect: on("protect"),
-		Labels: c.FormValue("labels"), InstallHook: on("install_hook"),
+		Approvals: strings.TrimSpace(c.FormValue("approvals")),
+		Labels:    c.FormValue("labels"), InstallHook: on("install_hook"),
 		Commands: runs.Commands{
 			Init: script(c, "command_init"), Plan: script(c, "command_plan"), Show: script(c, "command_show"),
 			Apply: script(c, "command_apply"), Destroy: script(c, "command_destroy"),
@@ -76,7 +77,7 @@ func script(c *request, name string) string {
 }
 
 // fill puts the form's fields into a stack and leaves what the form does not have.
-func fill(st *runs.Stack, f view.StackForm) {
+func fill(st *runs.Stack, f view.StackForm) error {
 	st.Name, st.Description = strings.TrimSpace(f.Name), strings.TrimSpace(f.Description)
 	st.Branch, st.ProjectRoot = strings.TrimSpace(f.Branch), strings.TrimSpace(f.ProjectRoot)
 	st.Globs, st.Labels = split(f.Globs, "\n"), split(f.Labels, ",")
@@ -86,6 +87,15 @@ func fill(st *runs.Stack, f view.StackForm) {
 	if f.State != "" {
 		st.State = f.State
 	}
+	if f.Approvals == "" {
+		return nil
+	}
+	n, err := strconv.Atoi(f.Approvals)
+	if err != nil {
+		return runs.Invalidf("approvals", "“%s” is no number of approvals. Use one from 0 to %d.", f.Approvals, runs.MaxApprovals)
+	}
+	st.Approvals = n
+	return nil
 }
 
 // split gives the non-empty parts of a text, without blanks around them.
@@ -115,9 +125,11 @@ func formErrors(err error) (fields map[string]string, text string, ok bool) {
 func (s *Server) postNewStack(c *request) error {
 	m := view.StackNewModel{Values: readStackForm(c)}
 	var st runs.Stack
-	fill(&st, m.Values)
-	ctx := c.Request().Context()
-	st, warnings, err := s.eng.CreateStack(ctx, st, m.Values.Project, c.who.Name, m.Values.InstallHook)
+	var warnings []string
+	err := fill(&st, m.Values)
+	if err == nil {
+		st, warnings, err = s.eng.CreateStack(c.Request().Context(), st, m.Values.Project, c.who.Name, m.Values.InstallHook)
+	}
 	if fields, text, ok := formErrors(err); ok {
 		m.Errors, m.Error = fields, text
 		return s.newStackPage(c, http.StatusUnprocessableEntity, m)
@@ -145,6 +157,7 @@ func formOf(st runs.Stack) view.StackForm {
 		Name: st.Name, Description: st.Description, Project: st.ProjectPath, Branch: st.Branch, ProjectRoot: st.ProjectRoot,
 		Globs: strings.Join(st.Globs, "\n"), Tool: st.Tool, ToolVersion: st.ToolVersion, Commands: st.Commands, State: st.State,
 		Autodeploy: st.Autodeploy, Plan: st.Plan, Promotion: st.Promotion, Protect: st.Protect, DestroyThreads: st.DestroyThreads, Labels: strings.Join(st.Labels, ", "),
+		Approvals: strconv.Itoa(st.Approvals),
 	}
 }
 
@@ -184,8 +197,9 @@ func (s *Server) postStackSettings(c *request) error {
 	}
 	m := view.StackSettingsModel{Values: readStackForm(c)}
 	project := typedProject(m.Values.Project, st.ProjectPath, st.Project)
-	fill(&st, m.Values)
-	_, err = s.eng.UpdateStack(c.Request().Context(), st, project, c.who.Name)
+	if err = fill(&st, m.Values); err == nil {
+		_, err = s.eng.UpdateStack(c.Request().Context(), st, project, c.who.Name)
+	}
 	if fields, text, ok := formErrors(err); ok {
 		m.Errors, m.Error = fields, text
 		return s.stackSettingsPage(c, http.StatusUnprocessableEntity, m)
@@ -220,7 +234,7 @@ func (s *Server) postDestroy(c *request) error {
 		m.DestroyError = "That is not the stack's address. Type " + st.Slug + " to destroy everything it manages."
 		return s.stackSettingsPage(c, http.StatusUnprocessableEntity, m)
 	}
-	r, err := s.eng.Trigger(c.Request().Context(), st.Slug, engine.Request{Type: runs.Destroy, By: c.who.Name, Trigger: c.who.trigger()})
+	r, err := s.eng.Trigger(c.Request().Context(), st.Slug, engine.Request{Type: runs.Destroy, By: c.who.Name, Author: c.who.Person, Trigger: c.who.trigger()})
 	if _, text, ok := formErrors(err); ok {
 		m.DestroyError = text
 		return s.stackSettingsPage(c, http.StatusConflict, m)

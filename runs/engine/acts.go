@@ -17,6 +17,7 @@ type Request struct {
 	Commit  string    // "" is the stack's tracked commit, or the branch's head when there is none yet
 	Command string    // of a task
 	By      string
+	Author  runs.Person // who asks, for reviews
 	Trigger runs.Trigger
 }
 
@@ -59,8 +60,8 @@ func (e *Engine) Trigger(ctx context.Context, slug string, q Request) (runs.Run,
 				return err
 			}
 		}
-		r, err = request(tx, st, runs.Run{
-			Type: q.Type, Trigger: q.Trigger, TriggeredBy: q.By, Commit: commit, Branch: st.Branch, Command: q.Command,
+		r, err = e.request(tx, st, runs.Run{
+			Type: q.Type, Trigger: q.Trigger, TriggeredBy: q.By, Author: q.Author, Commit: commit, Branch: st.Branch, Command: q.Command,
 		}, "")
 		return err
 	})
@@ -118,8 +119,21 @@ func changesAtOnce(t runs.Type) bool { return t == runs.Task || t == runs.Destro
 // lockedFor reports whether somebody else has locked the stack.
 func lockedFor(st runs.Stack, who string) bool { return st.LockedBy != "" && st.LockedBy != who }
 
-// request brings a run into being inside a transaction.
-func request(tx *store.Tx, st runs.Stack, r runs.Run, note string) (runs.Run, error) {
+// request brings a run of a stack into being inside a transaction.
+func (e *Engine) request(tx *store.Tx, st runs.Stack, r runs.Run, note string) (runs.Run, error) {
+	r.Stack, r.Project = st.Slug, st.Project
+	if r.Fingerprint = r.Intent(); r.Fingerprint != "" {
+		g, err := e.Gate(tx, st, r)
+		if err != nil {
+			return r, err
+		}
+		r.Unapproved = !g.Open()
+	}
+	return bring(tx, st, r, note)
+}
+
+// bring brings a run into being that nobody has to approve.
+func bring(tx *store.Tx, st runs.Stack, r runs.Run, note string) (runs.Run, error) {
 	r.Stack, r.Project = st.Slug, st.Project
 	return tx.Apply(tx.NewID(), runs.Requested{Meta: runs.Meta{At: tx.Now(), By: r.TriggeredBy, Note: note}, Run: r})
 }
@@ -145,6 +159,14 @@ func (e *Engine) Confirm(id, by string) (runs.Run, error) {
 			if ev.Moved, err = moved(tx, st, now); err != nil {
 				return err
 			}
+			g, err := e.Gate(tx, st, now)
+			if err != nil {
+				return err
+			}
+			if err := g.Err(); err != nil && ev.Moved == "" {
+				return err
+			}
+			ev.Reviews = g.Approvals
 		}
 		r, err = tx.Apply(id, ev)
 		return err
@@ -222,8 +244,8 @@ func (e *Engine) apply(id string, ev func(runs.Meta) runs.Event, by, note string
 }
 
 // Retry asks for the same run again: same type, commit and merge request.
-func (e *Engine) Retry(id, by string, trigger runs.Trigger) (runs.Run, error) {
-	return e.again(id, by, trigger, func(_ runs.Stack, old runs.Run) (runs.Run, error) {
+func (e *Engine) Retry(id, by string, author runs.Person, trigger runs.Trigger) (runs.Run, error) {
+	return e.again(id, by, author, trigger, func(_ runs.Stack, old runs.Run) (runs.Run, error) {
 		if !old.State.Terminal() {
 			return runs.Run{}, runs.Conflictf("The run is %s. Only a run that has ended can be started again.", old.State)
 		}
@@ -232,8 +254,8 @@ func (e *Engine) Retry(id, by string, trigger runs.Trigger) (runs.Run, error) {
 }
 
 // Promote makes a tracked run of a finished proposed one, at its commit.
-func (e *Engine) Promote(id, by string, trigger runs.Trigger) (runs.Run, error) {
-	return e.again(id, by, trigger, func(st runs.Stack, old runs.Run) (runs.Run, error) {
+func (e *Engine) Promote(id, by string, author runs.Person, trigger runs.Trigger) (runs.Run, error) {
+	return e.again(id, by, author, trigger, func(st runs.Stack, old runs.Run) (runs.Run, error) {
 		switch {
 		case old.Type != runs.Proposed || old.State != runs.Finished:
 			return runs.Run{}, runs.Conflictf("Only a finished proposed run can be promoted; this one is %s and %s.", old.Type, old.State)
@@ -244,7 +266,7 @@ func (e *Engine) Promote(id, by string, trigger runs.Trigger) (runs.Run, error) 
 	})
 }
 
-func (e *Engine) again(id, by string, trigger runs.Trigger, from func(runs.Stack, runs.Run) (runs.Run, error)) (runs.Run, error) {
+func (e *Engine) again(id, by string, author runs.Person, trigger runs.Trigger, from func(runs.Stack, runs.Run) (runs.Run, error)) (runs.Run, error) {
 	var r runs.Run
 	err := e.st.Update(func(tx *store.Tx) error {
 		old, err := tx.Run(id)
@@ -267,11 +289,11 @@ func (e *Engine) again(id, by string, trigger runs.Trigger, from func(runs.Stack
 		if err != nil {
 			return err
 		}
-		next.Trigger, next.TriggeredBy = trigger, by
+		next.Trigger, next.TriggeredBy, next.Author = trigger, by, author
 		if err := mayStart(st, Request{Type: next.Type, By: by}); err != nil {
 			return err
 		}
-		r, err = request(tx, st, next, "")
+		r, err = e.request(tx, st, next, "")
 		return err
 	})
 	return r, err
@@ -330,6 +352,11 @@ func (e *Engine) editStack(slug, by, action, note string, edit func(*runs.Stack)
 		if err := tx.PutStack(st); err != nil {
 			return err
 		}
+		if st.Approvals != old.Approvals || st.Autodeploy != old.Autodeploy {
+			if err := e.Reweigh(tx, slug); err != nil {
+				return err
+			}
+		}
 		if st.DestroyThreads != threads {
 			if err := tx.ReportThreads(slug); err != nil {
 				return err
@@ -377,7 +404,7 @@ func (e *Engine) Release(ctx context.Context, project, iid int64, sha, by string
 			return err
 		}
 		v := verdict{}
-		err := e.propose(tx, &v, mr, files)
+		err := e.propose(tx, &v, mr, files, runs.Person{})
 		out = v.runs
 		return err
 	})

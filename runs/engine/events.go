@@ -142,7 +142,7 @@ func (e *Engine) pushed(tx *store.Tx, v *verdict, st runs.Stack, h gitlab.Hook, 
 		if err != nil {
 			return err
 		}
-		return e.proposeOne(tx, v, st, commit, p.Branch, mr, h.User.Username)
+		return e.proposeOne(tx, v, st, commit, p.Branch, mr, h.User)
 	}
 	if !st.Concerns(files, glob) {
 		v.say("ignored for %s: nothing under %s", st.Slug, rootWord(st))
@@ -158,12 +158,15 @@ func (e *Engine) pushed(tx *store.Tx, v *verdict, st runs.Stack, h gitlab.Hook, 
 	if err := tx.PutStack(st); err != nil {
 		return err
 	}
-	r, err := request(tx, st, runs.Run{
-		Type: runs.Tracked, Trigger: v.trigger(), TriggeredBy: h.User.Username, Commit: commit, Branch: p.Branch,
+	r, err := e.request(tx, st, runs.Run{
+		Type: runs.Tracked, Trigger: v.trigger(), TriggeredBy: h.User.Username, Author: pusher(h.User), Commit: commit, Branch: p.Branch,
 	}, v.note(""))
 	v.runs = append(v.runs, r)
 	return err
 }
+
+// pusher is who set off an event, as reviews tell people apart.
+func pusher(u gitlab.HookUser) runs.Person { return runs.Person{GitLab: u.ID} }
 
 func rootWord(st runs.Stack) string {
 	if st.ProjectRoot == "" {
@@ -195,7 +198,7 @@ func openMergeRequest(tx *store.Tx, project int64, branch string) (*runs.MergeRe
 
 // proposeOne asks for a proposed run unless the commit has one, and ends older ones of the branch. A run
 // that was there before learns of the merge request.
-func (e *Engine) proposeOne(tx *store.Tx, v *verdict, st runs.Stack, c runs.Commit, branch string, mr *runs.MergeRequest, by string) error {
+func (e *Engine) proposeOne(tx *store.Tx, v *verdict, st runs.Stack, c runs.Commit, branch string, mr *runs.MergeRequest, by gitlab.HookUser) error {
 	old, ok, err := tx.NewestRunOf(st.Slug, runs.Proposed, c.SHA)
 	if err != nil {
 		return err
@@ -209,11 +212,11 @@ func (e *Engine) proposeOne(tx *store.Tx, v *verdict, st runs.Stack, c runs.Comm
 		v.say("%s: run %s has this commit already", st.Slug, old.ID)
 		return nil
 	}
-	next := runs.Run{Type: runs.Proposed, Trigger: v.trigger(), TriggeredBy: by, Commit: c, Branch: branch, MR: mr}
+	next := runs.Run{Type: runs.Proposed, Trigger: v.trigger(), TriggeredBy: by.Username, Author: pusher(by), Commit: c, Branch: branch, MR: mr}
 	if err := supersede(tx, st.Slug, next); err != nil {
 		return err
 	}
-	r, err := request(tx, st, next, v.note(""))
+	r, err := e.request(tx, st, next, v.note(""))
 	v.runs = append(v.runs, r)
 	return err
 }
@@ -275,8 +278,8 @@ func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
 			if err := tx.PutStack(st); err != nil {
 				return err
 			}
-			r, err := request(tx, st, runs.Run{
-				Type: runs.Tracked, Trigger: v.trigger(), TriggeredBy: h.User.Username, Commit: st.TrackedCommit, Branch: st.Branch,
+			r, err := e.request(tx, st, runs.Run{
+				Type: runs.Tracked, Trigger: v.trigger(), TriggeredBy: h.User.Username, Author: pusher(h.User), Commit: st.TrackedCommit, Branch: st.Branch,
 			}, v.note("tag "+p.Tag))
 			if err != nil {
 				return err
@@ -335,7 +338,7 @@ func (e *Engine) reactMergeRequest(ctx context.Context, v *verdict, h gitlab.Hoo
 		if err := tx.PutMergeRequest(mr); err != nil {
 			return err
 		}
-		if err := e.propose(tx, v, mr, files); err != nil {
+		if err := e.propose(tx, v, mr, files, pusher(h.User)); err != nil {
 			return err
 		}
 		if err := untouched(tx, v, mr, files); err != nil {
@@ -447,7 +450,7 @@ func (e *Engine) allKnown(mr store.MergeRequest) (bool, error) {
 
 // propose asks for the proposed runs of a merge request's head. A stack that tracks another branch than the
 // target only learns of the merge request, if a push gave it a run.
-func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files []string) error {
+func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files []string, author runs.Person) error {
 	stacks, err := tx.StacksOf(mr.Project)
 	if err != nil {
 		return err
@@ -469,7 +472,7 @@ func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files 
 			continue
 		}
 		link := mr.MergeRequest
-		if err := e.proposeOne(tx, v, st, c, mr.SourceBranch, &link, ""); err != nil {
+		if err := e.proposeOne(tx, v, st, c, mr.SourceBranch, &link, gitlab.HookUser{ID: author.GitLab}); err != nil {
 			return err
 		}
 	}

@@ -87,9 +87,9 @@ func (e *Engine) ready() ([]store.Job, error) {
 			if !in.Linked && !j.Claimed {
 				continue // detached: nothing new runs
 			}
-			if locked, err := lockedJob(tx, j); err != nil {
+			if held, err := e.heldJob(tx, j); err != nil {
 				return err
-			} else if !locked {
+			} else if !held {
 				out = append(out, j)
 			}
 		}
@@ -98,17 +98,21 @@ func (e *Engine) ready() ([]store.Job, error) {
 	return out, err
 }
 
-// lockedJob reports whether a lock that came after the request keeps a task or destroy run from its begin.
-func lockedJob(tx *store.Tx, j store.Job) (bool, error) {
+// heldJob reports whether a lock that came after the request, or missing approvals, keep a task or destroy run from its begin.
+func (e *Engine) heldJob(tx *store.Tx, j store.Job) (bool, error) {
 	if j.Claimed || !changesAtOnce(j.Type) {
 		return false, nil
 	}
 	st, err := tx.Stack(j.Stack)
-	if err != nil || st.LockedBy == "" {
+	if err != nil {
 		return false, notGone(err)
 	}
 	r, err := tx.Run(j.Run)
-	return lockedFor(st, r.TriggeredBy), err
+	if err != nil {
+		return false, err
+	}
+	g, err := e.Gate(tx, st, r)
+	return lockedFor(st, r.TriggeredBy) || !g.Open(), err
 }
 
 // notGone forgives that a stack was deleted: its runs are ended where they begin.
@@ -211,7 +215,11 @@ func (e *Engine) claim(j store.Job) error {
 				return runs.Conflictf("Run %s is before it.", b.ID)
 			}
 		}
-		if _, err := tx.Apply(j.Run, runs.Claimed{Meta: runs.Meta{At: tx.Now()}}); err != nil {
+		approvals, err := e.approvalsToBegin(tx, r)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Apply(j.Run, runs.Claimed{Meta: runs.Meta{At: tx.Now()}, Reviews: approvals}); err != nil {
 			return err
 		}
 		return tx.ClaimJob(j)

@@ -154,7 +154,7 @@ func (t *task) gone() (trouble string, _ error) {
 func (t *task) planned() (runs.Run, error) {
 	t.learnUses()
 	w := t.toolWork(tofu.Binary{})
-	changes, delta, err := t.readPlan(w)
+	changes, delta, fingerprint, err := t.readPlan(w)
 	if err != nil {
 		return t.fail("The plan could not be read: " + err.Error())
 	}
@@ -180,9 +180,15 @@ func (t *task) planned() (runs.Run, error) {
 		if err != nil {
 			return err
 		}
+		planned := t.run
+		planned.Fingerprint = fingerprint
+		g, err := t.e.Gate(tx, st, planned)
+		if err != nil {
+			return err
+		}
 		r, err = tx.Apply(t.run.ID, runs.Planned{
-			Meta: runs.Meta{At: tx.Now()}, Delta: delta, Fingerprint: changes.Fingerprint(),
-			Autodeploy: st.Autodeploy && st.LockedBy == "",
+			Meta: runs.Meta{At: tx.Now()}, Delta: delta, Fingerprint: fingerprint,
+			Autodeploy: st.Autodeploy && st.LockedBy == "" && g.Open(), Unapproved: !g.Open(), Reviews: g.Approvals,
 		})
 		if err != nil {
 			return err
@@ -195,21 +201,22 @@ func (t *task) planned() (runs.Run, error) {
 	return r, err
 }
 
-// readPlan reads the plan's JSON and takes the secrets out of it.
-func (t *task) readPlan(w tofu.Work) (runs.Changes, runs.Delta, error) {
+// readPlan reads the plan's JSON, names its effect, and takes the secrets out of it.
+func (t *task) readPlan(w tofu.Work) (changes runs.Changes, delta runs.Delta, fingerprint string, err error) {
 	f, err := w.Open(w.PlanJSON())
 	if errors.Is(err, fs.ErrNotExist) {
-		return runs.Changes{}, runs.Delta{}, errors.New("the show command printed nothing")
+		return changes, delta, "", errors.New("the show command printed nothing")
 	} else if err != nil {
-		return runs.Changes{}, runs.Delta{}, err
+		return changes, delta, "", err
 	}
 	defer f.Close()
-	changes, delta, err := tofu.ReadPlan(f)
+	changes, delta, err = tofu.ReadPlan(f)
 	if err != nil {
-		return changes, delta, err
+		return changes, delta, "", err
 	}
+	fingerprint = changes.Fingerprint(t.e.st.PlanKey())
 	t.hideIn(&changes)
-	return changes, delta, nil
+	return changes, delta, fingerprint, nil
 }
 
 // readLeft reads a file that a run left behind, without following where the run may have made it lead.

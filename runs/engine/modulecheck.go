@@ -370,7 +370,7 @@ func advance(tx *store.Tx, id string) error {
 		return trouble
 	}
 	for _, i := range begin {
-		r, err := request(tx, m.Source(), runs.Run{
+		r, err := bring(tx, m.Source(), runs.Run{
 			Type: runs.Test, Trigger: c.Trigger, TriggeredBy: c.By, Commit: c.Commit, Branch: c.Branch, MR: c.MR,
 			Test: &runs.RunTest{Module: m.Slug, Check: c.ID, Case: next.Cases[i].TestCase, Version: c.Version},
 		}, next.Cases[i].Name)

@@ -225,6 +225,7 @@ func (d *desk) wanting() int {
 
 // A Queue says what runs wait for, as one transaction sees it. It is valid only inside that.
 type Queue struct {
+	e             *Engine
 	tx            *store.Tx
 	linked        bool
 	busy, workers int
@@ -241,7 +242,7 @@ func (e *Engine) Queue(tx *store.Tx) (*Queue, error) {
 		return nil, err
 	}
 	l := e.limitsIn(tx)
-	q := &Queue{tx: tx, linked: in.Linked, workers: int(l.Workers), slow: map[int64]bool{}, room: e.roomFor(l), active: map[string][]runs.Run{}}
+	q := &Queue{e: e, tx: tx, linked: in.Linked, workers: int(l.Workers), slow: map[int64]bool{}, room: e.roomFor(l), active: map[string][]runs.Run{}}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	q.hitches = maps.Clone(e.hitches)
@@ -270,7 +271,7 @@ func (q *Queue) Waiting(r runs.Run) (text string, blocker *runs.Run, err error) 
 	if blocked {
 		blocker = &b
 	}
-	lock, err := q.lock(r)
+	hold, err := q.hold(r)
 	if err != nil {
 		return "", nil, err
 	}
@@ -279,8 +280,8 @@ func (q *Queue) Waiting(r runs.Run) (text string, blocker *runs.Run, err error) 
 		text = "the stack is detached: GitLab is not linked"
 	case blocked:
 		text = fmt.Sprintf("blocked by run %s (%s)", b.ID, b.State)
-	case lock != "":
-		text = lock
+	case hold != "":
+		text = hold
 	case q.room.Short():
 		text = fmt.Sprintf("waits for room on the disk of the data folder, which has less than %s left (--min-free)", runs.SizeText(q.room.Least))
 	case q.slow[r.Project] && r.State == runs.Queued:
@@ -294,16 +295,35 @@ func (q *Queue) Waiting(r runs.Run) (text string, blocker *runs.Run, err error) 
 	return text, blocker, nil
 }
 
-// lock says who keeps a task or destroy run from its begin.
-func (q *Queue) lock(r runs.Run) (string, error) {
+// hold says who or what keeps a task or destroy run from its begin.
+func (q *Queue) hold(r runs.Run) (string, error) {
 	if !changesAtOnce(r.Type) {
 		return "", nil
 	}
 	st, err := q.tx.Stack(r.Stack)
-	if err != nil || !lockedFor(st, r.TriggeredBy) {
+	if err != nil {
 		return "", notGone(err)
 	}
-	return st.LockedBy + " locked the stack" + because(st.LockNote), nil
+	if lockedFor(st, r.TriggeredBy) {
+		return st.LockedBy + " locked the stack" + because(st.LockNote), nil
+	}
+	g, err := q.e.Gate(q.tx, st, r)
+	if err != nil || g.Open() {
+		return "", err
+	}
+	return "waits for approval: " + g.Text(), nil
+}
+
+// Gate weighs the reviews of what a run would do; of a run whose stack is gone, and of a test, there are none.
+func (q *Queue) Gate(r runs.Run) (runs.Gate, error) {
+	if r.Test != nil {
+		return runs.Gate{}, nil
+	}
+	st, err := q.tx.Stack(r.Stack)
+	if err != nil {
+		return runs.Gate{}, notGone(err)
+	}
+	return q.e.Gate(q.tx, st, r)
 }
 
 func (q *Queue) blocker(r runs.Run) (runs.Run, bool, error) {

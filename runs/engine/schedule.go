@@ -46,7 +46,8 @@ func (e *Engine) prune(ctx context.Context) error {
 	if err == nil {
 		_, err = e.st.PruneReports(keep.KeepReports())
 	}
-	return errors.Join(err, e.st.PruneOnces())
+	_, old := e.st.PruneReviews()
+	return errors.Join(err, old, e.st.PruneOnces())
 }
 
 // schedule does the chores at their times until ctx ends.

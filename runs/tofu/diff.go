@@ -3,6 +3,7 @@ package tofu
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -192,7 +193,7 @@ func (v value) leafList() bool {
 }
 
 func (d *differ) add(v value, unknown bool) {
-	a := runs.AttributeChange{Path: v.path, Unknown: unknown, Replaces: d.forces(v.path)}
+	a := runs.AttributeChange{Path: v.path, Unknown: unknown, Replaces: d.forces(v.path), Effect: effect(v.before, v.after, v.unknown)}
 	if a.Path == "" {
 		a.Path = "(everything)"
 	}
@@ -315,6 +316,15 @@ func shown(v any) string {
 		return text
 	}
 	return fmt.Sprintf("%s (%d characters, sha256 %.6x)", cut(text, maxValue), n, sha256.Sum256([]byte(text)))
+}
+
+// effect is a digest of values as JSON, the same for the same values.
+func effect(values ...any) string {
+	sum := sha256.New()
+	if err := json.NewEncoder(sum).Encode(values); err != nil {
+		return "" // what came from JSON goes back to it
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // compact removes white space from JSON.

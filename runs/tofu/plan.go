@@ -63,6 +63,8 @@ func (p *plan) read(d *json.Decoder) error {
 			err = each(d, p.addDrift)
 		case "output_changes":
 			err = p.readOutputs(d)
+		case "configuration":
+			err = p.readCommands(d)
 		default:
 			err = d.Decode(new(passed))
 		}
@@ -219,6 +221,7 @@ func (p *plan) readOutputs(d *json.Decoder) error {
 			Name: name, Action: action,
 			Sensitive: anyTrue(c.BeforeSensitive) || anyTrue(c.AfterSensitive),
 			Unknown:   anyTrue(c.AfterUnknown),
+			Effect:    effect(c.Before, c.After, c.AfterUnknown),
 		}
 		if !o.Sensitive {
 			o.Before = shown(c.Before)
@@ -230,6 +233,42 @@ func (p *plan) readOutputs(d *json.Decoder) error {
 		p.delta.Outputs++
 	}
 	return nil
+}
+
+// A module of the code as far as it holds provisioners.
+type module struct {
+	Resources []struct {
+		Address      string
+		Provisioners json.RawMessage
+	}
+	ModuleCalls map[string]struct{ Module module } `json:"module_calls"`
+}
+
+// readCommands notes the provisioners in the code: what they do stands in no attribute, and is an effect all the same.
+func (p *plan) readCommands(d *json.Decoder) error {
+	var c struct {
+		Root module `json:"root_module"`
+	}
+	if err := d.Decode(&c); err != nil {
+		return err
+	}
+	if found := c.Root.commands(""); len(found) > 0 {
+		slices.Sort(found)
+		p.changes.Commands = effect(found)
+	}
+	return nil
+}
+
+func (m module) commands(at string) (found []string) {
+	for _, r := range m.Resources {
+		if text := compact(r.Provisioners); text != "" {
+			found = append(found, at+r.Address+" "+text)
+		}
+	}
+	for name, call := range m.ModuleCalls {
+		found = append(found, call.Module.commands(at+name+".")...)
+	}
+	return found
 }
 
 // reasons says the tools' action_reason in words.

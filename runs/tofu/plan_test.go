@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"groundcrew/runs"
 )
@@ -153,8 +154,43 @@ func TestFingerprintIgnoresWhenAndWhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if one.Fingerprint() != two.Fingerprint() || bytes.Equal(text, later) {
+	if one.Fingerprint(nil) != two.Fingerprint(nil) || bytes.Equal(text, later) {
 		t.Error("the same plan at another time has another fingerprint")
+	}
+}
+
+// unhashed leaves digests of values out of a comparison.
+var unhashed = cmpopts.IgnoreFields(runs.AttributeChange{}, "Effect")
+
+// What no page shows counts all the same: a sensitive value, the tail of a long one, what a provisioner will run.
+func TestFingerprintCountsWhatIsNotShown(t *testing.T) {
+	long := strings.Repeat("x", 3000)
+	base := `"before":{"a":"1","long":"` + long + `"},"after":{"a":"2","long":"y` + long + `"},"after_sensitive":{"a":true}}}],"configuration":{"root_module":{
+		"resources":[{"address":"a.b"}],"module_calls":{"m":{"module":{"resources":[{"address":"a.c","provisioners":[{"type":"local-exec","expressions":{"command":{"constant_value":"true"}}}]}]}}}}}}`
+	of := func(text string) string {
+		t.Helper()
+		c, _, err := ReadPlan(strings.NewReader(`{"format_version":"1.2","resource_changes":[{"address":"a.b","change":{"actions":["update"],` + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, err := json.Marshal(c)
+		if err != nil || strings.Contains(string(shown), `"Effect"`) {
+			t.Fatalf("%v: %s", err, shown)
+		}
+		return c.Fingerprint([]byte("key"))
+	}
+	for what, text := range map[string]string{
+		"a sensitive value":            strings.Replace(base, `"a":"2"`, `"a":"3"`, 1),
+		"the end of a long value":      strings.Replace(base, `"y`+long, `"y`+long+"z", 1),
+		"the command of a provisioner": strings.Replace(base, `"constant_value":"true"`, `"constant_value":"false"`, 1),
+		"where a provisioner is":       strings.Replace(base, `"m":{`, `"n":{`, 1),
+	} {
+		if text == base || of(text) == of(base) {
+			t.Errorf("%s does not count", what)
+		}
+	}
+	if spaced := strings.ReplaceAll(base, `:{"type"`, `: { "type"`); of(spaced) != of(base) {
+		t.Error("white space counts")
 	}
 }
 
@@ -272,7 +308,7 @@ func TestReadPlanCases(t *testing.T) {
 				}
 				want = append(want, *tt.want)
 			}
-			if diff := cmp.Diff(want, c.Resources); diff != "" {
+			if diff := cmp.Diff(want, c.Resources, unhashed); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -321,7 +357,7 @@ func TestDriftAndOrder(t *testing.T) {
 		{Address: "a.a", Type: "a", Action: runs.ActDestroy, Attributes: []runs.AttributeChange{{Path: "a", Before: "1"}}},
 		{Address: "z.z", Type: "z", Action: runs.ActChange, Attributes: []runs.AttributeChange{{Path: "a", Before: "1", After: "2"}}},
 	}
-	if diff := cmp.Diff(want, c.Drift); diff != "" {
+	if diff := cmp.Diff(want, c.Drift, unhashed); diff != "" {
 		t.Errorf("drift (-want +got):\n%s", diff)
 	}
 }
@@ -352,7 +388,7 @@ func FuzzReadPlan(f *testing.F) {
 			t.Errorf("delta %+v", d)
 		}
 		again, _, err := ReadPlan(bytes.NewReader(in))
-		if err != nil || again.Fingerprint() != c.Fingerprint() {
+		if err != nil || again.Fingerprint(nil) != c.Fingerprint(nil) {
 			t.Errorf("read twice, two results: %v", err)
 		}
 	})

@@ -30,7 +30,8 @@ type RunModel struct {
 	Changes *runs.Changes
 	Logs    []PhaseLog // of the phases that have one
 
-	Confirm Act // its WhyNot stands beside the plan
+	Reviews *ReviewsModel // nil where nobody has to approve
+	Confirm Act           // its WhyNot stands beside the plan
 	Discard Act
 	Stop    Act
 	// Prioritize puts a waiting run before the others.

@@ -3,6 +3,7 @@ package view
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -52,6 +53,13 @@ func (f stackForm) version() field {
 	return d
 }
 
+func (f stackForm) approvals() field {
+	d := f.withHelp("approvals", "Approvals", "How many people other than the author have to approve before anything is changed: plans, tasks and destroy runs. 0 asks for none.")
+	d.Value, d.Type, d.Required = cmp.Or(f.V.Approvals, "0"), "number", true
+	d.Attrs = templ.Attributes{"min": "0", "max": strconv.Itoa(runs.MaxApprovals), "inputmode": "numeric"}
+	return d
+}
+
 // versionHelp says which versions this server has, because no other can be used.
 func (f stackForm) versionHelp() string {
 	var have []string
@@ -90,7 +98,7 @@ var wizardSteps = []struct {
 	Fields []string
 }{
 	{"Integrate VCS", []string{"provider", "project", "branch", "project_root", "globs", "install_hook"}},
-	{"Define behaviour", []string{"tool", "tool_version", "commands", "autodeploy", "plan", "destroy_threads", "run_promotion", "protect"}},
+	{"Define behaviour", []string{"tool", "tool_version", "commands", "autodeploy", "approvals", "plan", "destroy_threads", "run_promotion", "protect"}},
 	{"Configure state", []string{"state"}},
 	{"Name", []string{"name", "labels", "description", ""}},
 }

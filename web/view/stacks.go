@@ -173,6 +173,7 @@ type StackForm struct {
 	Plan        string        // plan: merge_result or head
 	Promotion   bool          // run_promotion=on
 	Protect     bool          // protect=on
+	Approvals   string        // approvals: a number
 	Labels      string        // labels, separated by commas
 	// DestroyThreads is destroy_threads: on, off, or "" for what the integration says.
 	DestroyThreads string

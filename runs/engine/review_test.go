@@ -1,0 +1,356 @@
+package engine
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"groundcrew/gitlab/sim"
+	"groundcrew/runs"
+	"groundcrew/store"
+)
+
+// people of a world who can review.
+var (
+	ann = runs.Person{User: "u-ann", GitLab: 901}
+	bob = runs.Person{User: "u-bob"}
+	cyd = runs.Person{GitLab: 903}
+)
+
+// guarded is a stack that asks for approvals.
+func (w *world) guarded(name string, need int, more ...func(*runs.Stack)) runs.Stack {
+	w.t.Helper()
+	st := w.stack(name)
+	st.Approvals = need
+	for _, f := range more {
+		f(&st)
+	}
+	w.update(func(tx *store.Tx) error { return tx.PutStack(st) })
+	return st
+}
+
+func autodeploys(st *runs.Stack) { st.Autodeploy = true }
+
+// waiting is a tracked run of the stack that ann started, with a plan that waits.
+func (w *world) planWaits(st runs.Stack, warnings ...string) runs.Run {
+	w.t.Helper()
+	r := w.request(runs.Run{Stack: st.Slug, Type: runs.Tracked, Branch: "main", Commit: runs.Commit{SHA: w.sim.Head(w.project.ID, "main")}, Author: ann})
+	events := planned(runs.Delta{Add: 1}, false)
+	events[3] = runs.Planned{Delta: runs.Delta{Add: 1}, Fingerprint: "f", Unapproved: true, Warnings: warnings}
+	return w.apply(r.ID, events...)
+}
+
+func (w *world) review(r runs.Run, who runs.Person, name string, d runs.Decision) (runs.Run, error) {
+	return w.e.Review(w.t.Context(), r.ID, who, name, d, "as discussed")
+}
+
+func (w *world) mustReview(r runs.Run, who runs.Person, name string, d runs.Decision) runs.Run {
+	w.t.Helper()
+	r, err := w.review(r, who, name, d)
+	if err != nil {
+		w.t.Fatalf("%s cannot %s: %v", name, d, err)
+	}
+	return r
+}
+
+// wantConflict: the error is a conflict that says all of it.
+func wantConflict(t *testing.T, err error, says ...string) {
+	t.Helper()
+	if !errors.Is(err, runs.ErrConflict) {
+		t.Fatalf("%v is no conflict", err)
+	}
+	for _, s := range says {
+		if !strings.Contains(err.Error(), s) {
+			t.Errorf("%q does not say %q", err, s)
+		}
+	}
+}
+
+// Two people other than the author have to approve; then anybody may confirm, and what was approved is used up.
+func TestApprovalsOpenTheWayOnce(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 2)
+		r := w.planWaits(st)
+		_, err := w.e.Confirm(r.ID, "ann")
+		wantConflict(t, err, "not approved yet", "0 of 2 approvals")
+		if _, err := w.review(r, ann, "ann", runs.Approve); !errors.Is(err, runs.ErrForbidden) {
+			t.Errorf("the author's approval: %v", err)
+		}
+		w.mustReview(r, bob, "bob", runs.Approve)
+		w.mustReview(r, bob, "bob", runs.Approve)
+		_, err = w.e.Confirm(r.ID, "ann")
+		wantConflict(t, err, "1 of 2 approvals (bob)")
+		if got := w.mustReview(r, cyd, "cyd", runs.Approve); got.Unapproved || got.State != runs.Unconfirmed {
+			t.Errorf("after two approvals: %s, unapproved %v", got.State, got.Unapproved)
+		}
+		w.mustReview(r, bob, "bob", runs.Reject)
+		_, err = w.e.Confirm(r.ID, "ann")
+		wantConflict(t, err, "rejected by bob (as discussed)")
+		w.mustReview(r, bob, "bob", runs.Approve)
+		done, err := w.e.Confirm(r.ID, "ann")
+		if err != nil || done.State != runs.Confirmed || len(done.Reviews) != 2 {
+			t.Fatalf("%v: %s with %d reviews", err, done.State, len(done.Reviews))
+		}
+		w.apply(r.ID, runs.Claimed{}, runs.Done{})
+		again := w.planWaits(st)
+		_, err = w.e.Confirm(again.ID, "ann")
+		wantConflict(t, err, "0 of 2 approvals")
+		w.quiet()
+		w.unrefused()
+	})
+}
+
+// What GitLab says of a run tells an approval from a confirmation.
+func TestGitLabShowsWhatIsMissing(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.planWaits(w.guarded("net", 1))
+		w.quiet()
+		sha := r.Commit.SHA
+		if s := w.status(sha, "groundcrew/net"); s.State != "pending" || !strings.HasPrefix(s.Description, "Waiting for approval: 1 to add") {
+			t.Errorf("%s %q", s.State, s.Description)
+		}
+		w.mustReview(r, bob, "bob", runs.Approve)
+		w.quiet()
+		if s := w.status(sha, "groundcrew/net"); s.State != "pending" || !strings.HasPrefix(s.Description, "Waiting for confirmation: 1 to add") {
+			t.Errorf("%s %q", s.State, s.Description)
+		}
+		w.unrefused()
+	})
+}
+
+// A plan with the same effect has the approvals already, whatever commit it is of; one with another effect has none.
+func TestApprovalsAreOfTheEffect(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 1)
+		first := w.request(runs.Run{Stack: st.Slug, Type: runs.Proposed, Branch: "feature", Commit: runs.Commit{SHA: w.push("feature")}, Author: ann})
+		first = w.apply(first.ID, planned(runs.Delta{Add: 1}, false)...)
+		w.mustReview(first, bob, "bob", runs.Approve)
+		if got := w.run(first.ID); got.State != runs.Finished || len(got.Transitions) != len(first.Transitions) {
+			t.Errorf("the review moved a run that had ended: %+v", got.Transitions)
+		}
+		r := w.planWaits(st)
+		if _, err := w.e.Confirm(r.ID, "ann"); err != nil {
+			t.Errorf("the same effect: %v", err)
+		}
+		w.apply(r.ID, runs.Claimed{}, runs.Done{})
+		other := w.request(runs.Run{Stack: st.Slug, Type: runs.Tracked, Branch: "main", Commit: r.Commit})
+		events := planned(runs.Delta{Add: 1}, false)
+		events[3] = runs.Planned{Delta: runs.Delta{Add: 1}, Fingerprint: "another"}
+		w.apply(other.ID, events...)
+		_, err := w.e.Confirm(other.ID, "ann")
+		wantConflict(t, err, "0 of 1 approval")
+		w.quiet()
+	})
+}
+
+// Who wrote a merge request cannot approve what it brought, whoever merged it, nor can those who pushed to it.
+func TestAuthorsOfAMergeRequestCannotApprove(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 1)
+		writer := w.sim.AddUser("writer", "Writer", false)
+		w.sim.AddMember(w.project.ID, writer.ID, sim.Developer)
+		sha := w.push("feature")
+		iid, err := w.sim.OpenMergeRequest(w.project.ID, "feature", "main", "Feature", writer.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.sim.WaitHooks()
+		link := &runs.MergeRequest{IID: iid, SourceBranch: "feature", TargetBranch: "main"}
+		proposed := w.request(runs.Run{Stack: st.Slug, Type: runs.Proposed, Branch: "feature", Commit: runs.Commit{SHA: sha}, MR: link, Author: cyd})
+		w.apply(proposed.ID, planned(runs.Delta{Add: 1}, false)...)
+		if _, err := w.sim.MergeMergeRequest(w.project.ID, iid, 0); err != nil {
+			t.Fatal(err)
+		}
+		w.sim.WaitHooks()
+		r := w.planWaits(st) // ann merged it
+		for name, who := range map[string]runs.Person{"writer": {User: "u-w", GitLab: writer.ID}, "cyd": cyd, "ann": ann} {
+			if _, err := w.review(r, who, name, runs.Approve); !errors.Is(err, runs.ErrForbidden) {
+				t.Errorf("%s approves their own work: %v", name, err)
+			}
+		}
+		w.trouble(func(*http.Request) *http.Response { return refused })
+		if _, err := w.review(r, bob, "bob", runs.Approve); err == nil {
+			t.Error("approved without knowing who wrote it")
+		}
+		w.trouble(nil)
+		w.mustReview(r, bob, "bob", runs.Approve)
+		w.quiet()
+	})
+}
+
+// With autodeploy nothing but the approvals was missing: the last one applies, unless the plan warns, the stack is locked, or what
+// was planned is not what would happen any more.
+func TestTheLastApprovalDeploys(t *testing.T) {
+	for name, tc := range map[string]struct {
+		warning string
+		before  func(w *world, st runs.Stack)
+		want    runs.State
+	}{
+		"all is well":             {want: runs.Applying},
+		"a warning":               {warning: "deprecated", want: runs.Unconfirmed},
+		"locked":                  {before: func(w *world, st runs.Stack) { _, _ = w.e.Lock(st.Slug, "eve", "") }, want: runs.Unconfirmed},
+		"the state moved on":      {before: func(w *world, st runs.Stack) { w.addState(st) }, want: runs.Queued},
+		"switched off meanwhile":  {before: func(w *world, st runs.Stack) { w.edit(st, func(s *runs.Stack) { s.Autodeploy = false }) }, want: runs.Unconfirmed},
+		"one more is asked for":   {before: func(w *world, st runs.Stack) { w.edit(st, func(s *runs.Stack) { s.Approvals = 2 }) }, want: runs.Unconfirmed},
+		"nobody is asked anymore": {before: func(w *world, st runs.Stack) { w.edit(st, func(s *runs.Stack) { s.Approvals = 0 }) }, want: runs.Applying},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				st := w.guarded("net", 1, autodeploys)
+				var warnings []string
+				if tc.warning != "" {
+					warnings = []string{tc.warning}
+				}
+				r := w.planWaits(st, warnings...)
+				if tc.before != nil {
+					tc.before(w, st)
+				}
+				if now := w.run(r.ID); now.State == runs.Unconfirmed {
+					w.mustReview(r, bob, "bob", runs.Approve)
+				}
+				if got := w.run(r.ID); got.State != tc.want {
+					t.Errorf("the run is %s, want %s: %+v", got.State, tc.want, got.Transitions)
+				}
+				w.quiet()
+			})
+		})
+	}
+}
+
+func (w *world) edit(st runs.Stack, f func(*runs.Stack)) {
+	w.t.Helper()
+	if _, err := w.e.editStack(st.Slug, "eve", "stack.update", "", func(s *runs.Stack) error { f(s); return nil }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) addState(st runs.Stack) {
+	w.t.Helper()
+	v, err := w.st.WriteState(st.Slug, []byte(`{"version":4,"serial":1,"lineage":"l"}`))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.update(func(tx *store.Tx) error { _, err := tx.AddStateVersion(st.Slug, v); return err })
+}
+
+// A discarded plan takes its reviews with it, and old ones do not count.
+func TestReviewsEnd(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 1)
+		r := w.planWaits(st)
+		w.mustReview(r, bob, "bob", runs.Reject)
+		if _, err := w.e.Discard(r.ID, "ann", ""); err != nil {
+			t.Fatal(err)
+		}
+		r = w.planWaits(st)
+		_, err := w.e.Confirm(r.ID, "ann")
+		wantConflict(t, err, "0 of 1 approval")
+		w.mustReview(r, bob, "bob", runs.Approve)
+		time.Sleep(runs.MaxReviewAge + time.Minute)
+		_, err = w.e.Confirm(r.ID, "ann")
+		wantConflict(t, err, "0 of 1 approval")
+		time.Sleep(24 * time.Hour)
+		if n, err := w.st.PruneReviews(); n != 1 || err != nil {
+			t.Errorf("pruned %d, %v", n, err)
+		}
+	})
+}
+
+// A task that somebody has to approve does not begin before, and what was approved is that command at that commit.
+func TestTasksWaitForApproval(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 1)
+		w.edit(st, func(s *runs.Stack) { s.TrackedCommit = runs.Commit{SHA: w.sim.Head(w.project.ID, "main")} })
+		ask := func(command string) runs.Run {
+			t.Helper()
+			r, err := w.e.Trigger(t.Context(), st.Slug, Request{Type: runs.Task, Command: command, By: "ann", Author: ann, Trigger: runs.ByPerson})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		ready := func() int {
+			t.Helper()
+			jobs, err := w.e.ready()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(jobs)
+		}
+		r := ask("true")
+		if !r.Unapproved || ready() != 0 {
+			t.Fatalf("unapproved %v, %d jobs ready", r.Unapproved, ready())
+		}
+		w.wantWaits(r, "waits for approval: 0 of 1 approval")
+		if _, err := w.review(r, ann, "ann", runs.Approve); !errors.Is(err, runs.ErrForbidden) {
+			t.Errorf("who started it approves: %v", err)
+		}
+		w.mustReview(r, bob, "bob", runs.Approve)
+		if ready() != 1 {
+			t.Errorf("%d jobs ready after the approval", ready())
+		}
+		jobs, err := w.e.ready()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.e.claim(jobs[0]); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.run(r.ID); got.State != runs.Preparing || len(got.Reviews) != 1 {
+			t.Errorf("%s with %d reviews", got.State, len(got.Reviews))
+		}
+		w.apply(r.ID, runs.Lost{}) // before it performed anything: the approval is still this run's
+		if ready() != 1 {
+			t.Error("a lost task has to be approved once more")
+		}
+		if _, err := w.e.Discard(r.ID, "ann", ""); err != nil {
+			t.Fatal(err)
+		}
+		if other := ask("false"); !other.Unapproved || ready() != 0 {
+			t.Error("another command has the approval of the first one")
+		}
+	})
+}
+
+func (w *world) wantWaits(r runs.Run, want string) {
+	w.t.Helper()
+	err := w.st.View(func(tx *store.Tx) error {
+		q, err := w.e.Queue(tx)
+		if err != nil {
+			return err
+		}
+		text, _, err := q.Waiting(r)
+		if text != want {
+			w.t.Errorf("it %q, want %q", text, want)
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Who cannot be reviewed says why.
+func TestWhatCannotBeReviewed(t *testing.T) {
+	inBubble(t, func(w *world) {
+		free := w.planWaits(w.stack("free"))
+		_, err := w.review(free, bob, "bob", runs.Approve)
+		wantConflict(t, err, "asks for no approvals")
+		st := w.guarded("net", 1)
+		r := w.request(runs.Run{Stack: st.Slug, Type: runs.Tracked, Branch: "main", Commit: free.Commit})
+		_, err = w.review(r, bob, "bob", runs.Approve)
+		wantConflict(t, err, "The run is queued")
+		w.apply(r.ID, planned(runs.Delta{}, false)...)
+		_, err = w.review(r, bob, "bob", runs.Reject)
+		wantConflict(t, err, "changes nothing")
+		if _, err := w.e.Review(t.Context(), "01", bob, "bob", runs.Approve, ""); !errors.Is(err, runs.ErrNotFound) {
+			t.Errorf("a run that is not there: %v", err)
+		}
+		if _, err := w.e.Review(t.Context(), w.planWaits(st).ID, bob, "bob", "perhaps", ""); !errors.Is(err, runs.ErrInvalid) {
+			t.Errorf("no decision: %v", err)
+		}
+		w.quiet()
+	})
+}
