@@ -31,8 +31,11 @@ type remoteRun struct {
 	Delta        *runs.Delta `json:"delta"`
 	Warnings     []string    `json:"warnings"`
 	Fingerprint  string      `json:"fingerprint"`
-	CreatedAt    time.Time   `json:"created_at"`
-	URL          string      `json:"url"`
+	Approvals    *struct {
+		Text string `json:"text"`
+	} `json:"approvals"`
+	CreatedAt time.Time `json:"created_at"`
+	URL       string    `json:"url"`
 }
 
 // runID is the form of a run's id.

@@ -24,8 +24,10 @@ func (sh *shell) clientCommands() []*cobra.Command {
 		sh.loginCommand(), sh.stacksCommand(), sh.stackAct("lock", "Stop applies of a stack, not plans", true),
 		sh.stackAct("unlock", "End a lock", false), sh.stackAct("sync", "Set the tracked commit to the branch's head", false),
 		sh.runsCommand(), sh.triggerCommand(), sh.confirmCommand(),
-		sh.runAct("discard", "No to a plan, or to a run that waits", runs.Unconfirmed, runs.Queued),
-		sh.runAct("stop", "End a run at work"), sh.newRun("retry", "The same run again"),
+		sh.runAct("approve", "Approve what a run would do, where the stack asks for approvals", ofThePlan, runs.Unconfirmed, runs.Queued),
+		sh.runAct("reject", "Reject what a run would do, until you approve it", ofThePlan, runs.Unconfirmed, runs.Queued),
+		sh.runAct("discard", "No to a plan, or to a run that waits", justNote, runs.Unconfirmed, runs.Queued),
+		sh.runAct("stop", "End a run at work", justNote), sh.newRun("retry", "The same run again"),
 		sh.newRun("promote", "Make a tracked run of a finished proposed one"),
 		sh.logsCommand(), sh.changesCommand(), sh.contextsCommand(), sh.environmentCommand(), sh.apiCommand(),
 	}

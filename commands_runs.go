@@ -81,6 +81,9 @@ func (sh *shell) showRun(r remoteRun) error {
 	if r.Delta != nil {
 		lines = append(lines, r.Delta.String())
 	}
+	if r.Approvals != nil {
+		lines = append(lines, plain(r.Approvals.Text))
+	}
 	for _, w := range r.Warnings {
 		lines = append(lines, "▲ "+plain(w))
 	}
@@ -187,8 +190,15 @@ func (sh *shell) sure(r remoteRun) error {
 	return nil
 }
 
+// What an act on a run sends: a note, or a note on the very plan that was found.
+func justNote(_ remoteRun, note string) map[string]string { return map[string]string{"note": note} }
+
+func ofThePlan(r remoteRun, note string) map[string]string {
+	return map[string]string{"note": note, "fingerprint": r.Fingerprint}
+}
+
 // runAct is a command that does something to a run.
-func (sh *shell) runAct(verb, about string, states ...runs.State) *cobra.Command {
+func (sh *shell) runAct(verb, about string, body func(r remoteRun, note string) map[string]string, states ...runs.State) *cobra.Command {
 	var text string
 	c := &cobra.Command{
 		Use: verb + " RUN", Short: about, Args: cobra.ExactArgs(1), ValidArgsFunction: sh.completeStacks,
@@ -198,7 +208,7 @@ func (sh *shell) runAct(verb, about string, states ...runs.State) *cobra.Command
 				if err != nil {
 					return err
 				}
-				if err := c.call(cmd.Context(), http.MethodPost, "/runs/"+r.ID+"/"+verb, map[string]string{"note": text}, &raw); err != nil {
+				if err := c.call(cmd.Context(), http.MethodPost, "/runs/"+r.ID+"/"+verb, body(r, text), &raw); err != nil {
 					return err
 				}
 				return (&runFlags{}).after(cmd, sh, c, raw)
