@@ -101,6 +101,8 @@ type Said struct {
 	Branch string    `json:"branch,omitempty"`
 	By     string    `json:"by,omitempty"` // who acted, "" for nobody
 
+	Unapproved bool `json:"unapproved,omitempty"` // the run waits for approvals
+
 	Was runs.Topic `json:"was,omitempty"` // of trouble that is over
 }
 
@@ -187,6 +189,7 @@ func (tx *Tx) notifyRun(t runs.Topic, r runs.Run) error {
 	s := Said{
 		Stack: r.Stack, Run: r.ID, Type: r.Type, State: string(r.State), Text: r.Reason,
 		Commit: r.Commit.SHA, Head: r.Commit.Title, Author: r.Commit.Author, Branch: r.Branch,
+		Unapproved: r.Unapproved,
 	}
 	if n := len(r.Transitions); n > 0 && r.Transitions[n-1].By != runs.System {
 		s.By = r.Transitions[n-1].By

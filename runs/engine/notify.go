@@ -286,6 +286,9 @@ func (e *Engine) messageOf(n store.Notification) (notify.Message, error) {
 	}
 	if n.Topic == runs.OnWaiting {
 		m.LinkFor, m.Text = "Review the plan", ""
+		if s.Delta == "" {
+			m.LinkFor = "Review the run"
+		}
 	}
 	m.Fields = factsOf(s)
 	m.Data = dataOf(n, s, m)
@@ -301,7 +304,11 @@ func titleOf(t runs.Topic, s store.Said) string {
 	}
 	switch t {
 	case runs.OnWaiting:
-		return what + ": " + s.Delta + " · waits for confirmation"
+		wanted := "confirmation"
+		if s.Unapproved {
+			wanted = "approval"
+		}
+		return what + kind + suffix(": ", s.Delta) + " · waits for " + wanted
 	case runs.OnFailed:
 		return what + ": run failed" + kind
 	case runs.OnFinished:

@@ -76,7 +76,7 @@ func ChannelWord(kind string) string {
 
 // eventWords say what each topic is about.
 var eventWords = map[runs.Topic][2]string{
-	runs.OnWaiting:   {"A run waits for confirmation", ""},
+	runs.OnWaiting:   {"A run waits for confirmation or approval", ""},
 	runs.OnFailed:    {"A run failed", ""},
 	runs.OnFinished:  {"A run finished with changes", ""},
 	runs.OnDiscarded: {"A run was discarded", ""},
