@@ -49,7 +49,7 @@ func TestReviewsOnThePage(t *testing.T) {
 	p.user("bob", store.Writer)
 	bob := p.byPassword("bob")
 	page := p.page(bob)
-	for _, want := range []string{"Waits for approval: 0 of 1", "/approve", "/reject", "It is not approved yet"} {
+	for _, want := range []string{"Approvals: 0 of 1", "/approve", "/reject", "It is not approved yet"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not hold %q", want)
 		}

@@ -25,12 +25,12 @@ func (v ReviewsModel) head() string {
 		return "Approved by " + Count(len(v.Approvals), "person", "people")
 	case len(v.Rejections) > 0:
 		return "Rejected"
+	case v.Need > 0:
+		return fmt.Sprintf("Approvals: %d of %d", len(v.Approvals), v.Need)
 	case v.Open:
 		return "Approved"
-	case v.Need > 0:
-		return fmt.Sprintf("Waits for approval: %d of %d", len(v.Approvals), v.Need)
 	default:
-		return "Waits for approval"
+		return "Not approved yet"
 	}
 }
 
