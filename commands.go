@@ -81,7 +81,7 @@ func tty(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// commands are all of the program's, but for the two inner ones. A call without a command is serve.
+// commands are all of the program's, but for the inner ones. A call without a command is serve.
 func commands(sh *shell) *cobra.Command {
 	root := &cobra.Command{
 		Use: "groundcrew", Short: "Terraform and OpenTofu runs for teams with their own GitLab", Long: strings.TrimSpace(usageText),

@@ -26,6 +26,7 @@
 //   - runs/pack: makes of a module's files the same archive always, or says why they may not be published.
 //   - runs/repofile: reads what a repository says of itself in .groundcrew.yml.
 //   - runs/logs: keeps the log of an ended phase compressed, and still readable at any place.
+//   - runs/policy: asks a policy in Rego what it says of an input, bounded in time and memory, with nothing of the outside in reach.
 //   - gitlab: speaks GitLab's language and none of ours; it translates, it never decides.
 //   - gitlab/sim: a GitLab in memory that refuses what GitLab refuses, for tests and the demo.
 //   - gitlab/sim/spec: says what is wrong with a request to GitLab or its answer, by what GitLab publishes of its API.

@@ -17,11 +17,12 @@ import (
 // mayImport is the law: which of our packages each of them may import. What is absent is forbidden. A new package is a
 // decision: it needs a row here and a sentence in doc.go.
 var mayImport = map[string][]string{
-	"main":            {"web", "web/metrics", "runs/engine", "runs/proc", "runs/tofu", "store", "gitlab", "gitlab/sim", "runs", "static"},
-	"web":             {"web/metrics", "runs/notify", "web/view", "runs/engine", "store", "gitlab", "runs", "runs/logs", "static"},
+	"main":            {"web", "web/metrics", "runs/engine", "runs/proc", "runs/tofu", "runs/policy", "store", "gitlab", "gitlab/sim", "runs", "static"},
+	"web":             {"web/metrics", "runs/notify", "runs/policy", "web/view", "runs/engine", "store", "gitlab", "runs", "runs/logs", "static"},
 	"web/view":        {"runs", "static"},
-	"runs/engine":     {"store", "gitlab", "runs", "runs/tofu", "runs/redact", "runs/logs", "runs/pack", "runs/repofile", "runs/notify"},
+	"runs/engine":     {"store", "gitlab", "runs", "runs/tofu", "runs/redact", "runs/logs", "runs/pack", "runs/repofile", "runs/notify", "runs/policy"},
 	"runs/notify":     {"runs"},
+	"runs/policy":     {"runs"},
 	"web/metrics":     {"runs/engine", "store", "gitlab", "runs"},
 	"runs/tofu":       {"runs"},
 	"runs/proc":       {"runs/redact"},
@@ -62,7 +63,8 @@ var fences = map[string][]string{
 	"go.yaml.in/yaml/":               {"runs/repofile"},
 	"github.com/wneessen/go-mail":    {"runs/notify"},
 	"github.com/prometheus/":         {"web/metrics"},
-	"os/exec":                        {"runs/proc", "runs/tofu", "gitlab/sim"}, // jobs; version probe; git for its repositories
+	"github.com/open-policy-agent/":  {"runs/policy"},
+	"os/exec":                        {"runs/proc", "runs/tofu", "runs/policy", "gitlab/sim"}, // jobs; version probe; this program again; git for its repositories
 }
 
 func TestImports(t *testing.T) {
@@ -125,6 +127,7 @@ func TestJudge(t *testing.T) {
 		{"runs/proc", "groundcrew/runs/redact", true},
 		{"runs/proc", "groundcrew/runs", false},
 		{"web/view", "groundcrew/store", false},
+		{"web/view", "groundcrew/runs/policy", false},
 		{"store", "go.etcd.io/bbolt/errors", true},
 		{"runs/engine", "go.etcd.io/bbolt", false},
 		{"web", "os/exec", false},

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"groundcrew/runs/policy"
 	"groundcrew/runs/proc"
 )
 
@@ -15,7 +16,7 @@ var version = "dev"
 
 func main() { os.Exit(dispatch(os.Args[1:])) }
 
-// dispatch chooses the command. The two inner ones come first and touch nothing else: they run beside every run.
+// dispatch chooses the command. The inner ones come first and touch nothing else: they run beside every run and for every policy.
 func dispatch(args []string) int {
 	if len(args) > 0 {
 		switch args[0] {
@@ -23,6 +24,8 @@ func dispatch(args []string) int {
 			return proc.Shim(args[1:], os.Stdin, os.Stderr)
 		case "sandbox":
 			return proc.Sandbox(args[1:])
+		case policy.ChildCommand:
+			return exitCode(policy.Child(os.Stdin, os.Stdout))
 		}
 	}
 	getenv, err := secretEnv()

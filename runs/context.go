@@ -1,7 +1,6 @@
 package runs
 
 import (
-	"slices"
 	"strings"
 	"time"
 )
@@ -19,9 +18,6 @@ type Context struct {
 	UpdatedBy string    `json:"updated_by,omitempty"`
 }
 
-// AutoAttach begins a label of a context that attaches it to every stack with the label that follows, or to all with “*”.
-const AutoAttach = "autoattach:"
-
 // contextMark begins the scope of a context's entries; no slug of a stack holds a colon.
 const contextMark = "context:"
 
@@ -38,53 +34,13 @@ func ContextOf(scope string) string {
 }
 
 // Validate checks a context's own fields and names the one at fault.
-func (c Context) Validate() error {
-	switch {
-	case strings.TrimSpace(c.Name) == "":
-		return Invalidf("name", "Give the context a name.")
-	case unprintable(c.Name):
-		return Invalidf("name", "The name holds a line break or another character that cannot be printed.")
-	case len(c.Name) > 100:
-		return Invalidf("name", "The name has %d bytes; 100 is the most.", len(c.Name))
-	case Slug(c.Name) == "":
-		return Invalidf("name", "The name needs at least one letter (a–z) or digit, because the context's address is made from it.")
-	case Slug(c.Name) == "new": // /contexts/new is the form
-		return Invalidf("name", "A context cannot be called “%s”: that address is taken. Choose another name.", c.Name)
-	case len(c.Description) > 2000:
-		return Invalidf("description", "The description has %d bytes; 2000 is the most.", len(c.Description))
-	case len(c.Labels) > 50:
-		return Invalidf("labels", "There are %d labels; 50 is the most.", len(c.Labels))
-	}
-	for _, l := range c.Labels {
-		if strings.TrimSpace(l) == "" || len(l) > 100 || unprintable(l) {
-			return Invalidf("labels", "A label is empty, longer than 100 bytes, or holds what cannot be printed.")
-		}
-		if label, is := strings.CutPrefix(l, AutoAttach); is && strings.TrimSpace(label) == "" {
-			return Invalidf("labels", "“%s” names no label. Write %sprod for stacks with the label prod, or %s* for all stacks.", l, AutoAttach, AutoAttach)
-		}
-	}
-	return nil
-}
+func (c Context) Validate() error { return validNamed("context", c.Name, c.Description, c.Labels) }
 
 // AutoLabels are the labels of stacks that the context attaches itself to; “*” stands for every stack.
-func (c Context) AutoLabels() (labels []string) {
-	for _, l := range c.Labels {
-		if label, is := strings.CutPrefix(l, AutoAttach); is {
-			labels = append(labels, strings.TrimSpace(label))
-		}
-	}
-	return labels
-}
+func (c Context) AutoLabels() []string { return autoLabels(c.Labels) }
 
 // Attaches says by which of a stack's labels the context attaches itself to it; “*” where it does to every stack.
-func (c Context) Attaches(labels []string) (label string, ok bool) {
-	for _, l := range c.AutoLabels() {
-		if l == "*" || slices.Contains(labels, l) {
-			return l, true
-		}
-	}
-	return "", false
-}
+func (c Context) Attaches(labels []string) (label string, ok bool) { return attaches(c.Labels, labels) }
 
 // An Attachment says that a person attached a context to a stack. Among the contexts of a stack the lowest priority wins.
 type Attachment struct {

@@ -57,21 +57,28 @@ const minSecret = 4
 // collect notes the sensitive texts in a value. The tools forget that a value is sensitive when a provider
 // copies it into another attribute, so it is looked for there too.
 func (d *differ) collect(v, mark any) {
-	switch {
-	case mark == true:
-		for s := range texts(v) {
-			if len(s) >= minSecret {
-				d.secrets = append(d.secrets, s)
+	if !anyTrue(mark) {
+		return
+	}
+	switch parts := mark.(type) {
+	case map[string]any:
+		if m, is := v.(map[string]any); is {
+			for k := range m {
+				d.collect(m[k], parts[k])
 			}
+			return
 		}
-	case anyTrue(mark):
-		m, _ := v.(map[string]any)
-		for k := range m {
-			d.collect(m[k], part(mark, k))
+	case []any:
+		if l, is := v.([]any); is {
+			for i := range l {
+				d.collect(l[i], part(parts, i))
+			}
+			return
 		}
-		l, _ := v.([]any)
-		for i := range l {
-			d.collect(l[i], part(mark, i))
+	}
+	for s := range texts(v) { // all of it, also where the mark has another shape
+		if len(s) >= minSecret {
+			d.secrets = append(d.secrets, s)
 		}
 	}
 }
@@ -82,7 +89,7 @@ func (d *differ) holdsSecret(v any) bool {
 		return false
 	}
 	for s := range texts(v) {
-		if slices.ContainsFunc(d.secrets, func(secret string) bool { return strings.Contains(s, secret) }) {
+		if d.isSecret(s) {
 			return true
 		}
 	}

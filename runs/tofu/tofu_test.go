@@ -58,7 +58,7 @@ func write(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-func read(t *testing.T, path string) []byte {
+func read(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -1,0 +1,170 @@
+package policy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"groundcrew/runs"
+)
+
+// A Court compiles and asks policies in a process of their own, which is ended when it exceeds a limit: a text can be written that
+// keeps the compiler or one step of an evaluation at work for ever, or that breaks the program.
+type Court struct {
+	// Exe is this program, which runs [Child] when its first argument is [ChildCommand]. Where it is "", everything is done in
+	// this process.
+	Exe string
+}
+
+// ChildCommand is the first argument that a Court starts the program with.
+const ChildCommand = "policy-child"
+
+// What bounds the process.
+const (
+	starting    = 5 * time.Second // to begin and to compile, on top of the time for its type
+	childMemory = 1 << 30         // bytes of data
+	maxReply    = 16 << 20        // bytes
+)
+
+// A question is the first line of what the process reads; the input follows.
+type question struct {
+	Policy runs.Policy `json:"policy"`
+	Ask    bool        `json:"ask"` // otherwise it is only compiled
+}
+
+type reply struct {
+	Answer  Answer `json:"answer"`
+	Invalid string `json:"invalid,omitempty"` // what is wrong with the field
+	Field   string `json:"field,omitempty"`
+	Err     string `json:"error,omitempty"`
+}
+
+// Check compiles a policy; its errors are those of [Compile].
+func (c Court) Check(ctx context.Context, p runs.Policy) error {
+	if c.Exe == "" {
+		_, err := Compile(p)
+		return err
+	}
+	_, err := c.send(ctx, question{Policy: p}, nil)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, runs.ErrInvalid) {
+		return runs.Invalidf("body", "The text cannot be compiled: %s.", err)
+	}
+	return err
+}
+
+// Ask compiles a policy and asks it; its errors are those of [Compile] and [Policy.Ask].
+func (c Court) Ask(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, error) {
+	if c.Exe != "" {
+		return c.send(ctx, question{p, true}, input)
+	}
+	compiled, err := Compile(p)
+	if err != nil {
+		return Answer{}, err
+	}
+	return compiled.Ask(ctx, input)
+}
+
+// send lets a new process answer one question.
+func (c Court) send(ctx context.Context, q question, input []byte) (Answer, error) {
+	if len(input) > MaxInput {
+		return Answer{}, tooLarge(len(input))
+	}
+	head, err := json.Marshal(q)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := wait(ctx); err != nil {
+		return Answer{}, err
+	}
+	defer func() { <-turn }()
+	within := timeFor(q.Policy.Type) + starting
+	limited, stop := context.WithTimeout(ctx, within)
+	defer stop()
+	cmd := exec.CommandContext(limited, c.Exe, ChildCommand)
+	cmd.Stdin = io.MultiReader(bytes.NewReader(head), bytes.NewReader([]byte("\n")), bytes.NewReader(input))
+	cmd.Env, cmd.WaitDelay = []string{}, time.Second
+	out := &capped{left: maxReply}
+	cmd.Stdout = out
+	err = cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return Answer{}, ctx.Err()
+	case limited.Err() != nil:
+		return Answer{}, fmt.Errorf("it was cut off after %s, the most a policy of its type may take", within)
+	case err != nil:
+		return Answer{}, fmt.Errorf("the process it was evaluated in broke down (%w), most likely because it needed too much memory", err)
+	}
+	return read(out.Bytes())
+}
+
+// capped keeps so many bytes and refuses more.
+type capped struct {
+	bytes.Buffer
+	left int
+}
+
+func (c *capped) Write(b []byte) (int, error) {
+	if c.left -= len(b); c.left < 0 {
+		return 0, errors.New("the answer is too long")
+	}
+	return c.Buffer.Write(b)
+}
+
+func read(out []byte) (Answer, error) {
+	var r reply
+	switch err := json.Unmarshal(out, &r); {
+	case err != nil:
+		return Answer{}, fmt.Errorf("the process it was evaluated in gave no answer: %w", err)
+	case r.Invalid != "":
+		return Answer{}, runs.Invalidf(r.Field, "%s", r.Invalid)
+	case r.Err != "":
+		return Answer{}, errors.New(r.Err)
+	}
+	return r.Answer, nil
+}
+
+// Child is the other side of a Court: it answers the one question it reads. It ends the process when it takes too long, because the
+// server that asked may have died.
+func Child(in io.Reader, out io.Writer) error {
+	time.AfterFunc(timeFor(runs.PolicyPlan)+2*starting, func() { os.Exit(1) })
+	debug.SetMemoryLimit(childMemory / 2)
+	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: childMemory, Max: childMemory}); err != nil {
+		return fmt.Errorf("the process cannot be limited: %w", err)
+	}
+	r := bufio.NewReader(in)
+	head, err := r.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("the question cannot be read: %w", err)
+	}
+	var q question
+	if err := json.Unmarshal(head, &q); err != nil {
+		return fmt.Errorf("the question cannot be read: %w", err)
+	}
+	input, err := io.ReadAll(r)
+	if err != nil {
+		return fmt.Errorf("the input cannot be read: %w", err)
+	}
+	return json.NewEncoder(out).Encode(q.answer(input))
+}
+
+func (q question) answer(input []byte) (r reply) {
+	compiled, err := Compile(q.Policy)
+	if err == nil && q.Ask {
+		r.Answer, err = compiled.Ask(context.Background(), input)
+	}
+	if e, ok := errors.AsType[*runs.Error](err); ok {
+		r.Field, r.Invalid = e.Field, e.Message
+	} else if err != nil {
+		r.Err = err.Error()
+	}
+	return r
+}
