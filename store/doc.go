@@ -14,6 +14,7 @@
 //	files           scope/path → runs.File          file_contents   scope/path → its bytes, sealed; 512 KiB at most
 //	contexts        slug → runs.Context
 //	attachments     stack/context → Attachment      context_stacks  context/stack → ""
+//	policies        slug → runs.Policy          policy_samples  policy/id → Sample (the inputs are sealed files in samples/)
 //	runs            id → runs.Run               stack_runs      slug/id → ""
 //	                                            mr_runs         project/iid/id → ""
 //	                                            active          id → slug, of runs that have not ended

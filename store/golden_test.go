@@ -32,6 +32,7 @@ var stored = map[string]any{
 	"channels": Channel{}, "notifications": Notification{}, "latest": nil, "proposals": nil, "ended": nil, "typed": nil, "hours": Hour{},
 	"modules": runs.Module{}, "project_modules": nil, "module_versions": runs.ModuleVersion{}, "checks": runs.Check{}, "module_checks": nil, "check_keys": nil, "open_checks": nil, "module_uses": runs.ModuleUse{},
 	"contexts": runs.Context{}, "attachments": runs.Attachment{}, "context_stacks": nil, "files": runs.File{}, "file_contents": nil,
+	"policies": runs.Policy{}, "policy_samples": Sample{},
 }
 
 // storedFiles are types that are kept as files.
@@ -359,6 +360,13 @@ func writeGolden(t *testing.T, path string) {
 			tx.PutVariable(c.Scope(), runs.Variable{Name: "C", Value: "shared", Secret: true}),
 			tx.PutFile("network", runs.Mount{File: runs.File{Path: "ca.pem", Secret: true}, Content: []byte("the key")}))
 	})
+	update(t, s, func(tx *Tx) error {
+		_, err := tx.AddPolicy(runs.Policy{Name: "No destroys", Type: runs.PolicyPlan, Body: "package groundcrew\n\ndeny contains \"no\" if input.delta.destroy > 0", Stacks: []string{"network"}})
+		return err
+	})
+	if err := s.AddSample(Sample{Policy: "no-destroys", Stack: "network", Result: runs.PolicyResult{Policy: "no-destroys", Type: runs.PolicyPlan, Outcome: runs.OutcomeAllow}}, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
 	for bucket, rows := range dump(t, s) {
 		if len(rows) == 0 {
 			t.Errorf("no row in %s", bucket)

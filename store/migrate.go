@@ -124,6 +124,14 @@ var migrations = []func(*bolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bolt.Tx) error { // policies, and what they said
+		for _, name := range []string{"policies", "policy_samples"} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 }
 
 // checkSchema refuses data of a newer version.

@@ -100,7 +100,7 @@ func Open(o Options) (*Store, error) {
 	if o.Allow == nil {
 		o.Allow = func() error { return nil }
 	}
-	for _, d := range []string{"", "logs", "states", "plans", "sources", "work", "bin", "mirror", "deliveries", "changes", "modules"} {
+	for _, d := range []string{"", "logs", "states", "plans", "sources", "work", "bin", "mirror", "deliveries", "changes", "modules", "samples"} {
 		if err := os.MkdirAll(filepath.Join(o.Dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("the data folder cannot be used: %w. Give a folder this user may write with --data-dir", err)
 		}
