@@ -54,7 +54,8 @@ type (
 		Autodeploy bool
 		Unapproved bool           // approvals are missing
 		Reviews    []Review       // that are there, of a plan with the same effect
-		Policies   []PolicyResult // what plan policies said; warnings of theirs are among Warnings
+		Policies   []PolicyResult // what plan and approval policies said; warnings of theirs are among Warnings
+		Weighed    string         // see [Run]
 	}
 	// Denied: the plan is there, and a policy forbids it. Note names it.
 	Denied struct {
@@ -74,7 +75,8 @@ type (
 		// Autodeploy says the same as in Planned: nothing but approvals was missing.
 		Autodeploy bool
 		Reviews    []Review
-		Policies   []PolicyResult
+		Policies   []PolicyResult // of approval policies
+		Weighed    string         // see [Run]
 	}
 	// Confirm: a person's yes to exactly the plan that was shown.
 	Confirm struct {
@@ -143,6 +145,8 @@ type (
 	Hurry struct{ Back bool }
 	// SpendReviews uses up the reviews of what the run would do: they opened the way, or it was given up.
 	SpendReviews struct{ Fingerprint string }
+	// Follow asks which runs of other stacks are to follow, now that this one has ended.
+	Follow struct{}
 	// Interrupt asks the process at work for the run to end.
 	Interrupt struct{}
 	// Report marks everything GitLab shows of the run as out of date.
@@ -161,6 +165,7 @@ func (Enqueue) effect()      {}
 func (Dequeue) effect()      {}
 func (Hurry) effect()        {}
 func (SpendReviews) effect() {}
+func (Follow) effect()       {}
 func (Interrupt) effect()    {}
 func (Report) effect()       {}
 func (Flag) effect()         {}

@@ -166,6 +166,8 @@ type Run struct {
 	Unapproved bool           `json:"unapproved,omitempty"` // it waits for approvals, as far as was known when it last moved
 	Reviews    []Review       `json:"reviews,omitempty"`    // that opened the way to what it did
 	Policies   []PolicyResult `json:"policies,omitempty"`   // what policies said of it
+	Weighed    string         `json:"weighed,omitempty"`    // names the approval policies and reviews that those of Policies are about
+	Chain      []string       `json:"chain,omitempty"`      // stacks whose runs led to it through trigger policies, the first one first
 
 	PrioritizedBy string       `json:"prioritized_by,omitempty"` // who put it before the others in the queue
 	Attempt       int          `json:"attempt,omitempty"`        // times its first job was started; names the job's folder

@@ -232,7 +232,7 @@ func planned(r Run, e Planned) (Run, []Effect, error) {
 		return refuse(r, e)
 	}
 	d := e.Delta
-	r.Delta, r.Fingerprint, r.Warnings, r.Policies = &d, e.Fingerprint, e.Warnings, e.Policies
+	r.Delta, r.Fingerprint, r.Warnings, r.Policies, r.Weighed = &d, e.Fingerprint, e.Warnings, e.Policies, e.Weighed
 	switch {
 	case r.Type != Tracked || d.Empty():
 		return end(r, Finished, e.Meta)
@@ -293,9 +293,7 @@ func reviewed(r Run, e Reviewed) (Run, []Effect, error) {
 	if r.State == Queued && r.Intent() == "" {
 		return refuse(r, e)
 	}
-	if e.Policies != nil {
-		r.Policies = withApprovals(r.Policies, e.Policies)
-	}
+	r.Policies, r.Weighed = withApprovals(r.Policies, e.Policies), e.Weighed
 	switch {
 	case e.Refused != "":
 		e.Note = e.Refused
@@ -398,6 +396,9 @@ func learn(r Run, e LearnedMR) (Run, []Effect, error) {
 func end(r Run, to State, m Meta) (Run, []Effect, error) {
 	r.EndedAt, r.Unapproved = m.At, false
 	n, eff, err := move(r, to, m)
+	if n.Type.Blocking() {
+		eff = append(eff, Follow{})
+	}
 	return n, append([]Effect{Dequeue{}}, eff...), err
 }
 

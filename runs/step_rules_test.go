@@ -128,7 +128,7 @@ func TestLostPlanIsTriedThreeTimes(t *testing.T) {
 func TestLostApplySaysWhatFollows(t *testing.T) {
 	r := sample(Tracked, Applying)
 	_, effects := must(t, r, Lost{Meta: Meta{Note: "cut off"}})
-	want := []Effect{Dequeue{}, Report{}, Notify{OnFailed}, Record{"failed", System, "cut off"}, Flag{"cut off"}, Replan{"after run 01 was cut off while applying"}}
+	want := []Effect{Dequeue{}, Report{}, Notify{OnFailed}, Record{"failed", System, "cut off"}, Follow{}, Flag{"cut off"}, Replan{"after run 01 was cut off while applying"}}
 	if diff := cmp.Diff(want, effects); diff != "" {
 		t.Error(diff)
 	}

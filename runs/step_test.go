@@ -328,6 +328,9 @@ func wantNews(t *testing.T, r Run, moved bool, effects []Effect) {
 			got = append(got, n.Topic)
 		}
 	}
+	if follows := count[Follow](effects) == 1; follows != (moved && r.State.Terminal() && r.Type.Blocking()) {
+		t.Errorf("a %s run that became %s: follows %v", r.Type, r.State, follows)
+	}
 	if want == "" && len(got) > 0 || want != "" && !slices.Equal(got, []Topic{want}) {
 		t.Errorf("a run that became %s is news for %v, want %q", r.State, got, want)
 	}
@@ -356,7 +359,7 @@ func words(effects []Effect) string {
 	for _, e := range effects {
 		w := strings.ToLower(reflect.TypeOf(e).Name())
 		switch e := e.(type) {
-		case Notify:
+		case Notify, Follow:
 			continue // wantNews looks at it
 		case Enqueue:
 			w += " " + string(e.Phase)

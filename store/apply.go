@@ -55,6 +55,8 @@ func (tx *Tx) effect(r runs.Run, e runs.Effect) error {
 		return tx.dropJobs(r.ID)
 	case runs.Hurry:
 		return tx.hurry(r.ID, !e.Back)
+	case runs.Follow:
+		return tx.follow(r)
 	case runs.SpendReviews:
 		return tx.spendReviews(r.Stack, e.Fingerprint)
 	case runs.Interrupt:

@@ -14,6 +14,7 @@
 //	files           scope/path → runs.File          file_contents   scope/path → its bytes, sealed; 512 KiB at most
 //	contexts        slug → runs.Context
 //	attachments     stack/context → Attachment      context_stacks  context/stack → ""
+//	policies        slug → runs.Policy          policy_samples  policy/id → Sample (the inputs are sealed files in samples/)
 //	runs            id → runs.Run               stack_runs      slug/id → ""
 //	                                            mr_runs         project/iid/id → ""
 //	                                            active          id → slug, of runs that have not ended
@@ -45,6 +46,7 @@
 //	checks          id → runs.Check             module_checks   slug/id → ""
 //	                                            check_keys      slug/sha → id of the newest check
 //	                                            open_checks     id → "" of checks that go on by themselves
+//	follows         id → "" of ended runs of which trigger policies are still to be asked
 //	reviews         stack/fingerprint/person → runs.Review, of what waits or may wait
 //	module_uses     slug/stack → runs.ModuleUse, learned from the init of the stack's tracked runs
 //	onces           sha256 of sender and idempotency key → Once (the answer sealed)

@@ -31,7 +31,8 @@ var stored = map[string]any{
 	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "projects": Project{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
 	"channels": Channel{}, "notifications": Notification{}, "latest": nil, "proposals": nil, "ended": nil, "typed": nil, "hours": Hour{},
 	"modules": runs.Module{}, "project_modules": nil, "module_versions": runs.ModuleVersion{}, "checks": runs.Check{}, "module_checks": nil, "check_keys": nil, "open_checks": nil, "module_uses": runs.ModuleUse{},
-	"contexts": runs.Context{}, "attachments": runs.Attachment{}, "context_stacks": nil, "files": runs.File{}, "file_contents": nil, "reviews": runs.Review{},
+	"contexts": runs.Context{}, "attachments": runs.Attachment{}, "context_stacks": nil, "files": runs.File{}, "file_contents": nil,
+	"reviews": runs.Review{}, "policies": runs.Policy{}, "policy_samples": Sample{}, "follows": nil,
 }
 
 // storedFiles are types that are kept as files.
@@ -346,6 +347,7 @@ func writeGolden(t *testing.T, path string) {
 			tx.PutNotification(Notification{ID: "01NEWS", Channel: "01CHANNEL", Topic: runs.OnFailed, State: NotificationWaiting}),
 			tx.PutReport(Report{Kind: ReportNote, Target: "note/7/9/network", Project: 7, MR: 9, Stack: "network", State: ReportParked}),
 			tx.PutReview(runs.Review{Stack: "network", Fingerprint: "f", Person: runs.Person{User: u.ID}, Name: "Alice", Decision: runs.Approve}),
+			mark(tx, "follows", p.ID),
 			tx.PutHead(7, "main", "abc"), tx.PutSettings(Settings{Workers: 3}))
 	})
 	update(t, s, func(tx *Tx) error {
@@ -360,6 +362,13 @@ func writeGolden(t *testing.T, path string) {
 			tx.PutVariable(c.Scope(), runs.Variable{Name: "C", Value: "shared", Secret: true}),
 			tx.PutFile("network", runs.Mount{File: runs.File{Path: "ca.pem", Secret: true}, Content: []byte("the key")}))
 	})
+	update(t, s, func(tx *Tx) error {
+		_, err := tx.AddPolicy(runs.Policy{Name: "No destroys", Type: runs.PolicyPlan, Body: "package groundcrew\n\ndeny contains \"no\" if input.delta.destroy > 0", Stacks: []string{"network"}})
+		return err
+	})
+	if err := s.AddSample(Sample{Policy: "no-destroys", Stack: "network", Result: runs.PolicyResult{Policy: "no-destroys", Type: runs.PolicyPlan, Outcome: runs.OutcomeAllow}}, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
 	for bucket, rows := range dump(t, s) {
 		if len(rows) == 0 {
 			t.Errorf("no row in %s", bucket)

@@ -124,9 +124,13 @@ var migrations = []func(*bolt.Tx) error{
 		}
 		return nil
 	},
-	func(tx *bolt.Tx) error { // who approved what
-		_, err := tx.CreateBucketIfNotExists([]byte("reviews"))
-		return err
+	func(tx *bolt.Tx) error { // who approved what, policies, what they said, and what they are still to be asked
+		for _, name := range []string{"reviews", "policies", "policy_samples", "follows"} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
 	},
 }
 

@@ -217,11 +217,18 @@ const (
 	ToldSent    = "sent"     // the peer took it
 	ToldFailed  = "failed"   // one attempt; it is tried again
 	ToldGivenUp = "given_up" // it is not tried again
+	ToldMuted   = "muted"    // a policy kept it back
 )
 
 // Told removes a notification that was told.
 func (tx *Tx) Told(n Notification) error {
 	tx.changed.Told = append(tx.changed.Told, ToldSent)
+	return tx.dropNotification(n)
+}
+
+// Muted removes a notification that a policy kept back.
+func (tx *Tx) Muted(n Notification) error {
+	tx.changed.Told = append(tx.changed.Told, ToldMuted)
 	return tx.dropNotification(n)
 }
 

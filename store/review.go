@@ -26,7 +26,7 @@ func (tx *Tx) PutReview(v runs.Review) error {
 		}
 	}
 	v.At = tx.now
-	tx.changed.Jobs = true // a task may wait for it
+	tx.changed.Jobs, tx.changed.Policies = true, true // a task, or an approval policy, may wait for it
 	return put(tx, "reviews", reviewPrefix(v.Stack, v.Fingerprint)+v.Person.Key(), v)
 }
 

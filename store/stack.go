@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -110,7 +111,7 @@ func (tx *Tx) DeleteStack(slug string) error {
 	if err := tx.dropUses(slug); err != nil {
 		return err
 	}
-	if err := tx.detachAll(slug); err != nil {
+	if err := errors.Join(tx.detachAll(slug), tx.detachPolicies(slug)); err != nil {
 		return err
 	}
 	for _, b := range []string{"variables", "files", "file_contents", "states", "run_keys", "reviews"} {

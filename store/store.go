@@ -55,13 +55,14 @@ type Store struct {
 
 // A Change says what a committed transaction touched, so that listeners know whom to wake.
 type Change struct {
-	Jobs    bool     // a job was queued or removed, or a run ended
-	Inbox   bool     // a delivery waits
-	Reports bool     // GitLab must be told something
-	News    bool     // somebody must be told something, or a channel changed
-	Links   bool     // what is known of a webhook, or of the link to GitLab, changed
-	Modules bool     // a module, a version or a check changed, or a test ended
-	Runs    []string // runs whose row changed
+	Jobs     bool     // a job was queued or removed, or a run ended
+	Inbox    bool     // a delivery waits
+	Reports  bool     // GitLab must be told something
+	News     bool     // somebody must be told something, or a channel changed
+	Links    bool     // what is known of a webhook, or of the link to GitLab, changed
+	Modules  bool     // a module, a version or a check changed, or a test ended
+	Policies bool     // policies are to be asked: one changed, a review was given, a run waits for one or has ended
+	Runs     []string // runs whose row changed
 
 	Moves     []Move   // every step of a run's life
 	Parked    bool     // GitLab refused a report for good, the first of those that are parked now
@@ -101,7 +102,7 @@ func Open(o Options) (*Store, error) {
 	if o.Allow == nil {
 		o.Allow = func() error { return nil }
 	}
-	for _, d := range []string{"", "logs", "states", "plans", "sources", "work", "bin", "mirror", "deliveries", "changes", "modules"} {
+	for _, d := range []string{"", "logs", "states", "plans", "sources", "work", "bin", "mirror", "deliveries", "changes", "modules", "samples"} {
 		if err := os.MkdirAll(filepath.Join(o.Dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("the data folder cannot be used: %w. Give a folder this user may write with --data-dir", err)
 		}
@@ -277,7 +278,7 @@ func (s *Store) committed(tx *Tx, err, refused error) error {
 		return diskError(err)
 	}
 	c := tx.changed
-	if c.Jobs || c.Inbox || c.Reports || c.Links || c.News || c.Modules || len(c.Runs) > 0 || len(c.Processed) > 0 {
+	if c.Jobs || c.Inbox || c.Reports || c.Links || c.News || c.Modules || c.Policies || len(c.Runs) > 0 || len(c.Processed) > 0 {
 		for _, fn := range s.listeners {
 			fn(c)
 		}

@@ -393,6 +393,10 @@ func (e *Engine) Release(ctx context.Context, project, iid int64, sha, by string
 	if err != nil {
 		return nil, err
 	}
+	wish, err := e.askProposals(ctx, mr, files)
+	if err != nil {
+		return nil, err
+	}
 	var out []runs.Run
 	err = e.st.Update(func(tx *store.Tx) error {
 		mr.Held = ""
@@ -404,7 +408,7 @@ func (e *Engine) Release(ctx context.Context, project, iid int64, sha, by string
 			return err
 		}
 		v := verdict{}
-		err := e.propose(tx, &v, mr, files, runs.Person{})
+		err := e.propose(tx, &v, mr, files, wish, runs.Person{})
 		out = v.runs
 		return err
 	})

@@ -14,11 +14,13 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"groundcrew/gitlab"
 	"groundcrew/runs"
+	"groundcrew/runs/policy"
 	"groundcrew/runs/tofu"
 	"groundcrew/store"
 )
@@ -84,6 +86,7 @@ type Options struct {
 	RotateGrace time.Duration         // optional: 24 h, in which the old webhook secret stays valid
 	Notify      http.RoundTripper     // optional: the way of webhooks and chats; simulations hand one in
 	Exchanged   func(gitlab.Exchange) // optional: told of each request to GitLab; from many goroutines
+	Court       policy.Court          // where policies are asked; its zero value asks them in this process
 
 	// Jitter spreads what is tried again: at random, below the given time. Optional; simulations that are to repeat
 	// themselves hand in another.
@@ -102,7 +105,7 @@ type Engine struct {
 	budget budget           // of the outbox
 	tries  map[string]tried // of the modules pump
 
-	inboxWake, jobsWake, reportsWake, watchWake, tokenWake, noticesWake, newsWake, modulesWake chan struct{}
+	inboxWake, jobsWake, reportsWake, watchWake, tokenWake, noticesWake, newsWake, modulesWake, policiesWake chan struct{}
 
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
@@ -121,6 +124,7 @@ type Engine struct {
 	suspected  bool              // GitLab refused the token since it was last checked
 	hitches    map[string]string // by run: why what its job came to could not be stored yet
 	unstored   bool              // a delivery was refused because it could not be stored
+	weighAnew  bool              // policies or reviews changed since approval policies were last looked at
 }
 
 // New checks the options and returns an engine at rest.
@@ -143,10 +147,10 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		o: o, budget: budget{jitter: o.Jitter}, st: o.Store, log: o.Log, prober: &tofu.Prober{}, larder: &larder{st: o.Store, max: o.InitCache},
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
-		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1), modulesWake: make(chan struct{}, 1),
+		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1), modulesWake: make(chan struct{}, 1), policiesWake: make(chan struct{}, 1),
 		desk: newDesk(), sending: map[string]bool{}, tells: map[string]*tell{},
 		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
-		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{}, hitches: map[string]string{},
+		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{}, hitches: map[string]string{}, weighAnew: true,
 	}
 	o.Store.Listen(e.changed)
 	return e, nil
@@ -165,6 +169,14 @@ func (e *Engine) changed(c store.Change) {
 	}
 	if c.Reports {
 		wake(e.reportsWake)
+	}
+	if c.Policies {
+		e.mu.Lock()
+		e.weighAnew = true
+		e.mu.Unlock()
+	}
+	if c.Policies || slices.ContainsFunc(c.Moves, func(m store.Move) bool { return m.To == runs.Unconfirmed || m.To == runs.Queued }) {
+		wake(e.policiesWake)
 	}
 	if c.News {
 		wake(e.newsWake)
@@ -193,6 +205,7 @@ func (e *Engine) Start() {
 	e.wg.Go(func() { e.pump(ctx, "outbox", e.reportsWake, e.outbox) })
 	e.wg.Go(func() { e.pump(ctx, "token", e.tokenWake, e.guard) })
 	e.wg.Go(func() { e.pump(ctx, "modules", e.modulesWake, e.modules) })
+	e.wg.Go(func() { e.pump(ctx, "policies", e.policiesWake, e.askAll) })
 	e.wg.Go(func() { e.pump(ctx, "notices", e.noticesWake, e.remember) })
 	e.wg.Go(func() { e.pump(ctx, "notifications", e.newsWake, e.news) })
 	e.wg.Go(func() { e.pump(ctx, "watch", e.watchWake, e.watch) })

@@ -42,6 +42,10 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 	if err != nil {
 		return err
 	}
+	wish, err := e.askPush(ctx, h.ProjectID, policyInput{Push: pushInput(h, files)}, func(st runs.Stack) runs.PolicyOutcome { return ofPush(st, p.Branch, files) })
+	if err != nil {
+		return err
+	}
 	return e.st.Batch(func(tx *store.Tx) error {
 		*v = verdict{delivery: v.delivery}
 		stacks, err := tx.StacksOf(h.ProjectID)
@@ -50,7 +54,7 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 		}
 		again := tx.Head(h.ProjectID, p.Branch) == p.After
 		for _, st := range stacks {
-			if err := e.pushed(tx, v, st, h, files, again); err != nil {
+			if err := e.pushed(tx, v, st, h, files, wish, again); err != nil {
 				return err
 			}
 		}
@@ -130,23 +134,27 @@ func (e *Engine) pushedFiles(ctx context.Context, v *verdict, h gitlab.Hook, sin
 }
 
 // pushed does what a push means for one stack. again says that the very same push was processed before.
-func (e *Engine) pushed(tx *store.Tx, v *verdict, st runs.Stack, h gitlab.Hook, files []string, again bool) error {
+func (e *Engine) pushed(tx *store.Tx, v *verdict, st runs.Stack, h gitlab.Hook, files []string, wish wishes, again bool) error {
 	p := h.Push
 	commit := headCommit(p.Head, p.After)
-	if st.Branch != p.Branch || st.ReleaseTags != "" {
-		if !st.Concerns(files, glob) {
-			v.say("ignored for %s: nothing under %s", st.Slug, rootWord(st))
-			return nil
-		}
+	otherwise := ofPush(st, p.Branch, files)
+	outcome, because := wish.of(st, otherwise, st.Branch == p.Branch)
+	if because != "" {
+		v.say("%s: policies%s", st.Slug, because)
+	}
+	switch {
+	case outcome == runs.OutcomeIgnore && otherwise == runs.OutcomeIgnore:
+		v.say("ignored for %s: nothing under %s", st.Slug, rootWord(st))
+		return nil
+	case outcome == runs.OutcomeIgnore:
+		v.say("ignored for %s: a policy says so", st.Slug)
+		return nil
+	case outcome == runs.OutcomePropose:
 		mr, err := openMergeRequest(tx, h.ProjectID, p.Branch)
 		if err != nil {
 			return err
 		}
 		return e.proposeOne(tx, v, st, commit, p.Branch, mr, h.User)
-	}
-	if !st.Concerns(files, glob) {
-		v.say("ignored for %s: nothing under %s", st.Slug, rootWord(st))
-		return nil
 	}
 	if old, ok, err := tx.NewestRunOf(st.Slug, runs.Tracked, commit.SHA); err != nil {
 		return err
@@ -243,7 +251,7 @@ func endProposed(tx *store.Tx, active []runs.Run, note string, which func(runs.R
 }
 
 // reactTag handles a tag: a tracked run for the stacks that release from tags.
-func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
+func (e *Engine) reactTag(ctx context.Context, v *verdict, h gitlab.Hook) error {
 	p := h.Push
 	if p.Deleted {
 		return e.st.Batch(func(tx *store.Tx) error {
@@ -258,6 +266,10 @@ func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
 	if sha == "" {
 		sha = p.After
 	}
+	wish, err := e.askPush(ctx, h.ProjectID, policyInput{Push: pushInput(h, nil)}, func(st runs.Stack) runs.PolicyOutcome { return ofTag(st, p.Tag) })
+	if err != nil {
+		return err
+	}
 	return e.st.Batch(func(tx *store.Tx) error {
 		*v = verdict{delivery: v.delivery}
 		stacks, err := tx.StacksOf(h.ProjectID)
@@ -265,8 +277,12 @@ func (e *Engine) reactTag(v *verdict, h gitlab.Hook) error {
 			return err
 		}
 		for _, st := range stacks {
-			if st.ReleaseTags == "" || !glob(st.ReleaseTags, p.Tag) {
-				continue
+			outcome, because := wish.of(st, ofTag(st, p.Tag), true)
+			if because != "" {
+				v.say("%s: policies%s", st.Slug, because)
+			}
+			if outcome != runs.OutcomeTrack {
+				continue // a tag is tracked or nothing: there is no branch that it could be proposed for
 			}
 			if old, ok, err := tx.NewestRunOf(st.Slug, runs.Tracked, sha); err != nil {
 				return err
@@ -333,12 +349,16 @@ func (e *Engine) reactMergeRequest(ctx context.Context, v *verdict, h gitlab.Hoo
 			files = nil
 		}
 	}
+	wish, err := e.askProposals(ctx, mr, files)
+	if err != nil {
+		return err
+	}
 	return e.st.Batch(func(tx *store.Tx) error {
 		*v = verdict{delivery: v.delivery}
 		if err := tx.PutMergeRequest(mr); err != nil {
 			return err
 		}
-		if err := e.propose(tx, v, mr, files, pusher(h.User)); err != nil {
+		if err := e.propose(tx, v, mr, files, wish, pusher(h.User)); err != nil {
 			return err
 		}
 		if err := untouched(tx, v, mr, files); err != nil {
@@ -450,7 +470,7 @@ func (e *Engine) allKnown(mr store.MergeRequest) (bool, error) {
 
 // propose asks for the proposed runs of a merge request's head. A stack that tracks another branch than the
 // target only learns of the merge request, if a push gave it a run.
-func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files []string, author runs.Person) error {
+func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files []string, wish wishes, author runs.Person) error {
 	stacks, err := tx.StacksOf(mr.Project)
 	if err != nil {
 		return err
@@ -458,13 +478,22 @@ func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files 
 	c := runs.Commit{SHA: mr.Head, Title: mr.HeadTitle}
 	for _, st := range stacks {
 		_, has, err := tx.NewestRunOf(st.Slug, runs.Proposed, mr.Head)
+		otherwise := ofMergeRequest(st, mr, files)
+		outcome, because := wish.of(st, otherwise, false)
+		if because != "" && !has {
+			v.say("%s: policies%s", st.Slug, because)
+		}
 		switch {
 		case err != nil:
 			return err
-		case !has && st.Branch != mr.TargetBranch:
+		case !has && outcome == runs.OutcomeIgnore && otherwise != runs.OutcomeIgnore:
+			v.say("ignored for %s: a policy says so", st.Slug)
+			continue
+		case has || outcome != runs.OutcomeIgnore:
+		case st.Branch != mr.TargetBranch:
 			v.say("ignored for %s: it tracks %s, not %s", st.Slug, st.Branch, mr.TargetBranch)
 			continue
-		case !has && !st.Concerns(files, glob):
+		default:
 			v.say("ignored for %s: nothing under %s", st.Slug, rootWord(st))
 			if err := tx.RetireThread(mr.Project, mr.IID, st.Slug); err != nil {
 				return err

@@ -161,7 +161,7 @@ func (e *Engine) react(ctx context.Context, v *verdict, h gitlab.Hook) error {
 	case h.Push != nil && h.Kind == gitlab.HookPush:
 		return e.reactPush(ctx, v, h)
 	case h.Push != nil && h.Kind == gitlab.HookTagPush:
-		return e.reactTag(v, h)
+		return e.reactTag(ctx, v, h)
 	case h.MR != nil:
 		return e.reactMergeRequest(ctx, v, h)
 	default:

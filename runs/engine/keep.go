@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -151,7 +152,7 @@ func (t *task) gone() (trouble string, _ error) {
 
 // planned stores the plan: the changes readable and without secrets, the plan file sealed, and then the run's
 // move. After that nothing of the plan lies in clear.
-func (t *task) planned() (runs.Run, error) {
+func (t *task) planned(ctx context.Context) (runs.Run, error) {
 	t.learnUses()
 	w := t.toolWork(tofu.Binary{})
 	changes, delta, fingerprint, err := t.readPlan(w)
@@ -174,30 +175,61 @@ func (t *task) planned() (runs.Run, error) {
 			return t.run, err
 		}
 	}
-	var r runs.Run
-	err = t.e.st.Update(func(tx *store.Tx) error {
+	r, err := t.judged(ctx, w, delta, fingerprint)
+	if err == nil {
+		t.e.scrub(t.space)
+	}
+	return r, err
+}
+
+// judged asks the policies of the plan and moves the run by what they and the reviews there are say.
+func (t *task) judged(ctx context.Context, w tofu.Work, delta runs.Delta, fingerprint string) (r runs.Run, err error) {
+	said, err := t.askPlan(ctx, w, delta, fingerprint)
+	if no, refused := errors.AsType[refusal](err); refused {
+		return t.fail(no.msg)
+	}
+	if err != nil {
+		return t.run, err
+	}
+	ev := runs.Planned{Delta: delta, Fingerprint: fingerprint}
+	if said.Outcome == runs.OutcomeWarn {
+		ev.Warnings = said.Messages
+	}
+	planned := t.run
+	planned.Delta, planned.Fingerprint, planned.Warnings = &delta, fingerprint, ev.Warnings
+	approval, of, err := t.askApproval(ctx, planned)
+	if err != nil {
+		return t.run, err
+	}
+	ev.Policies, ev.Weighed = append(said.Results, approval...), of
+	planned.Policies, planned.Weighed = ev.Policies, of
+	err = t.e.st.Update(func(tx *store.Tx) (err error) {
+		m := runs.Meta{At: tx.Now()}
+		if said.Outcome == runs.OutcomeDeny {
+			m.Note = deniedBy(said)
+			r, err = tx.Apply(t.run.ID, runs.Denied{Meta: m, Delta: delta, Fingerprint: fingerprint, Policies: said.Results})
+			return err
+		}
 		st, err := tx.Stack(t.stack.Slug)
 		if err != nil {
 			return err
 		}
-		planned := t.run
-		planned.Fingerprint = fingerprint
 		g, err := t.e.Gate(tx, st, planned)
 		if err != nil {
 			return err
 		}
-		r, err = tx.Apply(t.run.ID, runs.Planned{
-			Meta: runs.Meta{At: tx.Now()}, Delta: delta, Fingerprint: fingerprint,
-			Autodeploy: st.Autodeploy && st.LockedBy == "" && g.Open(), Unapproved: !g.Open(), Reviews: g.Approvals,
-		})
-		if err != nil {
+		ev.Meta, ev.Reviews, ev.Unapproved = m, g.Approvals, !g.Open()
+		ev.Autodeploy = st.Autodeploy && st.LockedBy == "" && g.Open()
+		if r, err = tx.Apply(t.run.ID, ev); err != nil {
 			return err
+		}
+		if no := g.Refused(); no != "" && r.State == runs.Unconfirmed {
+			if r, err = tx.Apply(r.ID, runs.Reviewed{Meta: m, Refused: no, Policies: g.Policies, Weighed: of}); err != nil {
+				return err
+			}
 		}
 		return unflag(tx, r)
 	})
-	if err == nil {
-		t.e.scrub(t.space)
-	}
 	return r, err
 }
 

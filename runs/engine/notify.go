@@ -138,7 +138,17 @@ func (e *Engine) tell(ctx context.Context, c store.Channel, n store.Notification
 	if is, err := e.stillDue(n); err != nil || !is {
 		return err
 	}
-	m, err := e.messageOf(n)
+	muted, err := e.muted(ctx, c, n)
+	if ctx.Err() != nil {
+		return nil // as below
+	}
+	if err == nil && muted {
+		return e.st.Update(func(tx *store.Tx) error { return tx.Muted(n) })
+	}
+	var m notify.Message
+	if err == nil {
+		m, err = e.messageOf(n)
+	}
 	if err == nil {
 		err = e.say(ctx, c, m)
 	}

@@ -9,20 +9,11 @@ import (
 	"groundcrew/store"
 )
 
-// Gate weighs the reviews there are of what a run of the stack would do.
+// Gate weighs the reviews there are of what a run of the stack would do, and what approval policies said of them.
 func (e *Engine) Gate(tx *store.Tx, st runs.Stack, r runs.Run) (runs.Gate, error) {
-	if st.Approvals == 0 {
-		return runs.Gate{}, nil
-	}
-	reviews, err := tx.Reviews(r.Stack, r.Fingerprint)
-	if err != nil {
-		return runs.Gate{}, err
-	}
-	authors, err := authorsHere(tx, r, nil)
-	if err != nil {
-		return runs.Gate{}, err
-	}
-	return runs.NewGate(st.Approvals, slices.Concat(r.Reviews, reviews), authors, tx.Now()), nil
+	w, err := e.weighing(tx, st, r)
+	w.gate.Policies = w.said()
+	return w.gate, err
 }
 
 // authorsHere are those who, as far as is known here, wrote or started what a run does: who set it off, who set off the runs
@@ -156,7 +147,7 @@ func (e *Engine) weigh(tx *store.Tx, st runs.Stack, r runs.Run, m runs.Meta, d r
 		}
 	}
 	r, err = tx.Apply(r.ID, runs.Reviewed{
-		Meta: m, Decision: d, Unapproved: !g.Open(), Refused: g.Refused(), Reviews: g.Approvals, Policies: g.Policies,
+		Meta: m, Decision: d, Unapproved: !g.Open(), Refused: g.Refused(), Reviews: g.Approvals, Policies: g.Policies, Weighed: r.Weighed,
 		Autodeploy: st.Autodeploy && st.LockedBy == "" && stale == "",
 	})
 	if err == nil && stale != "" && g.Open() && r.State == runs.Unconfirmed && st.LockedBy == "" && len(r.Warnings) == 0 {

@@ -175,7 +175,7 @@ func TestThreadsEndWithWhatTheyAreAbout(t *testing.T) {
 					return err
 				}
 				row := store.MergeRequest{Project: w.project.ID, MergeRequest: *mr, State: "opened", Head: strings.Repeat("a", 40)}
-				return w.e.propose(tx, &verdict{}, row, []string{"README.md"}, runs.Person{})
+				return w.e.propose(tx, &verdict{}, row, []string{"README.md"}, nil, runs.Person{})
 			})
 		},
 	} {

@@ -130,7 +130,7 @@ func (e *Engine) work(ctx context.Context, j store.Job) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the process goes on; the next server finds it
 	}
-	ended, err := t.end(res, err)
+	ended, err := t.end(ctx, res, err)
 	if err != nil {
 		return settled(err)
 	}
@@ -160,7 +160,7 @@ func (t *task) started(phase, _ string) {
 }
 
 // end turns how the process ended into the run's closing event.
-func (t *task) end(res Result, err error) (runs.Run, error) {
+func (t *task) end(ctx context.Context, res Result, err error) (runs.Run, error) {
 	if t.run.Type == runs.Test {
 		return t.endTest(res, err)
 	}
@@ -178,7 +178,7 @@ func (t *task) end(res Result, err error) (runs.Run, error) {
 	case err != nil:
 		return t.run, err
 	case res.OK && t.job.Phase == runs.PhasePlan:
-		return t.planned()
+		return t.planned(ctx)
 	case res.OK:
 		return t.saved(true, func(m runs.Meta, v int) runs.Event { return runs.Done{Meta: m, NewVersion: v} }, "")
 	case res.Stopped && t.job.Phase == runs.PhasePlan:

@@ -146,6 +146,8 @@ func triggerWords(r runs.Run) string {
 		return "by schedule"
 	case runs.ByDrift:
 		return "by drift detection"
+	case runs.ByPolicy:
+		return "by a policy"
 	case runs.ByDependency:
 		return "by a dependency"
 	case runs.ByAPI:

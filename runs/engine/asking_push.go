@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"context"
+
+	"groundcrew/gitlab"
+	"groundcrew/runs"
+	"groundcrew/runs/policy"
+	"groundcrew/store"
+)
+
+type policyPush struct {
+	Branch  string   `json:"branch"` // "" for a tag
+	Tag     string   `json:"tag"`    // "" for a branch
+	Before  string   `json:"before"`
+	After   string   `json:"after"`
+	Author  string   `json:"author"` // who pushed, by the name in GitLab
+	Title   string   `json:"title"`  // of the newest commit
+	Created bool     `json:"created"`
+	Files   []string `json:"files"` // that the push changed; null when that is not known
+}
+
+func pushInput(h gitlab.Hook, files []string) *policyPush {
+	p := h.Push
+	return &policyPush{
+		Branch: p.Branch, Tag: p.Tag, Before: p.Before, After: p.After, Author: h.User.Username, Title: p.Head.Title, Created: p.Created, Files: files,
+	}
+}
+
+// wishes are what push policies say of an event, by stack. A stack without any is not among them.
+type wishes map[string]policy.Verdict
+
+// of is what follows for a stack, where otherwise would follow without policies, and what the delivery's verdict says of it. Only what lies
+// on the tracked branch, or a tag, can be tracked.
+func (w wishes) of(st runs.Stack, otherwise runs.PolicyOutcome, trackable bool) (outcome runs.PolicyOutcome, because string) {
+	v, asked := w[st.Slug]
+	if !asked {
+		return otherwise, ""
+	}
+	for _, m := range v.Messages {
+		because += " · " + m
+	}
+	switch {
+	case v.Outcome == runs.OutcomeUndecided:
+		return otherwise, because
+	case v.Outcome == runs.OutcomeTrack && !trackable:
+		return runs.OutcomePropose, because + " · a policy asks to track what is not on the tracked branch, so it is only proposed"
+	default:
+		return v.Outcome, because
+	}
+}
+
+// askPush asks the push policies of a project's stacks of an event. otherwise says what would follow without them.
+func (e *Engine) askPush(ctx context.Context, project int64, in policyInput, otherwise func(runs.Stack) runs.PolicyOutcome) (wishes, error) {
+	var matters []matter
+	err := e.st.View(func(tx *store.Tx) error {
+		stacks, err := tx.StacksOf(project)
+		for _, st := range stacks {
+			if err != nil {
+				return err
+			}
+			m := matter{stack: st, input: in}
+			if m.policies, err = policiesOf(tx, st, runs.PolicyPush); err == nil && len(m.policies) > 0 {
+				matters = append(matters, m)
+			}
+		}
+		return err
+	})
+	out := wishes{}
+	for _, m := range matters {
+		if err != nil {
+			break
+		}
+		m.input.Default = otherwise(m.stack)
+		out[m.stack.Slug], err = e.ask(ctx, runs.PolicyPush, m)
+	}
+	return out, err
+}
+
+// ofPush is what a push to a branch means for a stack without policies.
+func ofPush(st runs.Stack, branch string, files []string) runs.PolicyOutcome {
+	switch {
+	case !st.Concerns(files, glob):
+		return runs.OutcomeIgnore
+	case st.Branch != branch || st.ReleaseTags != "":
+		return runs.OutcomePropose
+	default:
+		return runs.OutcomeTrack
+	}
+}
+
+// ofTag is what a tag means for a stack without policies.
+func ofTag(st runs.Stack, tag string) runs.PolicyOutcome {
+	if st.ReleaseTags != "" && glob(st.ReleaseTags, tag) {
+		return runs.OutcomeTrack
+	}
+	return runs.OutcomeIgnore
+}
+
+// askProposals asks the push policies of a project's stacks of a merge request's head.
+func (e *Engine) askProposals(ctx context.Context, mr store.MergeRequest, files []string) (wishes, error) {
+	in := policyInput{MergeRequest: mrInput(mr.MergeRequest), Push: &policyPush{Branch: mr.SourceBranch, After: mr.Head, Title: mr.HeadTitle, Files: files}}
+	return e.askPush(ctx, mr.Project, in, func(st runs.Stack) runs.PolicyOutcome { return ofMergeRequest(st, mr, files) })
+}
+
+// ofMergeRequest is what a merge request's head means for a stack without policies.
+func ofMergeRequest(st runs.Stack, mr store.MergeRequest, files []string) runs.PolicyOutcome {
+	if st.Branch != mr.TargetBranch || !st.Concerns(files, glob) {
+		return runs.OutcomeIgnore
+	}
+	return runs.OutcomePropose
+}
