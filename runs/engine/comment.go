@@ -152,24 +152,47 @@ func comment(r runs.Run, st runs.Stack, c runs.Changes, newer *runs.Run, url fun
 	fmt.Fprintf(&b, "%s\n### Groundcrew · %s: %s\n\n", marker(st.Slug), gitlab.Text(st.Name), headline(r))
 	fmt.Fprintf(&b, "%s\n", planLine(r, url(r.ID)))
 	if r.State == runs.Failed {
-		fmt.Fprintf(&b, "\n%s\nThe [log of the run](%s) says more. A new push plans again.\n", gitlab.Fence("", clip(cmp.Or(r.Reason, "The run failed."), maxReason)), url(r.ID))
+		fmt.Fprintf(&b, "\n%s\n", gitlab.Fence("", clip(cmp.Or(r.Reason, "The run failed."), maxReason)))
+	}
+	switch {
+	case r.State == runs.Failed && r.Delta == nil:
+		fmt.Fprintf(&b, "The [log of the run](%s) says more. A new push plans again.\n", url(r.ID))
 		outdated(&b, r, newer, url)
 		return b.String()
+	case r.State == runs.Failed:
+		b.WriteString("This is what was planned. A new push plans again, and asks the policies again.\n")
 	}
 	careful(&b, c)
 	warnings(&b, r)
 	rows(&b, c, url(r.ID))
 	diff(&b, c)
-	if r.Delta != nil && !r.Delta.Empty() && newer == nil {
-		b.WriteString("\nAfter merging, ")
-		if st.Autodeploy {
-			b.WriteString("Groundcrew applies this by itself.\n")
-		} else {
-			b.WriteString("a person confirms the apply in Groundcrew.\n")
-		}
+	if r.Delta != nil && !r.Delta.Empty() && newer == nil && r.State != runs.Failed {
+		fmt.Fprintf(&b, "\nAfter merging, %s.\n", afterMerging(st))
 	}
 	outdated(&b, r, newer, url)
 	return b.String()
+}
+
+// afterMerging says what follows a merge.
+func afterMerging(st runs.Stack) string {
+	approved := ""
+	switch st.Approvals {
+	case 0:
+	case 1:
+		approved = "one person other than the author approved it"
+	default:
+		approved = fmt.Sprintf("%d people other than the author approved it", st.Approvals)
+	}
+	switch {
+	case st.Autodeploy && approved != "":
+		return "Groundcrew applies this by itself once " + approved + ", which can be done before"
+	case st.Autodeploy:
+		return "Groundcrew applies this by itself"
+	case approved != "":
+		return "a person confirms the apply in Groundcrew once " + approved + ", which can be done before"
+	default:
+		return "a person confirms the apply in Groundcrew"
+	}
 }
 
 // outdated says that what the comment shows is not the last word, so that nobody takes an old plan for the present one.
@@ -242,6 +265,8 @@ func warnings(b *strings.Builder, r runs.Run) {
 
 func headline(r runs.Run) string {
 	switch {
+	case r.State == runs.Failed && r.Delta != nil:
+		return "a policy forbids the plan"
 	case r.State == runs.Failed:
 		return "the plan failed"
 	case r.Delta == nil:

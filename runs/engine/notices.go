@@ -38,7 +38,7 @@ func Notices(tx *store.Tx, parked []store.Report, room runs.Room) ([]store.Notic
 		return nil, err
 	}
 	for _, find := range []func(*store.Tx, []runs.Stack) ([]store.Notice, error){
-		hookNotices, projectNotices, forkNotices, stackNotices, deliveryNotices, channelNotices,
+		hookNotices, projectNotices, forkNotices, stackNotices, deliveryNotices, channelNotices, policyNotices,
 	} {
 		found, err := find(tx, stacks)
 		if err != nil {
@@ -133,6 +133,29 @@ func tokenMend(h store.TokenHealth) string {
 	default:
 		return "It was deleted, or is of another GitLab. Make a new token and set it here."
 	}
+}
+
+// policyNotices say which policies could not be asked when they were last.
+func policyNotices(tx *store.Tx, _ []runs.Stack) (out []store.Notice, err error) {
+	list, err := tx.Policies()
+	for _, p := range list {
+		if p.LastError != "" && !p.Off {
+			out = append(out, store.Notice{
+				Key: "policy/" + p.Slug, Kind: "bad", Text: "The policy “" + p.Name + "” could not be asked", Cause: p.LastError,
+				Mend: policyMend[p.Type] + " Mend its text and try it on what it was asked.", LinkText: "Look at the policy", LinkURL: "/policies/" + p.Slug,
+			})
+		}
+	}
+	return out, err
+}
+
+// policyMend says what follows while a policy cannot be asked.
+var policyMend = map[runs.PolicyType]string{
+	runs.PolicyPush:         "Until then pushes start what they would without it.",
+	runs.PolicyPlan:         "Until then the plans of its stacks fail.",
+	runs.PolicyApproval:     "Until then it approves nothing.",
+	runs.PolicyTrigger:      "Until then it triggers nothing.",
+	runs.PolicyNotification: "Until then everybody is told.",
 }
 
 func reportNotices(parked []store.Report, keep time.Duration) []store.Notice {

@@ -36,17 +36,14 @@ func (v ReviewsModel) head() string {
 
 func policyLook(o runs.PolicyOutcome) string {
 	switch o {
-	case runs.OutcomeApprove:
+	case runs.OutcomeApprove, runs.OutcomeAllow:
 		return lookGood
-	case runs.OutcomeReject, runs.OutcomeError:
+	case runs.OutcomeReject, runs.OutcomeDeny, runs.OutcomeError:
 		return lookBad
 	default:
 		return lookWait
 	}
 }
-
-// policyWord is what a policy came to, as a pill says it.
-func policyWord(r runs.PolicyResult) string { return string(r.Outcome) }
 
 func policyText(r runs.PolicyResult) string {
 	text := "Policy " + r.Name
