@@ -19,6 +19,7 @@ import (
 
 	"groundcrew/gitlab"
 	"groundcrew/runs"
+	"groundcrew/runs/policy"
 	"groundcrew/runs/tofu"
 	"groundcrew/store"
 )
@@ -83,6 +84,7 @@ type Options struct {
 	InitCache   uint64                // bytes of providers kept for runs to come, so that they need no init; 0 = init is always run
 	RotateGrace time.Duration         // optional: 24 h, in which the old webhook secret stays valid
 	Notify      http.RoundTripper     // optional: the way of webhooks and chats; simulations hand one in
+	Court       policy.Court          // compiles and asks policies
 	Exchanged   func(gitlab.Exchange) // optional: told of each request to GitLab; from many goroutines
 
 	// Jitter spreads what is tried again: at random, below the given time. Optional; simulations that are to repeat
