@@ -21,6 +21,7 @@ import (
 
 	"groundcrew/gitlab"
 	"groundcrew/runs/engine"
+	"groundcrew/runs/policy"
 	"groundcrew/runs/proc"
 	"groundcrew/store"
 	"groundcrew/web"
@@ -118,6 +119,7 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 		Store: s.store, Source: source, Runner: runner{s.proc, s.store.Path(), c.limits, account, &atWork, ownPorts(s.url)}, Log: log, Workers: c.workers, TrustCA: trust,
 		ExternalURL: s.url, Version: version, ToolDirs: toolDirs, ToolPath: c.toolPath, Proxy: c.proxy,
 		Limits: c.limits.bounds(), RunTime: c.limits.time, Silence: c.limits.silence, Exchanged: s.metrics.Exchanged, InitCache: initCache(c, account, log),
+		Court: policy.Court{Exe: exe},
 	})
 	if err != nil {
 		return s, err

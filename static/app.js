@@ -258,7 +258,7 @@ document.addEventListener("keydown", (ev) => {
 });
 
 // Keys.
-const places = { h: "/", s: "/stacks", r: "/runs", c: "/contexts", i: "/inbox" };
+const places = { h: "/", s: "/stacks", r: "/runs", c: "/contexts", p: "/policies", i: "/inbox" };
 let going = false;
 document.addEventListener("keydown", (ev) => {
   if (ev.ctrlKey || ev.metaKey || ev.altKey || ev.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, dialog")) return;

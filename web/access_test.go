@@ -51,7 +51,7 @@ var wantRights = []struct {
 		"GET /settings/vcs/gitlab/deliveries", "GET /settings/vcs/gitlab/reports", "GET /settings/system", "GET /settings/users", "GET /ui/stacks",
 		"GET /ui/find", "GET /api/v1/integration", "GET /api/v1/projects", "GET /api/v1/stacks", "GET /api/v1/runs", "GET /api/v1/deliveries",
 		"GET /api/v1/reports", "GET /api/v1/inbox",
-		"GET /modules", "GET /api/v1/modules", "GET /contexts", "GET /api/v1/contexts",
+		"GET /modules", "GET /api/v1/modules", "GET /contexts", "GET /api/v1/contexts", "GET /policies", "GET /api/v1/policies",
 	}},
 	// About all projects at once.
 	{reader, "???? +++ ----", []string{"GET /metrics"}},
@@ -67,13 +67,17 @@ var wantRights = []struct {
 		"GET /api/v1/modules/:name/versions/:version/tests", "GET /api/v1/modules/:name/checks", "GET /api/v1/modules/:name/users",
 		"GET /api/v1/modules/:name/variables",
 		"GET /stacks/:slug/contexts", "GET /api/v1/stacks/:slug/contexts", "GET /api/v1/stacks/:slug/environment", "GET /api/v1/stacks/:slug/files",
-		"GET /api/v1/stacks/:slug/files/*",
+		"GET /api/v1/stacks/:slug/files/*", "GET /stacks/:slug/policies", "GET /api/v1/stacks/:slug/policies",
 	}},
 	// About a context: there for people from GitLab who may read a stack that has it.
 	{reader, "???? +++ 0+++", []string{
 		"GET /contexts/:slug", "GET /contexts/:slug/stacks", "GET /contexts/:slug/settings", "GET /api/v1/contexts/:slug", "GET /api/v1/contexts/:slug/stacks",
 		"GET /api/v1/contexts/:slug/variables", "GET /api/v1/contexts/:slug/variables/:name", "GET /api/v1/contexts/:slug/files", "GET /api/v1/contexts/:slug/files/*",
 	}},
+	// About a policy: there for people from GitLab who may read a stack that it concerns.
+	{reader, "???? +++ 0+++", []string{"GET /policies/:slug", "GET /api/v1/policies/:slug", "GET /api/v1/policies/:slug/samples"}},
+	// It is about no project, so nobody from GitLab who is no admin does it.
+	{writer, "???? -++ ----", []string{"POST /api/v1/policies/check"}},
 	// A delivery of no known project is nobody's.
 	{reader, "???? +++ 0000", []string{
 		"GET /settings/vcs/gitlab/deliveries/:id",
@@ -132,6 +136,9 @@ var wantRights = []struct {
 		"POST /contexts/:slug/files/delete", "POST /contexts/:slug/settings", "POST /contexts/:slug/delete", "POST /stacks/:slug/contexts",
 		"POST /stacks/:slug/contexts/detach", "POST /api/v1/contexts", "PATCH /api/v1/contexts/:slug", "DELETE /api/v1/contexts/:slug",
 		"PUT /api/v1/contexts/:slug/variables/:name", "DELETE /api/v1/contexts/:slug/variables/:name", "PUT /api/v1/contexts/:slug/files/*",
+		"GET /policies/new", "POST /policies", "POST /policies/:slug", "POST /policies/:slug/try", "POST /policies/:slug/switch", "POST /policies/:slug/delete",
+		"POST /api/v1/policies", "PATCH /api/v1/policies/:slug", "DELETE /api/v1/policies/:slug", "POST /api/v1/policies/:slug/try",
+		"GET /api/v1/policies/:slug/samples/:sample",
 		"DELETE /api/v1/contexts/:slug/files/*", "PUT /api/v1/stacks/:slug/contexts/:context", "DELETE /api/v1/stacks/:slug/contexts/:context",
 	}},
 }
@@ -149,7 +156,8 @@ func TestWhoMayWhat(t *testing.T) {
 	expired, module := g.expiredKey(), g.module()
 	g.update(func(tx *store.Tx) error {
 		_, err := tx.AddContext(runs.Context{Name: "a"})
-		return errors.Join(err, tx.Attach(runs.Attachment{Stack: "a", Context: "a"}))
+		_, err2 := tx.AddPolicy(runs.Policy{Name: "a", Type: runs.PolicyPlan, Body: "package groundcrew", Stacks: []string{"a"}})
+		return errors.Join(err, err2, tx.Attach(runs.Attachment{Stack: "a", Context: "a"}))
 	})
 	browsers := map[string]*http.Client{"nobody": g.browser(), "expired": g.browser(), "forged": g.withSession(store.NewToken()), "disabled": g.disabled()}
 	for _, role := range []store.Role{store.Reader, store.Writer, store.Admin} {
@@ -252,7 +260,7 @@ func (g *guild) gate(b *http.Client, key, method, path string) byte {
 	case res.StatusCode == http.StatusNotFound && b != noFollow && slices.Contains(g.members(), b):
 		body, err := io.ReadAll(res.Body)
 		must(g.t, err)
-		for _, what := range []string{"stack", "run", "module", "delivery", "report", "notice", "context"} {
+		for _, what := range []string{"stack", "run", "module", "delivery", "report", "notice", "context", "policy"} {
 			if strings.Contains(string(body), "There is no "+what) {
 				return '0'
 			}

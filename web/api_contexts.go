@@ -87,14 +87,11 @@ func (s *Server) usesSeen(c *request, tx *store.Tx, ctx runs.Context, reads func
 	if err != nil || !c.who.restricted() {
 		return uses, true, err
 	}
-	stacks, err := tx.Stacks()
+	may, err := readableStacks(tx, reads)
 	if err != nil {
 		return nil, false, err
 	}
-	uses = slices.DeleteFunc(uses, func(u store.ContextUse) bool {
-		i, there := slices.BinarySearchFunc(stacks, u.Stack, func(st runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
-		return !there || !reads(stacks[i].Project)
-	})
+	uses = slices.DeleteFunc(uses, func(u store.ContextUse) bool { return !may(u.Stack) })
 	return uses, len(uses) > 0, nil
 }
 

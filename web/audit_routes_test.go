@@ -229,6 +229,17 @@ func aContext(attached bool) func(a *acting) names {
 	}
 }
 
+const anyPolicy = "package groundcrew\n\ndeny contains \"no\" if input.bad"
+
+// aPolicy makes a policy with one evaluation, and a stack.
+func aPolicy(a *acting) names {
+	n := plain(a)
+	p, err := a.eng.CreatePolicy(a.t.Context(), runs.Policy{Name: a.fresh(), Type: runs.PolicyPlan, Body: anyPolicy, Stacks: []string{n["slug"]}}, "ann")
+	must(a.t, err)
+	must(a.t, a.st.AddSample(store.Sample{Policy: p.Slug, Stack: n["slug"], Result: runs.PolicyResult{Outcome: runs.OutcomeAllow}}, []byte("{}")))
+	return names{"slug": p.Slug, "stack": n["slug"], "title": p.Name}
+}
+
 func aProject(a *acting) names { return names{"project": fmt.Sprint(a.f.project.ID)} }
 
 // aHookThatWorks puts our hook into the project, for a test of it.
@@ -433,6 +444,16 @@ func acts() []act {
 		{route: "PUT /api/v1/stacks/:slug/files/*", path: "/api/v1/stacks/{stack}/files/a/old.txt", before: held, body: `{"content":"SECRET"}`, action: "file.set", says: "a/old.txt"},
 		{route: "POST /stacks/:slug/environment/files/delete", path: "/stacks/{stack}/environment/files/delete", before: held, body: "path=a/old.txt", action: "file.delete", says: "a/old.txt"},
 		{route: "DELETE /api/v1/stacks/:slug/files/*", path: "/api/v1/stacks/{stack}/files/a/old.txt", before: held, action: "file.delete", says: "a/old.txt"},
+		{route: "POST /policies", body: "name={fresh}&type=push&body=package groundcrew\ntrack := true", action: "policy.create", says: "track"},
+		{route: "POST /api/v1/policies", body: `{"name":"{fresh}","type":"push","body":"package groundcrew\ntrack := true"}`, action: "policy.create", says: "track"},
+		{route: "POST /policies/:slug", before: aPolicy, body: "name={title}&body=package groundcrew\ndeny contains \"now\"&stacks={stack}", action: "policy.update", says: "now"},
+		{route: "PATCH /api/v1/policies/:slug", before: aPolicy, body: `{"description":"now"}`, action: "policy.update", says: "now"},
+		{route: "POST /policies/:slug/switch", before: aPolicy, body: "off=on", action: "policy.update", says: "off"},
+		{route: "POST /policies/:slug/try", before: aPolicy, body: "name={title}&body=package groundcrew\ndeny contains \"now\"&input={}", action: "policy.try"},
+		{route: "POST /api/v1/policies/:slug/try", before: aPolicy, body: `{"input":{"bad":true}}`, action: "policy.try"},
+		{route: "POST /api/v1/policies/check", body: `{"type":"push","body":"package groundcrew\ntrack := true"}`, action: "policy.check"},
+		{route: "POST /policies/:slug/delete", before: aPolicy, body: "slug={slug}", action: "policy.delete", says: "input.bad"},
+		{route: "DELETE /api/v1/policies/:slug", before: aPolicy, action: "policy.delete", says: "input.bad"},
 		{route: "POST /stacks/:slug/contexts", path: "/stacks/{stack}/contexts", before: held, body: "context={slug}&priority=7", action: "context.attach", says: "7"},
 		{route: "PUT /api/v1/stacks/:slug/contexts/:context", path: "/api/v1/stacks/{stack}/contexts/{context}", before: held, body: `{"priority":7}`, action: "context.attach", says: "7"},
 		{route: "POST /stacks/:slug/contexts/detach", path: "/stacks/{stack}/contexts/detach", before: aContext(true), body: "context={slug}", action: "context.detach", says: "3"},

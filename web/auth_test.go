@@ -11,7 +11,7 @@ import (
 // nowhere fills a route's path with things that do not exist.
 func nowhere(path string) string {
 	return strings.NewReplacer(":slug", "nothing", ":id", "01HZZZZZZZZZZZZZZZZZZZZZZZ", ":phase", "planning", ":project", "999",
-		":name", "NOTHING", ":iid", "9", ":version", "9", ":session", "0123456789abcdef", "*", "nothing.css", ":context", "nothing").Replace(path)
+		":name", "NOTHING", ":iid", "9", ":version", "9", ":session", "0123456789abcdef", "*", "nothing.css", ":context", "nothing", ":sample", "nothing").Replace(path)
 }
 
 func TestKeys(t *testing.T) {

@@ -24,6 +24,8 @@ var namedPages = []namedPage{
 	{"Modules", "registry versions", "/modules", store.Reader},
 	{"Contexts", "variables files environment secrets shared", "/contexts", store.Reader},
 	{"New context", "create add", "/contexts/new", store.Admin},
+	{"Policies", "rego opa rules approve deny push trigger", "/policies", store.Reader},
+	{"New policy", "create add rego", "/policies/new", store.Admin},
 	{"Inbox", "trouble warnings", "/inbox", store.Reader},
 	{"GitLab", "vcs provider integration token webhook secret settings", "/settings/vcs/gitlab", store.Reader},
 	{"Deliveries", "webhooks received", "/settings/vcs/gitlab/deliveries", store.Reader},
@@ -42,10 +44,11 @@ const (
 	findPages    = 5
 	findStacks   = 8
 	findContexts = 4
+	findPolicies = 4
 	findRuns     = 8
 )
 
-// uiFind finds pages, stacks, contexts and runs for the palette: the value of a suggestion is an address.
+// uiFind finds pages, stacks, contexts, policies and runs for the palette: the value of a suggestion is an address.
 func (s *Server) uiFind(c *request) error {
 	q := strings.TrimSpace(c.QueryParam("q"))
 	out := findNamed(c.who, q)
@@ -73,6 +76,11 @@ func (s *Server) uiFind(c *request) error {
 		contexts, err := s.contextsFound(c, tx, q, reads)
 		out = append(out, contexts...)
 		if q == "" || err != nil {
+			return err
+		}
+		policies, err := s.policiesFound(c, tx, q, reads)
+		out = append(out, policies...)
+		if err != nil {
 			return err
 		}
 		page, _, err := tx.Runs(f, "", findRuns)

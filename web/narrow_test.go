@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -39,7 +40,7 @@ func TestNothingOfOtherProjects(t *testing.T) {
 		}
 	}
 	nothing := maps.Clone(h)
-	for _, k := range []string{":slug", ":id", ":name", "delivery", "context"} {
+	for _, k := range []string{":slug", ":id", ":name", "delivery", "context", "policy"} {
 		nothing[k] = "nothing-" + strings.Trim(k, ":")
 	}
 	hidden, absent := g.crawl(b, h), g.crawl(b, nothing)
@@ -51,7 +52,7 @@ func TestNothingOfOtherProjects(t *testing.T) {
 		}
 	}
 	replace := func(text string, with names) string {
-		return strings.NewReplacer(with[":slug"], "SLUG", with[":id"], "ID", with[":name"], "NAME", with["delivery"], "DELIVERY", with["context"], "CONTEXT").Replace(text)
+		return strings.NewReplacer(with[":slug"], "SLUG", with[":id"], "ID", with[":name"], "NAME", with["delivery"], "DELIVERY", with["context"], "CONTEXT", with["policy"], "POLICY").Replace(text)
 	}
 	alike := map[string]string{}
 	for path, got := range absent {
@@ -64,7 +65,7 @@ func TestNothingOfOtherProjects(t *testing.T) {
 	}
 	for _, query := range []string{
 		"/runs?stack=%s", "/runs?q=%s", "/api/v1/runs?stack=%s", "/stacks?q=%s", "/stacks?label=%s", "/ui/find?q=%s", "/ui/stacks?q=%s", "/api/v1/projects?search=%s",
-		"/settings/vcs/gitlab/deliveries?project=%s", "/api/v1/deliveries?text=%s", "/modules?q=%s", "/api/v1/modules?search=%s",
+		"/settings/vcs/gitlab/deliveries?project=%s", "/api/v1/deliveries?text=%s", "/modules?q=%s", "/api/v1/modules?search=%s", "/policies?q=%s", "/api/v1/policies?search=%s",
 	} {
 		for _, word := range []string{"sesame", "vault", "secretly", "crypt", h[":slug"]} {
 			found, none := g.asked(b, fmt.Sprintf(query, word)), g.asked(b, fmt.Sprintf(query, "zzzz"))
@@ -86,7 +87,7 @@ func TestNothingOfOtherProjects(t *testing.T) {
 type names map[string]string
 
 func (n names) needles() []string {
-	return []string{n[":slug"], n["context"], n[":id"], n["delivery"], n[":name"], n[":check"], "vault/keys", "Change of hidden", "of sesame", "secretly", "hush-label"}
+	return []string{n[":slug"], n["context"], n["policy"], n[":id"], n["delivery"], n[":name"], n[":check"], "vault/keys", "Change of hidden", "of sesame", "secretly", "hush-label"}
 }
 
 // visible fills the stack "a" and its project with one of everything.
@@ -95,7 +96,7 @@ func (g *guild) visible() names {
 	g.context("Common", "a")
 	ended := g.apply(g.proposed.ID, runs.Claimed{Meta: now()}, runs.PhaseStarted{Meta: now(), State: runs.Initializing}, runs.PhaseStarted{Meta: now(), State: runs.Planning},
 		runs.Planned{Meta: now(), Fingerprint: "f"})
-	n := names{":slug": "a", ":id": ended.ID, ":phase": "planning", ":name": m.Slug, ":version": "1.0.0", ":check": g.st.NewID(), "context": "common"}
+	n := names{":slug": "a", ":id": ended.ID, ":phase": "planning", ":name": m.Slug, ":version": "1.0.0", ":check": g.st.NewID(), "context": "common", "policy": g.policy("Everywhere", "a")}
 	n["delivery"] = g.fill(n, "openly", g.f.project, ended)
 	return n
 }
@@ -116,6 +117,20 @@ func (g *guild) context(name, stack string) (slug string) {
 		slug = c.Slug
 	}
 	must(g.t, g.eng.AttachContext(stack, slug, 1, "ann"))
+	return slug
+}
+
+// policy attaches a policy, new or known, to a stack, and lets it say something of it.
+func (g *guild) policy(name, stack string) (slug string) {
+	g.t.Helper()
+	slug = runs.Slug(name)
+	p, err := g.eng.EditPolicy(g.t.Context(), slug, "ann", func(p *runs.Policy) { p.Stacks = append(p.Stacks, stack) })
+	if errors.Is(err, runs.ErrNotFound) {
+		p, err = g.eng.CreatePolicy(g.t.Context(), runs.Policy{Name: name, Description: "of " + stack, Type: runs.PolicyPlan, Body: anyPolicy, Stacks: []string{stack}}, "ann")
+	}
+	must(g.t, err)
+	said := runs.PolicyResult{Policy: p.Slug, Name: p.Name, Type: p.Type, Outcome: runs.OutcomeError, Messages: []string{"of " + stack}}
+	must(g.t, g.st.AddSample(store.Sample{Policy: p.Slug, Stack: stack, Result: said}, []byte("{}")))
 	return slug
 }
 
@@ -171,6 +186,8 @@ func (g *guild) bustle() names {
 	}
 	n := names{":slug": second.Slug, ":id": g.secret.ID, ":phase": "planning", ":name": m.Slug, ":version": "1.0.0", ":check": g.st.NewID(), "context": g.context("Hush", second.Slug)}
 	g.context("Common", second.Slug)
+	n["policy"] = g.policy("Covert", second.Slug)
+	g.policy("Everywhere", second.Slug)
 	must(g.t, g.eng.PutVariable(runs.Context{Slug: n["context"]}.Scope(), runs.Variable{Name: "SECRETLY", Value: "secretly"}, "ann"))
 	n["delivery"] = g.fill(n, "secretly", g.hidden, g.secret)
 	must(g.t, g.st.AddRefused(store.Delivery{Event: "Push Hook", Verdict: "refused secretly"}))
@@ -208,6 +225,9 @@ func (g *guild) crawl(b *http.Client, n names) map[string]string {
 		path := r.path
 		if strings.Contains(path, "/contexts/:slug") {
 			path = strings.ReplaceAll(path, ":slug", n["context"])
+		}
+		if strings.Contains(path, "/policies/:slug") {
+			path = strings.ReplaceAll(path, ":slug", n["policy"])
 		}
 		for _, k := range []string{":slug", ":phase", ":name", ":version", ":check"} {
 			path = strings.ReplaceAll(path, k, n[k])

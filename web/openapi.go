@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -122,6 +123,9 @@ var words = map[reflect.Type][]string{
 	reflect.TypeFor[runs.State]():   asTexts(runs.States),
 	reflect.TypeFor[runs.Type]():    asTexts(runs.Types),
 	reflect.TypeFor[runs.Trigger](): {"webhook", "person", "schedule", "drift", "dependency", "api", "comparison"},
+
+	reflect.TypeFor[runs.PolicyType]():    asTexts(runs.PolicyTypes),
+	reflect.TypeFor[runs.PolicyOutcome](): asTexts(runs.PolicyOutcomes),
 }
 
 func asTexts[T ~string](list []T) []string {
@@ -141,6 +145,8 @@ func schemaOf(t reflect.Type, schemas map[string]any) map[string]any {
 		return map[string]any{"type": []any{"string", "integer"}, "description": "path or numeric id"}
 	case t == reflect.TypeFor[runs.Secret]():
 		return map[string]any{"type": "string", "writeOnly": true}
+	case t == reflect.TypeFor[json.RawMessage]():
+		return map[string]any{"description": "any JSON"}
 	case words[t] != nil:
 		return map[string]any{"type": "string", "enum": words[t]}
 	}

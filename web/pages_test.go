@@ -28,6 +28,17 @@ func evilContext(tx *store.Tx) error {
 		tx.PutFile(c.Scope(), mountOf("evil", []byte(evil), false)), tx.PutFile("a", mountOf(strings.ReplaceAll(evil, "/", ""), []byte(evil), false)))
 }
 
+// evilPolicy is a policy that holds evil wherever it may, and said some.
+func (s *site) evilPolicy(run string) {
+	s.update(func(tx *store.Tx) error {
+		p, err := tx.AddPolicy(runs.Policy{Name: "a", Type: runs.PolicyPlan, Body: "package groundcrew", Stacks: []string{"a"}})
+		p.Name, p.Description, p.Labels, p.Body = evil, evil, []string{evil}, "package groundcrew\n\ndeny contains `"+evil+"`"
+		return errors.Join(err, tx.PutPolicy(p))
+	})
+	said := runs.PolicyResult{Policy: "a", Name: evil, Type: runs.PolicyPlan, Outcome: runs.OutcomeError, Messages: []string{evil}}
+	must(s.t, s.st.AddSample(store.Sample{Policy: "a", Stack: "a", Run: run, Result: said}, []byte(`{"a":"`+strings.ReplaceAll(evil, `"`, `\"`)+`"}`)))
+}
+
 // evilSite holds one of everything, with evil wherever an outsider could put it.
 func evilSite(t *testing.T) (s *site, run runs.Run, delivery string) {
 	s = newSite(t)
@@ -96,6 +107,7 @@ func evilSite(t *testing.T) (s *site, run runs.Run, delivery string) {
 		}), tx.PutNotification(n))
 	})
 	s.evilModule(evil, run)
+	s.evilPolicy(run.ID)
 	return s, run, delivery
 }
 

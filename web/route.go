@@ -54,7 +54,7 @@ func named(act string, r route) route {
 const maxBody = 1 << 20
 
 func (s *Server) routes() []route {
-	return slices.Concat(s.pages(), s.modulePages(), s.contextPages(), s.registry(), s.api(), s.moduleAPI(), s.contextAPI())
+	return slices.Concat(s.pages(), s.modulePages(), s.contextPages(), s.policyPages(), s.registry(), s.api(), s.moduleAPI(), s.contextAPI(), s.policyAPI())
 }
 
 const (

@@ -17,7 +17,7 @@ import (
 )
 
 var tabTitles = map[string]string{
-	view.TabRuns: "Runs", view.TabMergeRequests: "Merge requests", view.TabEnvironment: "Environment", view.TabContexts: "Contexts",
+	view.TabRuns: "Runs", view.TabMergeRequests: "Merge requests", view.TabEnvironment: "Environment", view.TabContexts: "Contexts", view.TabPolicies: "Policies",
 	view.TabState: "State", view.TabSettings: "Settings",
 }
 

@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -190,24 +191,21 @@ func whyAttached(o runs.Origin) string {
 	}
 }
 
-// autoText says in words which stacks a context attaches itself to, "" for none.
-func autoText(c runs.Context) string {
-	var labels []string
-	for _, l := range c.AutoLabels() {
-		if l == "*" {
-			return "attached to every stack"
-		}
-		labels = append(labels, l)
-	}
-	if len(labels) == 0 {
+// autoText says in words which stacks a context or policy attaches itself to, "" for none.
+func autoText(labels []string) string {
+	switch {
+	case len(labels) == 0:
 		return ""
+	case slices.Contains(labels, "*"):
+		return "attached to every stack"
+	default:
+		return "attached to stacks labelled " + strings.Join(labels, " or ")
 	}
-	return "attached to stacks labelled " + strings.Join(labels, " or ")
 }
 
-// plainLabels are a context's labels that attach it to nothing.
-func plainLabels(c runs.Context) (out []string) {
-	for _, l := range c.Labels {
+// plainLabels are those of a context or policy that attach it to nothing.
+func plainLabels(labels []string) (out []string) {
+	for _, l := range labels {
 		if !strings.HasPrefix(l, runs.AutoAttach) {
 			out = append(out, l)
 		}

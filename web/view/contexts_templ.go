@@ -243,7 +243,7 @@ func contextTable(p Page, rows []ContextRow) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			if labels := plainLabels(r.Context); len(labels) > 0 {
+			if labels := plainLabels(r.Context.Labels); len(labels) > 0 {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 18, "<span class=\"sub soft\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -305,7 +305,7 @@ func contextTable(p Page, rows []ContextRow) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if auto := autoText(r.Context); auto != "" {
+			if auto := autoText(r.Context.AutoLabels()); auto != "" {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 24, "<span class=\"sub soft\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -409,7 +409,7 @@ func contextHead(h ContextHead) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if auto := autoText(h.Context); auto != "" {
+		if auto := autoText(h.Context.AutoLabels()); auto != "" {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 33, "<span>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -451,7 +451,7 @@ func contextHead(h ContextHead) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		if labels := plainLabels(h.Context); len(labels) > 0 {
+		if labels := plainLabels(h.Context.Labels); len(labels) > 0 {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 38, "<p class=\"marks\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

@@ -22,6 +22,7 @@
 //	                                        POST /stacks/{slug}/environment/delete   name
 //	                                        POST /stacks/{slug}/environment/files    path, content, upload (a file), secret_file;  …/delete   path
 //	GET  /stacks/{slug}/contexts            POST /stacks/{slug}/contexts             context, priority;  …/detach   context
+//	GET  /stacks/{slug}/policies
 //	GET  /stacks/{slug}/state?cursor=
 //	GET  /stacks/{slug}/state/{version}/download
 //	GET  /stacks/{slug}/settings            POST /stacks/{slug}/settings   the fields of StackForm
@@ -47,6 +48,11 @@
 //	GET  /contexts/{slug}/stacks?cursor=
 //	GET  /contexts/{slug}/settings          POST /contexts/{slug}/settings        the fields of ContextForm
 //	                                        POST /contexts/{slug}/delete          slug (typed by the person)
+//	GET  /policies?q=&type=&cursor=         POST /policies        type, the fields of PolicyForm
+//	GET  /policies/new?type=
+//	GET  /policies/{slug}                   POST /policies/{slug}                 the fields of PolicyForm;  …/try   body, sample, input
+//	                                        POST /policies/{slug}/switch          off=on, or nothing to switch it on
+//	                                        POST /policies/{slug}/delete          slug (typed by the person)
 //	GET  /settings/vcs
 //	GET  /settings/vcs/gitlab               POST /settings/vcs/gitlab      api_url, external_url, token, ca_pem, status_prefix, aggregate, pass_untouched, destroy_threads, auto_rotate
 //	GET  /settings/vcs/gitlab/edit          POST /settings/vcs/gitlab/edit the same; an empty token keeps the one there

@@ -431,7 +431,7 @@ func doorSamples() []sample {
 // samples is every page, rich and empty.
 func samples() []sample {
 	var all []sample
-	for _, s := range [][]sample{startSamples(), stackSamples(), {{"runs", RunsPage(shell("Runs", NavRuns), RunsModel{Rows: rows(), Any: true, Stacks: []Option{{"network-prod", "network-prod"}}, State: "failed", Pager: Pager{NextURL: "/runs?cursor=x", Shown: 7}})}, {"runs-none", RunsPage(shell("Runs", NavRuns), RunsModel{})}, {"runs-no-match", RunsPage(shell("Runs", NavRuns), RunsModel{Any: true, Type: "task"})}}, runSamples(), settingsSamples(), doorSamples(), moduleSamples(), readerSamples(), moreSamples(), contextSamples()} {
+	for _, s := range [][]sample{startSamples(), stackSamples(), {{"runs", RunsPage(shell("Runs", NavRuns), RunsModel{Rows: rows(), Any: true, Stacks: []Option{{"network-prod", "network-prod"}}, State: "failed", Pager: Pager{NextURL: "/runs?cursor=x", Shown: 7}})}, {"runs-none", RunsPage(shell("Runs", NavRuns), RunsModel{})}, {"runs-no-match", RunsPage(shell("Runs", NavRuns), RunsModel{Any: true, Type: "task"})}}, runSamples(), settingsSamples(), doorSamples(), moduleSamples(), readerSamples(), moreSamples(), contextSamples(), policySamples()} {
 		all = append(all, s...)
 	}
 	return all
@@ -539,7 +539,7 @@ func filled(payload string) []sample {
 		{"account", AccountPage(p, AccountModel{Row: UserRow{Name: payload, Display: payload, Role: payload, GitLab: true}, Sessions: poisonedWith(sessionsFixture(), payload)})},
 		{"welcome", WelcomePage(Page{Title: payload, Now: now}, WelcomeModel{Token: payload, Name: payload})},
 		{"sign-in", SignInPage(p, poisonedWith(SignInModel{Linked: true, Errors: map[string]string{"client_id": ""}}, payload))},
-	}, filledContexts(p, head, payload)...)
+	}, append(filledContexts(p, head, payload), filledPolicies(p, head, payload)...)...)
 }
 
 func runPageIn(p Page, m RunModel) templ.Component { return RunPage(p, m) }

@@ -12,6 +12,7 @@ const (
 	NavRuns     = "runs"
 	NavModules  = "modules"
 	NavContexts = "contexts"
+	NavPolicies = "policies"
 	NavInbox    = "inbox"
 	NavSettings = "settings"
 )

@@ -34,6 +34,7 @@ const (
 	TabMergeRequests = "merge-requests"
 	TabEnvironment   = "environment"
 	TabContexts      = "contexts"
+	TabPolicies      = "policies"
 	TabState         = "state"
 	TabSettings      = "settings"
 )
@@ -243,7 +244,7 @@ func stackTabs(h StackHead) []tab {
 	first := tab{Text: "Runs", URL: base, Current: h.Tab == TabRuns}
 	mrs := at(TabMergeRequests, "Merge requests")
 	mrs.Count, mrs.Warn = h.OpenMRs, h.HeldForks > 0
-	return []tab{first, mrs, at(TabEnvironment, "Environment"), at(TabContexts, "Contexts"), at(TabState, "State"), at(TabSettings, "Settings")}
+	return []tab{first, mrs, at(TabEnvironment, "Environment"), at(TabContexts, "Contexts"), at(TabPolicies, "Policies"), at(TabState, "State"), at(TabSettings, "Settings")}
 }
 
 // lockText says who locked a stack and why.
