@@ -5,15 +5,9 @@ import (
 	"slices"
 
 	"groundcrew/runs"
+	"groundcrew/runs/policy"
 	"groundcrew/store"
 )
-
-type policyNotification struct {
-	Topic   runs.Topic `json:"topic"`
-	Title   string     `json:"title"`
-	Text    string     `json:"text"`
-	Channel string     `json:"channel"` // by its name; it is asked of each
-}
 
 // muted reports whether notification policies keep a notification from a channel. They are asked before the first attempt, and only
 // of what is about a stack; where they cannot be asked it is told.
@@ -37,13 +31,13 @@ func (e *Engine) muted(ctx context.Context, c store.Channel, n store.Notificatio
 		return false, err
 	}
 	if r.ID != "" {
-		m.input.Run, m.input.Delta = runInput(r), deltaInput(r.Delta)
+		m.input = m.input.About(r)
 	}
 	said, err := e.messageOf(n) // as it would be told: without secrets
 	if err != nil {
 		return false, err
 	}
-	m.input.Notification = &policyNotification{n.Topic, said.Title, said.Text, c.Name}
+	m.input.Event = &policy.Event{Topic: n.Topic, Title: said.Title, Text: said.Text, Channel: c.Name}
 	v, err := e.ask(ctx, runs.PolicyNotification, m)
 	return v.Outcome == runs.OutcomeMute || len(v.Channels) > 0 && !slices.Contains(v.Channels, c.Name), err
 }

@@ -15,7 +15,7 @@ import (
 func (t *task) askPlan(ctx context.Context, w tofu.Work, delta runs.Delta, fingerprint string) (policy.Verdict, error) {
 	run := t.run
 	run.Delta, run.Fingerprint = &delta, fingerprint
-	m := matter{stack: t.stack, run: run.ID, hide: t.hide.String, input: policyInput{Run: runInput(run), Delta: deltaInput(&delta)}}
+	m := matter{stack: t.stack, run: run.ID, hide: t.hide.String, input: policy.Input{}.About(run)}
 	err := t.e.st.View(func(tx *store.Tx) (err error) {
 		m.policies, err = policiesOf(tx, t.stack, runs.PolicyPlan)
 		return err
@@ -60,4 +60,6 @@ func (t *task) askApproval(ctx context.Context, planned runs.Run) (results []run
 }
 
 // deniedBy is why a plan is not applied, for people.
-func deniedBy(v policy.Verdict) string { return "A policy forbids it. " + strings.Join(v.Messages, " · ") }
+func deniedBy(v policy.Verdict) string {
+	return "A policy forbids it. " + strings.Join(v.Messages, " · ")
+}

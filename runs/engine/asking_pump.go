@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"groundcrew/runs"
+	"groundcrew/runs/policy"
 	"groundcrew/store"
 )
 
@@ -86,13 +87,9 @@ func (w weighing) said() (out []runs.PolicyResult) {
 
 // asked is what approval policies say, asked now.
 func (e *Engine) asked(ctx context.Context, w weighing) ([]runs.PolicyResult, error) {
-	v, err := e.ask(ctx, runs.PolicyApproval, matter{
-		policies: w.policies, stack: w.stack, run: w.run.ID,
-		input: policyInput{
-			Run: runInput(w.run), Delta: deltaInput(w.run.Delta),
-			Reviews: &policyReviews{reviewInput(w.gate.Approvals), reviewInput(w.gate.Rejections)},
-		},
-	})
+	in := policy.Input{}.About(w.run)
+	in.Reviews = &policy.Reviews{Approvals: reviewInput(w.gate.Approvals), Rejections: reviewInput(w.gate.Rejections)}
+	v, err := e.ask(ctx, runs.PolicyApproval, matter{policies: w.policies, stack: w.stack, run: w.run.ID, input: in})
 	return v.Results, err
 }
 
@@ -190,6 +187,7 @@ func (e *Engine) askWhatFollows(ctx context.Context) error {
 func (e *Engine) follow(ctx context.Context, id string) error {
 	var r runs.Run
 	m := matter{run: id}
+	var stacks []policy.Stack
 	err := e.st.View(func(tx *store.Tx) (err error) {
 		if r, err = tx.Run(id); err != nil {
 			return notGone(err)
@@ -197,13 +195,19 @@ func (e *Engine) follow(ctx context.Context, id string) error {
 		if m.stack, err = tx.Stack(r.Stack); err != nil {
 			return notGone(err)
 		}
-		m.policies, err = policiesOf(tx, m.stack, runs.PolicyTrigger)
+		if m.policies, err = policiesOf(tx, m.stack, runs.PolicyTrigger); err != nil || len(m.policies) == 0 {
+			return err
+		}
+		all, err := tx.Stacks()
+		for i := range all { // by index: a stack is large
+			stacks = append(stacks, policy.StackOf(all[i]))
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	m.input = policyInput{Run: runInput(r), Delta: deltaInput(r.Delta)}
+	m.input = policy.Input{Stacks: stacks}.About(r)
 	v, err := e.ask(ctx, runs.PolicyTrigger, m)
 	if err != nil {
 		return err

@@ -9,22 +9,10 @@ import (
 	"groundcrew/store"
 )
 
-type policyPush struct {
-	Branch  string   `json:"branch"` // "" for a tag
-	Tag     string   `json:"tag"`    // "" for a branch
-	Before  string   `json:"before"`
-	After   string   `json:"after"`
-	Author  string   `json:"author"` // who pushed, by the name in GitLab
-	Title   string   `json:"title"`  // of the newest commit
-	Created bool     `json:"created"`
-	Files   []string `json:"files"` // that the push changed; null when that is not known
-}
-
-func pushInput(h gitlab.Hook, files []string) *policyPush {
+func pushInput(h gitlab.Hook, files []string) policy.Push {
 	p := h.Push
-	return &policyPush{
-		Branch: p.Branch, Tag: p.Tag, Before: p.Before, After: p.After, Author: h.User.Username, Title: p.Head.Title, Created: p.Created, Files: files,
-	}
+	commit := policy.CommitOf(headCommit(p.Head, p.After))
+	return policy.Push{Branch: p.Branch, Tag: p.Tag, By: h.User.Username, Commit: commit, Files: files}
 }
 
 // wishes are what push policies say of an event, by stack. A stack without any is not among them.
@@ -51,7 +39,7 @@ func (w wishes) of(st runs.Stack, otherwise runs.PolicyOutcome, trackable bool) 
 }
 
 // askPush asks the push policies of a project's stacks of an event. otherwise says what would follow without them.
-func (e *Engine) askPush(ctx context.Context, project int64, in policyInput, otherwise func(runs.Stack) runs.PolicyOutcome) (wishes, error) {
+func (e *Engine) askPush(ctx context.Context, project int64, push policy.Push, otherwise func(runs.Stack) runs.PolicyOutcome) (wishes, error) {
 	var matters []matter
 	err := e.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.StacksOf(project)
@@ -59,7 +47,7 @@ func (e *Engine) askPush(ctx context.Context, project int64, in policyInput, oth
 			if err != nil {
 				return err
 			}
-			m := matter{stack: st, input: in}
+			m := matter{stack: st}
 			if m.policies, err = policiesOf(tx, st, runs.PolicyPush); err == nil && len(m.policies) > 0 {
 				matters = append(matters, m)
 			}
@@ -71,7 +59,9 @@ func (e *Engine) askPush(ctx context.Context, project int64, in policyInput, oth
 		if err != nil {
 			break
 		}
-		m.input.Default = otherwise(m.stack)
+		of := push
+		of.Would = string(otherwise(m.stack))
+		m.input.Push = &of
 		out[m.stack.Slug], err = e.ask(ctx, runs.PolicyPush, m)
 	}
 	return out, err
@@ -99,8 +89,10 @@ func ofTag(st runs.Stack, tag string) runs.PolicyOutcome {
 
 // askProposals asks the push policies of a project's stacks of a merge request's head.
 func (e *Engine) askProposals(ctx context.Context, mr store.MergeRequest, files []string) (wishes, error) {
-	in := policyInput{MergeRequest: mrInput(mr.MergeRequest), Push: &policyPush{Branch: mr.SourceBranch, After: mr.Head, Title: mr.HeadTitle, Files: files}}
-	return e.askPush(ctx, mr.Project, in, func(st runs.Stack) runs.PolicyOutcome { return ofMergeRequest(st, mr, files) })
+	push := policy.Push{
+		Branch: mr.SourceBranch, Commit: policy.CommitOf(runs.Commit{SHA: mr.Head, Title: mr.HeadTitle}), Files: files, MergeRequest: policy.MergeRequestOf(&mr.MergeRequest),
+	}
+	return e.askPush(ctx, mr.Project, push, func(st runs.Stack) runs.PolicyOutcome { return ofMergeRequest(st, mr, files) })
 }
 
 // ofMergeRequest is what a merge request's head means for a stack without policies.

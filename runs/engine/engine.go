@@ -85,7 +85,6 @@ type Options struct {
 	InitCache   uint64                // bytes of providers kept for runs to come, so that they need no init; 0 = init is always run
 	RotateGrace time.Duration         // optional: 24 h, in which the old webhook secret stays valid
 	Notify      http.RoundTripper     // optional: the way of webhooks and chats; simulations hand one in
-	Court       policy.Court          // compiles and asks policies
 	Exchanged   func(gitlab.Exchange) // optional: told of each request to GitLab; from many goroutines
 	Court       policy.Court          // where policies are asked; its zero value asks them in this process
 

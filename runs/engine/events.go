@@ -42,7 +42,7 @@ func (e *Engine) reactPush(ctx context.Context, v *verdict, h gitlab.Hook) error
 	if err != nil {
 		return err
 	}
-	wish, err := e.askPush(ctx, h.ProjectID, policyInput{Push: pushInput(h, files)}, func(st runs.Stack) runs.PolicyOutcome { return ofPush(st, p.Branch, files) })
+	wish, err := e.askPush(ctx, h.ProjectID, pushInput(h, files), func(st runs.Stack) runs.PolicyOutcome { return ofPush(st, p.Branch, files) })
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (e *Engine) reactTag(ctx context.Context, v *verdict, h gitlab.Hook) error 
 	if sha == "" {
 		sha = p.After
 	}
-	wish, err := e.askPush(ctx, h.ProjectID, policyInput{Push: pushInput(h, nil)}, func(st runs.Stack) runs.PolicyOutcome { return ofTag(st, p.Tag) })
+	wish, err := e.askPush(ctx, h.ProjectID, pushInput(h, nil), func(st runs.Stack) runs.PolicyOutcome { return ofTag(st, p.Tag) })
 	if err != nil {
 		return err
 	}

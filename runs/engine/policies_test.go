@@ -55,9 +55,9 @@ func TestApprovalPolicies(t *testing.T) {
 		w.policies()
 		st := w.stack("net")
 		w.policy("Seniors", runs.PolicyApproval, `
-			approve if { some r in input.reviews.approvals; r.name == "bob" }
+			approve if { some r in input.reviews.approvals; r.by == "bob" }
 			approve if input.delta.add == 0
-			reject contains msg if { some r in input.reviews.rejections; r.name == "cyd"; msg := concat(" ", ["cyd says", r.note]) }`)
+			reject contains msg if { some r in input.reviews.rejections; r.by == "cyd"; msg := concat(" ", ["cyd says", r.note]) }`)
 		r := w.planWaits(st)
 		time.Sleep(time.Minute)
 		_, err := w.e.Confirm(r.ID, "ann")

@@ -18,7 +18,7 @@ type Input struct {
 	Request Request         `json:"request"`
 	Stack   Stack           `json:"stack"`
 	Run     *Run            `json:"run,omitempty"`
-	Delta   *runs.Delta     `json:"delta,omitempty"` // once there is a plan
+	Delta   *Delta          `json:"delta,omitempty"` // once there is a plan
 	Plan    json.RawMessage `json:"plan,omitempty"`  // see tofu.PolicyPlan
 	Push    *Push           `json:"push,omitempty"`
 	Reviews *Reviews        `json:"reviews,omitempty"`
@@ -41,6 +41,7 @@ type Stack struct {
 	Branch      string   `json:"branch"`
 	Tool        string   `json:"tool"`
 	Autodeploy  bool     `json:"autodeploy"`
+	Approvals   int      `json:"approvals"` // that the stack asks for
 	Locked      bool     `json:"locked"`
 }
 
@@ -54,6 +55,20 @@ type Run struct {
 	Branch       string        `json:"branch"`
 	Commit       Commit        `json:"commit"`
 	MergeRequest *MergeRequest `json:"merge_request"` // null for none
+	Command      string        `json:"command"`       // of a task
+	Warnings     []string      `json:"warnings"`      // never null
+	Chain        []string      `json:"chain"`         // slugs of the stacks whose runs led to it through trigger policies; never null
+}
+
+// A Delta counts what a plan would do.
+type Delta struct {
+	Add     int `json:"add"`
+	Change  int `json:"change"`
+	Destroy int `json:"destroy"`
+	Import  int `json:"import"`
+	Move    int `json:"move"`
+	Forget  int `json:"forget"`
+	Outputs int `json:"outputs"`
 }
 
 // A Commit is one as policies see it. Its author is what the commit says and nothing that anybody vouches for.
@@ -98,8 +113,10 @@ type Review struct {
 
 // An Event is what people would be told.
 type Event struct {
-	Topic runs.Topic `json:"topic"`
-	Title string     `json:"title"`
+	Topic   runs.Topic `json:"topic"`
+	Title   string     `json:"title"`
+	Text    string     `json:"text"`
+	Channel string     `json:"channel"` // that would tell it, by name
 }
 
 // NewInput begins the input about a stack.
@@ -111,16 +128,18 @@ func NewInput(at time.Time, st runs.Stack) Input {
 func StackOf(st runs.Stack) Stack {
 	return Stack{
 		Slug: st.Slug, Name: st.Name, Labels: append([]string{}, st.Labels...), Project: st.ProjectPath, ProjectRoot: st.ProjectRoot, Branch: st.Branch,
-		Tool: st.Tool, Autodeploy: st.Autodeploy, Locked: st.LockedBy != "",
+		Tool: st.Tool, Autodeploy: st.Autodeploy, Approvals: st.Approvals, Locked: st.LockedBy != "",
 	}
 }
 
 // About adds a run and the counts of its plan.
 func (in Input) About(r runs.Run) Input {
-	in.Delta = r.Delta
+	if d := r.Delta; d != nil {
+		in.Delta = &Delta{d.Add, d.Change, d.Destroy, d.Import, d.Move, d.Forget, d.Outputs}
+	}
 	in.Run = &Run{
 		ID: r.ID, Type: r.Type, State: r.State, Trigger: r.Trigger, TriggeredBy: r.TriggeredBy, Branch: r.Branch, Commit: CommitOf(r.Commit),
-		MergeRequest: MergeRequestOf(r.MR),
+		MergeRequest: MergeRequestOf(r.MR), Command: r.Command, Warnings: append([]string{}, r.Warnings...), Chain: append([]string{}, r.Chain...),
 	}
 	return in
 }

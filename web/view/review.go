@@ -45,7 +45,7 @@ func policyLook(o runs.PolicyOutcome) string {
 	}
 }
 
-func policyText(r runs.PolicyResult) string {
+func policyWords(r runs.PolicyResult) string {
 	text := "Policy " + r.Name
 	if len(r.Messages) > 0 {
 		text += ": " + strings.Join(r.Messages, "; ")
