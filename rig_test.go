@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"groundcrew/gitlab/sim"
+	"groundcrew/runs/policy"
 	"groundcrew/gitlab/sim/spec"
 	"groundcrew/runs/logs"
 )
@@ -32,7 +33,7 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "shim", "sandbox", "serve":
+		case "shim", "sandbox", policy.ChildCommand, "serve":
 			os.Exit(dispatch(os.Args[1:]))
 		}
 	}
