@@ -36,6 +36,7 @@ const (
 	ByDependency Trigger = "dependency"
 	ByAPI        Trigger = "api"
 	ByComparison Trigger = "comparison" // GitLab did not deliver what happened; comparing with it showed it
+	ByComment    Trigger = "comment"    // a command in a comment on a merge request
 )
 
 // A State is where a run stands (PRODUCT §4).
