@@ -96,7 +96,14 @@ func (e *Engine) writeNote(ctx context.Context, c *gitlab.Client, r *store.Repor
 }
 
 // marker is how our comment is found again. It is an HTML comment: people do not see it.
-func marker(stack string) string { return "<!-- groundcrew:" + stack + " -->" }
+func marker(stack string) string { return ownMarks + ":" + stack + " -->" }
+
+func markerOf(r *store.Report) string {
+	if r.Kind == store.ReportReply {
+		return replyMarker(r.Target)
+	}
+	return marker(r.Stack)
+}
 
 // findNote looks for our comment after an answer that never came.
 func (e *Engine) findNote(ctx context.Context, c *gitlab.Client, r *store.Report) (int64, error) {
@@ -109,7 +116,7 @@ func (e *Engine) findNote(ctx context.Context, c *gitlab.Client, r *store.Report
 		return 0, err
 	}
 	for _, n := range notes {
-		if n.AuthorID == me && !n.System && strings.Contains(n.Body, marker(r.Stack)) {
+		if n.AuthorID == me && !n.System && strings.Contains(n.Body, markerOf(r)) {
 			return n.ID, nil
 		}
 	}
