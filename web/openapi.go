@@ -121,7 +121,7 @@ func ref(name string) map[string]any { return map[string]any{"$ref": "#/componen
 var words = map[reflect.Type][]string{
 	reflect.TypeFor[runs.State]():   asTexts(runs.States),
 	reflect.TypeFor[runs.Type]():    asTexts(runs.Types),
-	reflect.TypeFor[runs.Trigger](): {"webhook", "person", "schedule", "drift", "dependency", "api", "comparison"},
+	reflect.TypeFor[runs.Trigger](): {"webhook", "person", "schedule", "drift", "dependency", "api", "comparison", "comment"},
 }
 
 func asTexts[T ~string](list []T) []string {

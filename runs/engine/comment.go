@@ -43,7 +43,11 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 	if err != nil {
 		return err
 	}
-	body := comment(run, st, changes, newer, e.runURL)
+	_, in, err := e.attached("")
+	if err != nil {
+		return err
+	}
+	body := comment(run, st, changes, newer, e.runURL, in.Prefix())
 	return e.showNote(ctx, c, r, body)
 }
 
@@ -153,13 +157,15 @@ func (e *Engine) newerRun(run runs.Run, iid int64) (newer *runs.Run, err error) 
 	return newer, err
 }
 
-// comment renders the comment on a merge request (LOOK.md). It is a pure function of its arguments.
-func comment(r runs.Run, st runs.Stack, c runs.Changes, newer *runs.Run, url func(run string) string) string {
+// comment renders the comment on a merge request (LOOK.md), with the commands that go on from there; word begins them. It is
+// a pure function of its arguments.
+func comment(r runs.Run, st runs.Stack, c runs.Changes, newer *runs.Run, url func(run string) string, word string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n### Groundcrew · %s: %s\n\n", marker(st.Slug), gitlab.Text(st.Name), headline(r))
 	fmt.Fprintf(&b, "%s\n", planLine(r, url(r.ID)))
 	if r.State == runs.Failed {
-		fmt.Fprintf(&b, "\n%s\nThe [log of the run](%s) says more. A new push plans again.\n", gitlab.Fence("", clip(cmp.Or(r.Reason, "The run failed."), maxReason)), url(r.ID))
+		fmt.Fprintf(&b, "\n%s\nThe [log of the run](%s) says more. A new push plans again, and so does the comment %s.\n",
+			gitlab.Fence("", clip(cmp.Or(r.Reason, "The run failed."), maxReason)), url(r.ID), gitlab.Inline("/"+word+" plan "+st.Slug))
 		outdated(&b, r, newer, url)
 		return b.String()
 	}
@@ -172,7 +178,7 @@ func comment(r runs.Run, st runs.Stack, c runs.Changes, newer *runs.Run, url fun
 		if st.Autodeploy {
 			b.WriteString("Groundcrew applies this by itself.\n")
 		} else {
-			b.WriteString("a person confirms the apply in Groundcrew.\n")
+			fmt.Fprintf(&b, "a person confirms the apply in Groundcrew or with the comment %s.\n", gitlab.Inline("/"+word+" apply "+st.Slug))
 		}
 	}
 	outdated(&b, r, newer, url)
