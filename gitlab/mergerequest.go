@@ -103,7 +103,7 @@ func (j noteJSON) note() Note {
 	}
 }
 
-// Note reads one comment of a merge request. KindNotFound: it was deleted, or is not of this merge request.
+// Note reads one comment of a merge request. [Absent]: it was deleted, or is not of this merge request.
 func (c *Client) Note(ctx context.Context, project, iid, id int64) (Note, error) {
 	var j noteJSON
 	err := c.get(ctx, at("projects", project, "merge_requests", iid, "notes", id), nil, &j)

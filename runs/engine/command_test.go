@@ -517,6 +517,21 @@ func TestCommandWithADeadToken(t *testing.T) {
 	})
 }
 
+// A bot that lost its role for a while is no proof that a comment is not there.
+func TestCommandWithoutARole(t *testing.T) {
+	speaking(t, func(w *forum) {
+		w.sim.AddMember(w.project.ID, w.bot.ID, 0)
+		id := w.write(w.rob, "/groundcrew help")
+		time.Sleep(time.Hour)
+		if v := w.verdict(); v != "" {
+			t.Errorf("verdict: %s", v)
+		}
+		w.sim.AddMember(w.project.ID, w.bot.ID, sim.Maintainer)
+		w.settle()
+		says(t, w.answer(id), "Write a command")
+	})
+}
+
 // A fork's commit runs after a Maintainer named it, and no other.
 func TestCommandReleasesForks(t *testing.T) {
 	speaking(t, func(w *forum) {

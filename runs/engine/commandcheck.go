@@ -101,7 +101,7 @@ func nameOf(id int64, username string) string {
 // sender knows the secret, and what its author may do at this moment. refused says why nobody is answered.
 func (e *Engine) believe(ctx context.Context, c *gitlab.Client, o *order, h gitlab.Hook) (refused string, err error) {
 	note, err := c.Note(ctx, o.id, o.iid, o.note)
-	if gitlab.KindOf(err) == gitlab.KindNotFound {
+	if gitlab.Absent(err) {
 		return "GitLab shows no such comment on this merge request: it was deleted, or never written", nil
 	}
 	if err != nil {
