@@ -28,40 +28,49 @@ func (e *Engine) reactNote(ctx context.Context, v *verdict, h gitlab.Hook) error
 	if ignored != "" {
 		return e.judge(*v, store.DeliveryDone, "ignored: "+ignored)
 	}
-	done, crowd := false, 0
-	err = e.st.View(func(tx *store.Tx) error {
-		done = tx.Replied(o.id, o.iid, o.note)
-		crowd, err = tx.Replies(o.id, o.iid, tx.Now().Add(-time.Minute), maxCommands+1)
+	done, err := e.heard(&o)
+	if err != nil {
 		return err
-	})
-	switch {
-	case err != nil:
-		return err
-	case done:
+	}
+	if done {
 		return e.judge(*v, store.DeliveryDone, "ignored: this comment has its answer already")
-	case crowd > maxCommands:
-		v.about = o.title()
-		return e.judge(*v, store.DeliveryDone, "refused: too many commands on this merge request within a minute")
 	}
 	c, err := e.linkedClient()
 	if err != nil {
 		return err
 	}
-	refused, err := e.believe(ctx, c, &o, h)
-	if err != nil {
-		return err
+	refused := "too many commands on this merge request within a minute"
+	if o.crowd <= maxCommands {
+		if refused, err = e.believe(ctx, c, &o, h); err != nil {
+			return err
+		}
 	}
-	v.about = o.title()
+	v.about = "command " + o.Verb + " by " + o.who
 	if refused != "" {
 		return e.judge(*v, store.DeliveryDone, "refused: "+refused)
 	}
-	if crowd == maxCommands {
-		return e.refuse(v, &o, runs.Conflictf("There were %d commands on this merge request within a minute. This one was not carried out, and further ones are not answered until the minute is over.", maxCommands))
+	err = e.mayOrder(ctx, c, &o, v.delivery.ReceivedAt)
+	if err == nil {
+		err = e.carryOut(ctx, v, &o)
 	}
-	if err := e.mayOrder(ctx, c, &o, v.delivery.ReceivedAt); err != nil {
-		return e.refuse(v, &o, err)
-	}
-	return e.refuse(v, &o, e.carryOut(ctx, v, &o))
+	return e.refuse(v, &o, err)
+}
+
+// heard reports whether a comment has its answer, and takes in what is known here: what the delivery says of it is not believed.
+func (e *Engine) heard(o *order) (done bool, err error) {
+	err = e.st.View(func(tx *store.Tx) error {
+		sources, err := tx.SourcesOf(o.id)
+		if err != nil {
+			return err
+		}
+		for _, st := range sources {
+			o.project = st.ProjectPath
+		}
+		done = tx.Replied(o.id, o.iid, o.note)
+		o.crowd, err = tx.Replies(o.id, o.iid, tx.Now().Add(-time.Minute), maxCommands+1)
+		return err
+	})
+	return done, err
 }
 
 // refuse answers why a command was not carried out, when that is for people to know; it returns other errors.
@@ -104,6 +113,9 @@ func (e *Engine) carryOut(ctx context.Context, v *verdict, o *order) error {
 	defer acts.End()
 	var out outcome
 	err := e.st.Update(func(tx *store.Tx) (err error) {
+		if tx.Replied(o.id, o.iid, o.note) {
+			return runs.Conflictf("This comment has its answer already.")
+		}
 		if out, err = e.obey(tx, o, files); err != nil {
 			return err
 		}

@@ -50,6 +50,7 @@ type order struct {
 	note    int64
 	author  int64  // in GitLab
 	word    string // that begins commands here
+	crowd   int    // commands of the merge request that were answered in the last minute
 	thread  string // the answer goes into it; "" for none
 	written time.Time
 
@@ -59,9 +60,6 @@ type order struct {
 	why   string // of the account that limits level
 	mr    gitlab.MergeRequest
 }
-
-// title is what a delivery's verdict calls the order.
-func (o *order) title() string { return "command " + o.Verb + " by " + o.who }
 
 // line is a command as a person writes it.
 func (o *order) line(words ...string) string {
@@ -74,7 +72,7 @@ func readOrder(h gitlab.Hook, in store.Integration) (o order, ignored string) {
 	switch {
 	case n.MR == nil:
 		return o, "a comment on something else than a merge request"
-	case n.System, n.AuthorID == in.Health.UserID, strings.Contains(n.Text, ownMarks):
+	case n.System, n.AuthorID != 0 && n.AuthorID == in.Health.UserID, strings.Contains(n.Text, ownMarks):
 		return o, "written by Groundcrew or by GitLab itself"
 	}
 	c, found := runs.ParseCommand(n.Text, in.Prefix())
@@ -87,7 +85,7 @@ func readOrder(h gitlab.Hook, in store.Integration) (o order, ignored string) {
 		return o, "an internal comment; commands are for all to see"
 	}
 	return order{
-		Command: c, project: h.ProjectPath, id: h.ProjectID, iid: n.MR.IID, note: n.ID, word: in.Prefix(), thread: n.Discussion,
+		Command: c, id: h.ProjectID, iid: n.MR.IID, note: n.ID, word: in.Prefix(), thread: n.Discussion,
 		who: nameOf(n.AuthorID, h.User.Username),
 	}, ""
 }
@@ -201,6 +199,8 @@ func (o *order) age(now, received time.Time) time.Duration {
 func (e *Engine) mayOrder(ctx context.Context, c *gitlab.Client, o *order, received time.Time) error {
 	r, known := rights[o.Verb]
 	switch {
+	case o.crowd >= maxCommands:
+		return runs.Conflictf("There were %d commands on this merge request within a minute. This one was not carried out, and further ones are not answered until the minute is over.", maxCommands)
 	case !known:
 		return runs.Invalidf("", "“%s” is no command here.", o.Verb)
 	case o.Extra:
