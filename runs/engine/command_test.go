@@ -203,6 +203,34 @@ func TestCommandPlan(t *testing.T) {
 	})
 }
 
+// plan checks the modules that are concerned as well, or the one that is named; no other command is for modules.
+func TestCommandPlanOfModules(t *testing.T) {
+	speaking(t, func(w *forum) {
+		w.update(func(tx *store.Tx) error {
+			_, err := tx.AddModule(runs.Module{
+				Name: "vpc", Provider: "aws", Namespace: "platform", Project: w.project.ID, ProjectPath: w.project.Path, Branch: "main", Release: runs.ReleaseByTag, Tool: runs.Terraform,
+			})
+			return err
+		})
+		slug := ""
+		w.do(w.world.st.View(func(tx *store.Tx) error {
+			list, err := tx.ModulesOf(w.project.ID)
+			slug = list[0].Slug
+			return err
+		}))
+		says(t, w.say(w.dan, "/groundcrew plan"), "network` is being planned", "The module `"+slug+"` is being checked")
+		says(t, w.say(w.dan, "/groundcrew plan "+slug), "is being checked already")
+		says(t, w.say(w.ann, "/groundcrew discard "+slug), "There is no stack “"+slug+"”")
+		w.do(w.world.st.View(func(tx *store.Tx) error {
+			c, ok, err := tx.NewestCheck(slug, w.head)
+			if !ok || c.Trigger != runs.ByComment || c.By != fmt.Sprintf("@dan (GitLab %d)", w.dan.ID) || c.MR == nil || c.MR.IID != w.mr.IID {
+				t.Errorf("%+v, %v", c, ok)
+			}
+			return err
+		}))
+	})
+}
+
 // apply says yes to the plan that was shown in the merge request, once; a yes to another plan has to name it.
 func TestCommandApply(t *testing.T) {
 	speaking(t, func(w *forum) {
