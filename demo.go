@@ -57,7 +57,7 @@ func demo(ctx context.Context, c config, stdout io.Writer) (err error) {
   GitLab (demo)    %s
 
   A merge request  %s
-                   is planned: look at its pipeline and its comment.
+                   is planned: look at its pipeline and its comment, and comment /groundcrew help there.
   A tracked run    %s
                    waits for your yes: press Apply, then look at the environments of the project in GitLab.
 
@@ -120,6 +120,9 @@ func setScene(ctx context.Context, s *server, g *demoGitLab) error {
 	if _, err := s.engine.SaveIntegration(ctx, engine.Link{APIURL: g.sim.URL(), Token: runs.Secret(g.token)}, by); err != nil {
 		return err
 	}
+	if err := g.introduce(s.store, by); err != nil {
+		return err
+	}
 	tool, err := demoTool(ctx, s.engine)
 	if err != nil {
 		return err
@@ -155,6 +158,19 @@ func setScene(ctx context.Context, s *server, g *demoGitLab) error {
 	}
 	return poll(ctx, "the comment on the merge request", func() (bool, error) {
 		return len(g.sim.Notes(g.project.ID, g.iid)) > 0, nil
+	})
+}
+
+// introduce binds the admin's account to the one that clicks in the simulated GitLab, so that commands in comments count.
+func (g *demoGitLab) introduce(st *store.Store, admin string) error {
+	return st.Update(func(tx *store.Tx) error {
+		u, _, err := tx.UserByName(admin)
+		if err != nil {
+			return err
+		}
+		u.GitLabID, u.GitLabURL = g.author.ID, g.sim.URL()
+		_, err = tx.PutUser(u)
+		return err
 	})
 }
 

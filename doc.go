@@ -53,6 +53,9 @@
 // runs init, plan and show and needs no living server. What comes of it is kept (keep.go) and applied as an event,
 // Planned. A person's yes is the event Confirm; then a second job applies exactly the plan that was stored.
 //
+// A comment on a merge request goes the same way: runs.ParseCommand finds the command in it, commandcheck.go asks GitLab who
+// wrote it and what they may do, command.go does it, and the answer is a report like any other (reply.go).
+//
 // # When the power fails
 //
 // Between any two of these steps it may; the next start does nothing special, because the rows say what is owed:

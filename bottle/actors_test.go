@@ -114,6 +114,9 @@ func (w *world) live(events int) {
 	if w.other() {
 		list = append(list, moreActs()...)
 	}
+	if w.talking() {
+		list = append(list, talkingActs()...)
+	}
 	for _, a := range list {
 		sum += a.weight
 	}
@@ -377,7 +380,7 @@ func (w *world) deleteComment() {
 		return
 	}
 	for _, n := range w.sim.Notes(p.ID, m.iid) {
-		if n.System || n.Author != w.bot.Username || threadStack(n) != "" {
+		if _, reply := isReply(n); n.System || n.Author != w.bot.Username || threadStack(n) != "" || reply {
 			continue
 		}
 		if err := w.sim.DeleteNote(p.ID, m.iid, n.ID); err != nil {

@@ -52,6 +52,11 @@ func (w *world) saw(r runs.Run) {
 	if len(r.Transitions) < w.moves[r.ID] {
 		return // read before a commit that was looked at first
 	}
+	for _, t := range r.Transitions[w.moves[r.ID]:] {
+		if t.State == runs.Confirmed && strings.HasPrefix(t.By, "@") {
+			w.commanded(r, t)
+		}
+	}
 	w.moves[r.ID] = len(r.Transitions)
 	last := r.Transitions[len(r.Transitions)-1]
 	w.tracef("run", "%s %s of %s: %s %s", w.names[r.ID], r.Type, r.Commit.Short(), r.State, r.StopAsked)
@@ -106,7 +111,7 @@ func (w *world) judge() {
 		return
 	}
 	err := l.st.View(func(tx *store.Tx) error {
-		checks := []func(*store.Tx) error{w.deliveries, w.heads, w.mergeRequests, w.deployments, w.comments, w.environments, w.versions, w.audited, w.forks, w.paths, w.threads, w.passes}
+		checks := []func(*store.Tx) error{w.deliveries, w.heads, w.mergeRequests, w.deployments, w.comments, w.environments, w.versions, w.audited, w.forks, w.paths, w.threads, w.passes, w.answers}
 		if w.modes.aggregate {
 			checks = append(checks, w.sums)
 		} else {
@@ -365,7 +370,7 @@ func (w *world) comments(tx *store.Tx) error {
 	for _, p := range w.projects {
 		for _, m := range p.mrs {
 			for _, n := range w.sim.Notes(p.ID, m.iid) {
-				if n.System || n.Author != w.bot.Username || threadStack(n) != "" {
+				if _, reply := isReply(n); n.System || n.Author != w.bot.Username || threadStack(n) != "" || reply {
 					continue
 				}
 				slug := strings.TrimSuffix(strings.TrimPrefix(strings.SplitN(n.Body, "\n", 2)[0], "<!-- groundcrew:"), " -->")

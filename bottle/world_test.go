@@ -41,8 +41,9 @@ type world struct {
 	sim      *sim.Server
 	projects []*project
 	bot, ada sim.User
-	token    string // of the bot
-	hers     string // token of the person who does things in GitLab by its API
+	rolf     sim.User // only looks; on days of the third kind
+	token    string   // of the bot
+	hers     string   // token of the person who does things in GitLab by its API
 	machine  *machine
 	upkeep   sync.WaitGroup
 	deaths   chan funeral // what the supervisor has to follow up
@@ -56,6 +57,7 @@ type world struct {
 	names    map[string]string
 	ended    map[string]runs.State // runs whose end was seen
 	moves    map[string]int        // how many transitions of a run were seen
+	commands []said                // in comments
 	released map[string]bool       // commits of forks that a person released, or tried to
 	modes    modes                 // the driver's
 	yes      map[string]bool       // runs that a person has said yes to, or tried to
@@ -147,6 +149,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.upkeep.Go(w.supervise)
 	w.must("PUT", "/integration", map[string]any{"api_url": g.URL(), "token": w.token})
 	w.setModes()
+	w.letTalk()
 	for _, p := range w.projects {
 		for _, root := range p.roots {
 			w.createStack(p, root)

@@ -101,7 +101,7 @@ func TestCalls(t *testing.T) {
 	status := Status{
 		State: "running", Name: "groundcrew/network", Ref: "feature/nat", TargetURL: "https://g.example.com/runs/17", Description: "Planning", PipelineID: 3301,
 	}
-	note := Note{ID: 5510, Body: "Plan: 2 to add, 0 to change, 0 to destroy.", AuthorID: 91}
+	note := Note{ID: 5510, Body: "Plan: 2 to add, 0 to change, 0 to destroy.", AuthorID: 91, AuthorName: "project_42_bot_5a3f1c9e2b7d4f60", CreatedAt: time.Date(2026, 3, 3, 9, 12, 1, 0, time.UTC)}
 	env := Environment{ID: 51, Name: "production/network", State: "available", Tier: "production", ExternalURL: "https://appliance.example.com/stacks/network"}
 	hook := ProjectHook{
 		ID: 301, URL: "https://appliance.example.com/webhooks/gitlab", PushEvents: true, TagPushEvents: true, MergeRequestsEvents: true,
@@ -121,6 +121,10 @@ func TestCalls(t *testing.T) {
 		want   result
 	}{
 		{"version", func(c *Client) result { return all(c.Version(t.Context())) }, "GET version", result{Version{"19.2.1", "4b4a0f5c1d2"}, nil}},
+		{
+			"user_project_bot", func(c *Client) result { u, err := c.User(t.Context(), 91); return all(u.Bot, err) }, "GET users/91",
+			result{true, nil},
+		},
 		{
 			"user_project_bot", func(c *Client) result { return all(c.CurrentUser(t.Context())) }, "GET user",
 			result{User{91, "project_42_bot_5a3f1c9e2b7d4f60", "terraform-appliance", true, "active", "https://gitlab.example.com/project_42_bot_5a3f1c9e2b7d4f60", false}, nil},
@@ -146,7 +150,7 @@ func TestCalls(t *testing.T) {
 			"merge_request", func(c *Client) result { return all(c.MergeRequest(t.Context(), 42, 12)) }, "GET projects/42/merge_requests/12?include_diverged_commits_count=true",
 			result{MergeRequest{
 				IID: 12, Title: "NAT gateways", State: "opened", SourceBranch: "feature/nat", TargetBranch: "main", HeadSHA: sha, SourceProject: 42, TargetProject: 42,
-				WebURL: "https://gitlab.example.com/acme/platform/infra-stack/-/merge_requests/12", HeadPipelineID: 3301, HeadPipelineSHA: sha, HeadPipelineRef: "feature/nat",
+				WebURL: "https://gitlab.example.com/acme/platform/infra-stack/-/merge_requests/12", HeadPipelineID: 3301, HeadPipelineSHA: sha, HeadPipelineRef: "feature/nat", AuthorID: 7,
 			}, nil},
 		},
 		{
@@ -164,6 +168,8 @@ func TestCalls(t *testing.T) {
 			"GET projects/42/merge_requests/12/notes?order_by=created_at&page=1&per_page=100&sort=desc",
 			result{[]Note{note}, nil},
 		},
+		{"note_create", func(c *Client) result { return all(c.Note(t.Context(), 42, 12, 5510)) }, "GET projects/42/merge_requests/12/notes/5510", result{note, nil}},
+		{"note_create", func(c *Client) result { return all(c.Reply(t.Context(), 42, 12, "6a9c1750", "hi")) }, `POST projects/42/merge_requests/12/discussions/6a9c1750/notes {"body":"hi"}`, result{note, nil}},
 		{"note_create", func(c *Client) result { return all(c.CreateNote(t.Context(), 42, 12, "hi")) }, `POST projects/42/merge_requests/12/notes {"body":"hi"}`, result{note, nil}},
 		{
 			"note_update", func(c *Client) result { n, err := c.UpdateNote(t.Context(), 42, 12, 5510, "ho"); return all(n.ID, err) },

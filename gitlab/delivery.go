@@ -79,6 +79,8 @@ type NoteHook struct {
 	System       bool
 	Internal     bool
 	AuthorID     int64
+	Discussion   string            // of the thread it stands in; "" for a plain comment
+	New          bool              // it was just written; false for an edit, by Action or, where that is not said, by its times
 	MR           *MergeRequestHook // for NoteableType MergeRequest
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -181,11 +182,20 @@ func TestReadHookMergeRequest(t *testing.T) {
 
 func TestReadHookNote(t *testing.T) {
 	note := readPayload(t, "note_on_merge_request.json").Note
-	if note.MR == nil || note.MR.IID != 12 || note.Text == "" || note.AuthorID == 0 || note.Action != "create" || note.NoteableType != "MergeRequest" || note.Internal {
+	if !note.New || note.Discussion != "" || note.MR == nil || note.MR.IID != 12 || note.Text == "" || note.AuthorID == 0 || note.Action != "create" || note.NoteableType != "MergeRequest" || note.Internal {
 		t.Errorf("%+v", note)
 	}
-	if note := readPayload(t, "note_on_merge_request_edited.json").Note; note.Action != "update" {
+	if note := readPayload(t, "note_on_merge_request_edited.json").Note; note.Action != "update" || note.New {
 		t.Errorf("%+v", note)
+	}
+	if note := readPayload(t, "note_on_merge_request_in_thread.json").Note; note.Discussion != "46907a63b4959e3855ffbfbfaf93351f2208da7c" || !note.New {
+		t.Errorf("%+v", note)
+	}
+	for name, isNew := range map[string]bool{"note_on_merge_request.json": true, "note_on_merge_request_edited.json": false} { // of a GitLab that says no action
+		old := regexp.MustCompile(`"action": "[a-z]+"`).ReplaceAll(payloads(t)[name], []byte(`"action": null`))
+		if hook, err := ReadHook(http.Header{}, old); err != nil || hook.Note.New != isNew {
+			t.Errorf("%s: %+v, %v", name, hook.Note, err)
+		}
 	}
 	if note := readPayload(t, "note_on_commit.json").Note; note.MR != nil || note.NoteableType != "Commit" {
 		t.Errorf("%+v", note)

@@ -48,6 +48,12 @@ func (c *Client) CreateDiscussion(ctx context.Context, project, iid int64, body 
 	return j.discussion(), nil
 }
 
+// Reply adds a note to a thread. A plain comment that is replied to becomes a thread, which can keep a merge request from
+// being merged until somebody resolves it. What is said of [Client.CreateNote] holds for its text.
+func (c *Client) Reply(ctx context.Context, project, iid int64, id, body string) (Note, error) {
+	return c.writeNote(ctx, "POST", at("projects", project, "merge_requests", iid, "discussions", id, "notes"), body)
+}
+
 // UpdateDiscussionNote replaces the text of a note of a thread. Whether the thread is resolved stays as it is.
 func (c *Client) UpdateDiscussionNote(ctx context.Context, project, iid int64, id string, note int64, body string) error {
 	_, err := c.writeNote(ctx, "PUT", at("projects", project, "merge_requests", iid, "discussions", id, "notes", note), body)

@@ -20,18 +20,27 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 	return Version(v), nil
 }
 
+type userJSON struct {
+	ID       int64
+	Username string
+	Name     string
+	Bot      bool
+	State    string
+	WebURL   string `json:"web_url"`
+	IsAdmin  bool   `json:"is_admin"`
+}
+
 // CurrentUser asks whose token this is.
 func (c *Client) CurrentUser(ctx context.Context) (User, error) {
-	var u struct {
-		ID       int64
-		Username string
-		Name     string
-		Bot      bool
-		State    string
-		WebURL   string `json:"web_url"`
-		IsAdmin  bool   `json:"is_admin"`
-	}
+	var u userJSON
 	err := c.get(ctx, "user", nil, &u)
+	return User(u), err
+}
+
+// User reads one user. KindNotFound: there is none, or it is hidden from the token's user.
+func (c *Client) User(ctx context.Context, id int64) (User, error) {
+	var u userJSON
+	err := c.get(ctx, at("users", id), nil, &u)
 	return User(u), err
 }
 

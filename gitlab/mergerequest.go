@@ -85,14 +85,30 @@ func (c *Client) MergeRef(ctx context.Context, project, iid int64) (sha string, 
 }
 
 type noteJSON struct {
-	ID     int64
-	Body   string
-	System bool
-	Author struct{ ID int64 }
+	ID           int64
+	Body         string
+	System       bool
+	Internal     bool
+	Confidential bool   // the older name of Internal
+	CreatedAt    string `json:"created_at"`
+	Author       struct {
+		ID       int64
+		Username string
+	}
 }
 
 func (j noteJSON) note() Note {
-	return Note{ID: j.ID, Body: j.Body, AuthorID: j.Author.ID, System: j.System}
+	return Note{
+		ID: j.ID, Body: j.Body, AuthorID: j.Author.ID, AuthorName: j.Author.Username, System: j.System,
+		Internal: j.Internal || j.Confidential, CreatedAt: parseTime(j.CreatedAt),
+	}
+}
+
+// Note reads one comment of a merge request. [Absent]: it was deleted, or is not of this merge request.
+func (c *Client) Note(ctx context.Context, project, iid, id int64) (Note, error) {
+	var j noteJSON
+	err := c.get(ctx, at("projects", project, "merge_requests", iid, "notes", id), nil, &j)
+	return j.note(), err
 }
 
 // Notes lists all comments of a merge request, newest first, system notes included.

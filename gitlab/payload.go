@@ -236,7 +236,11 @@ func readNote(hook Hook, body []byte) (Hook, error) {
 			NoteableType string `json:"noteable_type"`
 			System       bool
 			Internal     bool
-			AuthorID     int64 `json:"author_id"`
+			AuthorID     int64  `json:"author_id"`
+			DiscussionID string `json:"discussion_id"`
+			Type         string // null for a plain comment
+			CreatedAt    string `json:"created_at"`
+			UpdatedAt    string `json:"updated_at"`
 		} `json:"object_attributes"`
 		MergeRequest *mergeRequestPayload `json:"merge_request"`
 		EventType    string               `json:"event_type"`
@@ -250,6 +254,10 @@ func readNote(hook Hook, body []byte) (Hook, error) {
 	hook.Note = &NoteHook{
 		ID: a.ID, Text: a.Note, Action: a.Action, NoteableType: a.NoteableType, System: a.System,
 		Internal: a.Internal || strings.HasPrefix(p.EventType, "confidential"), AuthorID: a.AuthorID,
+		New: a.Action == "create" || a.Action == "" && a.CreatedAt == a.UpdatedAt,
+	}
+	if a.Type != "" && isSHA(a.DiscussionID) {
+		hook.Note.Discussion = a.DiscussionID
 	}
 	switch {
 	case hook.ProjectID <= 0:

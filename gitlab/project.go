@@ -66,6 +66,13 @@ func (c *Client) Projects(ctx context.Context, search string, limit int) ([]Proj
 	return apply(found, projectJSON.project), err
 }
 
+// Absent reports whether GitLab showed the project and not the thing in it: a project that is gone or hidden from the token's
+// user has the same status, and says nothing of what is in it (GOTCHAS 51).
+func Absent(err error) bool {
+	e, refused := errors.AsType[*Error](err)
+	return refused && e.Kind == KindNotFound && !strings.Contains(e.Message, "Project")
+}
+
 // MemberLevel asks for a user's access level in a project, inherited ones included (CONTRACT §0.9: 20 Reporter,
 // 30 Developer, 40 Maintainer, 50 Owner); 0 for somebody who is no member, blocked, or not yet accepted.
 func (c *Client) MemberLevel(ctx context.Context, project, userID int64) (int, error) {
@@ -75,9 +82,8 @@ func (c *Client) MemberLevel(ctx context.Context, project, userID int64) (int, e
 		MembershipState string `json:"membership_state"`
 	}
 	err := c.get(ctx, at("projects", project, "members", "all", userID), nil, &m)
-	e, refused := errors.AsType[*Error](err)
 	switch {
-	case refused && e.Kind == KindNotFound && !strings.Contains(e.Message, "Project"): // the project itself is there
+	case Absent(err):
 		return 0, nil
 	case err != nil:
 		return 0, err

@@ -8,7 +8,7 @@ type Version struct {
 	Revision string
 }
 
-// A User is the owner of the token. Bot is true for project, group and service account tokens.
+// A User is an account, most often the owner of the token. Bot is true for project, group and service account tokens.
 type User struct {
 	ID       int64
 	Username string
@@ -125,10 +125,13 @@ type StatusInfo struct {
 
 // A Note is a comment on a merge request.
 type Note struct {
-	ID       int64
-	Body     string
-	AuthorID int64
-	System   bool
+	ID         int64
+	Body       string
+	AuthorID   int64
+	AuthorName string // username, for reading only: it changes hands
+	System     bool
+	Internal   bool      // only members see it
+	CreatedAt  time.Time // zero when GitLab doesn't say
 }
 
 // A Discussion is a thread on a merge request.

@@ -134,8 +134,11 @@ type Changes struct {
 
 // Fingerprint names the effect of a plan: two plans that would do the same, in the tool's order, have the same one, whatever commit
 // or moment they were made at and whatever drift they found. All of every value counts, sensitive ones too, and so do the commands
-// of provisioners; without the key nobody can try values until they fit.
+// of provisioners; without the key nobody can try values until they fit. It is "" where no effect is listed.
 func (c Changes) Fingerprint(key []byte) string {
+	if len(c.Resources)+len(c.Outputs) == 0 {
+		return ""
+	}
 	var effects []string
 	for _, r := range c.Resources {
 		for _, a := range r.Attributes {

@@ -37,6 +37,7 @@ const (
 	ByAPI        Trigger = "api"
 	ByComparison Trigger = "comparison" // GitLab did not deliver what happened; comparing with it showed it
 	ByPolicy     Trigger = "policy"     // a trigger policy, after the run of another stack
+	ByComment    Trigger = "comment"    // a command in a comment on a merge request
 )
 
 // A State is where a run stands (PRODUCT §4).

@@ -13,7 +13,7 @@ const pruneBatch = 2000
 // PruneReports forgets reports that GitLab has shown for longer than keep and that nothing can come of any more, and returns
 // how many. What is needed to edit in place, to close or to look up stays: comments and threads of open merge requests,
 // statuses and deployments of runs that have not ended or in which GitLab shows something unfinished, the deployments that
-// a lost answer is compared with, and environments of stacks that exist. What GitLab refused is forgotten after the same time,
+// a lost answer is compared with, and environments of stacks that exist. Answers to comments go with their age. What GitLab refused is forgotten after the same time,
 // and at once when its run or project is gone; each of these leaves an entry in the audit log.
 func (s *Store) PruneReports(keep time.Duration) (n int, err error) {
 	oldest := map[string]string{}
@@ -118,6 +118,8 @@ func (tx *Tx) over(r Report, limit time.Time, oldest map[string]string) (bool, e
 		return r.Run < oldest[r.Stack], nil
 	case ReportEnvironment:
 		return r.Gone, nil
+	case ReportReply: // a comment this old asks for nothing any more
+		return true, nil
 	default:
 		return false, nil
 	}

@@ -15,6 +15,7 @@ const (
 	ReportEnvironment = "environment"
 	ReportHook        = "hook"   // of a project
 	ReportThread      = "thread" // that has to be resolved, about what a plan takes away
+	ReportReply       = "reply"  // to a comment with a command
 )
 
 // The states of a report.
@@ -42,6 +43,7 @@ type Report struct {
 	Gone    bool   `json:"gone,omitempty"`    // environment: the stack was deleted, so stop it
 	Install bool   `json:"install,omitempty"` // hook: make it where there is none
 	Sum     string `json:"sum,omitempty"`     // status: the group of runs it sums up, or SumUntouched; "" for one stack's
+	Text    string `json:"text,omitempty"`    // reply: what it says
 
 	Seq         uint64    `json:"seq"` // grows with each mark: a send clears only the mark it rendered
 	State       string    `json:"state"`
@@ -64,7 +66,7 @@ type Report struct {
 	PipelineMR  int64  `json:"pipeline_mr,omitempty"`  // merge request whose pipeline was looked for
 	OwnPipeline bool   `json:"own_pipeline,omitempty"` // and it stands there
 	Unsure      bool   `json:"unsure,omitempty"`       // a send went out whose answer never came
-	Discussion  string `json:"discussion,omitempty"`   // thread: id of the discussion in GitLab
+	Discussion  string `json:"discussion,omitempty"`   // thread: id of the discussion in GitLab; reply: of the one it goes into
 	Takes       string `json:"takes,omitempty"`        // thread: digest of what it was last opened for
 }
 

@@ -239,6 +239,8 @@ func targetWords(r store.Report, base string) (text, address string) {
 		return r.Name + " on " + runs.ShortSHA(r.SHA), base + "/-/commit/" + r.SHA
 	case store.ReportNote:
 		return fmt.Sprintf("comment of %s on !%d", r.Stack, r.MR), fmt.Sprintf("%s/-/merge_requests/%d", base, r.MR)
+	case store.ReportReply:
+		return fmt.Sprintf("answer to a comment on !%d", r.MR), fmt.Sprintf("%s/-/merge_requests/%d", base, r.MR)
 	case store.ReportHook:
 		return "webhook of project " + strconv.FormatInt(r.Project, 10), base + "/-/hooks"
 	case store.ReportThread:

@@ -122,7 +122,7 @@ func ref(name string) map[string]any { return map[string]any{"$ref": "#/componen
 var words = map[reflect.Type][]string{
 	reflect.TypeFor[runs.State]():   asTexts(runs.States),
 	reflect.TypeFor[runs.Type]():    asTexts(runs.Types),
-	reflect.TypeFor[runs.Trigger](): {"webhook", "person", "schedule", "drift", "dependency", "api", "comparison"},
+	reflect.TypeFor[runs.Trigger](): {"webhook", "person", "schedule", "drift", "dependency", "api", "comparison", "comment", "policy"},
 
 	reflect.TypeFor[runs.PolicyType]():    asTexts(runs.PolicyTypes),
 	reflect.TypeFor[runs.PolicyOutcome](): asTexts(runs.PolicyOutcomes),

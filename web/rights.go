@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"groundcrew/gitlab"
 	"groundcrew/runs"
 	"groundcrew/store"
 	"groundcrew/web/view"
@@ -17,9 +18,9 @@ import (
 // Access levels in a project of GitLab (CONTRACT §0.9), and what they allow here: reading, proposing, and everything else
 // a writer may.
 const (
-	levelReporter   = 20
-	levelDeveloper  = 30
-	levelMaintainer = 40
+	levelReporter   = gitlab.Reporter
+	levelDeveloper  = gitlab.Developer
+	levelMaintainer = gitlab.Maintainer
 )
 
 // An access is what a person who signed in with GitLab may do with the stack that a request is about.
@@ -231,7 +232,7 @@ func (c *request) mayStart(t runs.Type) error {
 }
 
 func (a access) whyNot(verb string) string {
-	return fmt.Sprintf("Only a %s of %s in GitLab can %s; you are a %s there.", levelName(a.enough), a.project, verb, levelName(a.level))
+	return fmt.Sprintf("Only a %s of %s in GitLab can %s; you are a %s there.", gitlab.LevelName(a.enough), a.project, verb, gitlab.LevelName(a.level))
 }
 
 // act says whether a writer may do something here, and why not.
@@ -259,19 +260,6 @@ func (s *Server) rowAct(c *request, project int64, path, verb string) view.Act {
 func (a actor) blocking() actor {
 	a.access.enough = levelMaintainer
 	return a
-}
-
-func levelName(level int) string {
-	switch {
-	case level >= 50:
-		return "Owner"
-	case level >= levelMaintainer:
-		return "Maintainer"
-	case level >= levelDeveloper:
-		return "Developer"
-	default:
-		return "Reporter"
-	}
 }
 
 // reads says which projects' stacks the one who asks may see. Of what GitLab was not asked yet

@@ -140,38 +140,42 @@ func bring(tx *store.Tx, st runs.Stack, r runs.Run, note string) (runs.Run, erro
 
 // Confirm is a person's yes to the plan shown. When state or tracked commit moved since the plan was made,
 // it is made again instead, and the run says so.
-func (e *Engine) Confirm(id, by string) (runs.Run, error) {
-	var r runs.Run
-	err := e.st.Update(func(tx *store.Tx) error {
-		now, err := tx.Run(id)
-		if err != nil {
-			return err
-		}
-		ev := runs.Confirm{Meta: runs.Meta{At: tx.Now(), By: by}}
-		if now.State == runs.Unconfirmed {
-			st, err := tx.Stack(now.Stack)
-			if err != nil {
-				return err
-			}
-			if st.LockedBy != "" && st.LockedBy != by {
-				return runs.Conflictf("%s locked the stack%s. Applies wait until it is unlocked.", st.LockedBy, because(st.LockNote))
-			}
-			if ev.Moved, err = moved(tx, st, now); err != nil {
-				return err
-			}
-			g, err := e.Gate(tx, st, now)
-			if err != nil {
-				return err
-			}
-			if err := g.Err(); err != nil && ev.Moved == "" {
-				return err
-			}
-			ev.Reviews = g.Approvals
-		}
-		r, err = tx.Apply(id, ev)
+func (e *Engine) Confirm(id, by string) (r runs.Run, err error) {
+	err = e.st.Update(func(tx *store.Tx) error {
+		r, err = e.confirm(tx, id, by)
 		return err
 	})
 	return r, err
+}
+
+// confirm is Confirm inside a transaction.
+func (e *Engine) confirm(tx *store.Tx, id, by string) (runs.Run, error) {
+	now, err := tx.Run(id)
+	if err != nil {
+		return now, err
+	}
+	ev := runs.Confirm{Meta: runs.Meta{At: tx.Now(), By: by}}
+	if now.State == runs.Unconfirmed {
+		st, err := tx.Stack(now.Stack)
+		if err != nil {
+			return now, err
+		}
+		if lockedFor(st, by) {
+			return now, runs.Conflictf("%s locked the stack%s. Applies wait until it is unlocked.", st.LockedBy, because(st.LockNote))
+		}
+		if ev.Moved, err = moved(tx, st, now); err != nil {
+			return now, err
+		}
+		g, err := e.Gate(tx, st, now)
+		if err != nil {
+			return now, err
+		}
+		if err := g.Err(); err != nil && ev.Moved == "" {
+			return now, err
+		}
+		ev.Reviews = g.Approvals
+	}
+	return tx.Apply(id, ev)
 }
 
 func because(note string) string {
@@ -327,8 +331,17 @@ func (e *Engine) Lock(slug, by, note string) (runs.Stack, error) {
 }
 
 // Unlock ends a lock, whoever holds it; the audit log keeps who did it.
-func (e *Engine) Unlock(slug, by string) (runs.Stack, error) {
-	return e.editStack(slug, by, "stack.unlock", "", func(st *runs.Stack) error {
+func (e *Engine) Unlock(slug, by string) (st runs.Stack, err error) {
+	err = e.st.Update(func(tx *store.Tx) error {
+		st, err = e.unlock(tx, slug, by)
+		return err
+	})
+	return st, err
+}
+
+// unlock is Unlock inside a transaction.
+func (e *Engine) unlock(tx *store.Tx, slug, by string) (runs.Stack, error) {
+	return e.editStackIn(tx, slug, by, "stack.unlock", "", func(st *runs.Stack) error {
 		if st.LockedBy == "" {
 			return runs.Conflictf("The stack is not locked.")
 		}
@@ -337,38 +350,41 @@ func (e *Engine) Unlock(slug, by string) (runs.Stack, error) {
 	})
 }
 
-func (e *Engine) editStack(slug, by, action, note string, edit func(*runs.Stack) error) (runs.Stack, error) {
-	var st runs.Stack
-	err := e.st.Update(func(tx *store.Tx) error {
-		var err error
-		if st, err = tx.Stack(slug); err != nil {
-			return err
-		}
-		threads := st.DestroyThreads
-		old := st
-		if err := edit(&st); err != nil {
-			return err
-		}
-		if err := tx.PutStack(st); err != nil {
-			return err
-		}
-		if st.Approvals != old.Approvals || st.Autodeploy != old.Autodeploy {
-			if err := e.Reweigh(tx, slug); err != nil {
-				return err
-			}
-		}
-		if st.DestroyThreads != threads {
-			if err := tx.ReportThreads(slug); err != nil {
-				return err
-			}
-		}
-		changes, err := store.Changed(old, st)
-		if err != nil {
-			return err
-		}
-		return tx.Audit(store.AuditEntry{By: by, Action: action, Target: slug, Stack: slug, Note: note, Changes: changes})
+func (e *Engine) editStack(slug, by, action, note string, edit func(*runs.Stack) error) (st runs.Stack, err error) {
+	err = e.st.Update(func(tx *store.Tx) error {
+		st, err = e.editStackIn(tx, slug, by, action, note, edit)
+		return err
 	})
 	return st, err
+}
+
+func (e *Engine) editStackIn(tx *store.Tx, slug, by, action, note string, edit func(*runs.Stack) error) (runs.Stack, error) {
+	st, err := tx.Stack(slug)
+	if err != nil {
+		return st, err
+	}
+	old := st
+	if err := edit(&st); err != nil {
+		return st, err
+	}
+	if err := tx.PutStack(st); err != nil {
+		return st, err
+	}
+	if st.Approvals != old.Approvals || st.Autodeploy != old.Autodeploy {
+		if err := e.Reweigh(tx, slug); err != nil {
+			return st, err
+		}
+	}
+	if st.DestroyThreads != old.DestroyThreads {
+		if err := tx.ReportThreads(slug); err != nil {
+			return st, err
+		}
+	}
+	changes, err := store.Changed(old, st)
+	if err != nil {
+		return st, err
+	}
+	return st, tx.Audit(store.AuditEntry{By: by, Action: action, Target: slug, Stack: slug, Note: note, Changes: changes})
 }
 
 // Release lets one commit of a fork's merge request be planned: a person with Maintainer access says that
@@ -397,20 +413,22 @@ func (e *Engine) Release(ctx context.Context, project, iid int64, sha, by string
 	if err != nil {
 		return nil, err
 	}
-	var out []runs.Run
+	v := verdict{}
 	err = e.st.Update(func(tx *store.Tx) error {
-		mr.Held = ""
-		mr.Released = append(mr.Released, sha)
-		if err := tx.PutMergeRequest(mr); err != nil {
+		if err := release(tx, &mr, by); err != nil {
 			return err
 		}
-		if err := tx.Audit(store.AuditEntry{By: by, Action: "merge_request.release", Target: fmt.Sprintf("%d!%d", project, iid), Note: sha}); err != nil {
-			return err
-		}
-		v := verdict{}
-		err := e.propose(tx, &v, mr, files, wish, runs.Person{})
-		out = v.runs
-		return err
+		return e.propose(tx, &v, mr, files, wish, runs.Person{})
 	})
-	return out, err
+	return v.runs, err
+}
+
+// release says that the commit a fork's merge request waits with may run here.
+func release(tx *store.Tx, mr *store.MergeRequest, by string) error {
+	sha := mr.Held
+	mr.Held, mr.Released = "", append(mr.Released, sha)
+	if err := tx.PutMergeRequest(*mr); err != nil {
+		return err
+	}
+	return tx.Audit(store.AuditEntry{By: by, Action: "merge_request.release", Target: fmt.Sprintf("%d!%d", mr.Project, mr.IID), Note: sha})
 }

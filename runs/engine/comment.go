@@ -43,7 +43,11 @@ func (e *Engine) sendNote(ctx context.Context, c *gitlab.Client, r *store.Report
 	if err != nil {
 		return err
 	}
-	body := comment(run, st, changes, newer, e.runURL)
+	_, in, err := e.attached("")
+	if err != nil {
+		return err
+	}
+	body := comment(run, st, changes, newer, e.runURL, in.Prefix())
 	return e.showNote(ctx, c, r, body)
 }
 
@@ -96,7 +100,14 @@ func (e *Engine) writeNote(ctx context.Context, c *gitlab.Client, r *store.Repor
 }
 
 // marker is how our comment is found again. It is an HTML comment: people do not see it.
-func marker(stack string) string { return "<!-- groundcrew:" + stack + " -->" }
+func marker(stack string) string { return ownMarks + ":" + stack + " -->" }
+
+func markerOf(r *store.Report) string {
+	if r.Kind == store.ReportReply {
+		return replyMarker(r.Target)
+	}
+	return marker(r.Stack)
+}
 
 // findNote looks for our comment after an answer that never came.
 func (e *Engine) findNote(ctx context.Context, c *gitlab.Client, r *store.Report) (int64, error) {
@@ -109,7 +120,7 @@ func (e *Engine) findNote(ctx context.Context, c *gitlab.Client, r *store.Report
 		return 0, err
 	}
 	for _, n := range notes {
-		if n.AuthorID == me && !n.System && strings.Contains(n.Body, marker(r.Stack)) {
+		if n.AuthorID == me && !n.System && strings.Contains(n.Body, markerOf(r)) {
 			return n.ID, nil
 		}
 	}
@@ -146,8 +157,9 @@ func (e *Engine) newerRun(run runs.Run, iid int64) (newer *runs.Run, err error) 
 	return newer, err
 }
 
-// comment renders the comment on a merge request (LOOK.md). It is a pure function of its arguments.
-func comment(r runs.Run, st runs.Stack, c runs.Changes, newer *runs.Run, url func(run string) string) string {
+// comment renders the comment on a merge request (LOOK.md), with the commands that go on from there; word begins them. It is
+// a pure function of its arguments.
+func comment(r runs.Run, st runs.Stack, c runs.Changes, newer *runs.Run, url func(run string) string, word string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n### Groundcrew · %s: %s\n\n", marker(st.Slug), gitlab.Text(st.Name), headline(r))
 	fmt.Fprintf(&b, "%s\n", planLine(r, url(r.ID)))
@@ -156,7 +168,7 @@ func comment(r runs.Run, st runs.Stack, c runs.Changes, newer *runs.Run, url fun
 	}
 	switch {
 	case r.State == runs.Failed && r.Delta == nil:
-		fmt.Fprintf(&b, "The [log of the run](%s) says more. A new push plans again.\n", url(r.ID))
+		fmt.Fprintf(&b, "The [log of the run](%s) says more. A new push plans again, and so does the comment %s.\n", url(r.ID), gitlab.Inline("/"+word+" plan "+st.Slug))
 		outdated(&b, r, newer, url)
 		return b.String()
 	case r.State == runs.Failed:
@@ -167,14 +179,14 @@ func comment(r runs.Run, st runs.Stack, c runs.Changes, newer *runs.Run, url fun
 	rows(&b, c, url(r.ID))
 	diff(&b, c)
 	if r.Delta != nil && !r.Delta.Empty() && newer == nil && r.State != runs.Failed {
-		fmt.Fprintf(&b, "\nAfter merging, %s.\n", afterMerging(st))
+		fmt.Fprintf(&b, "\nAfter merging, %s.\n", afterMerging(st, gitlab.Inline("/"+word+" apply "+st.Slug)))
 	}
 	outdated(&b, r, newer, url)
 	return b.String()
 }
 
 // afterMerging says what follows a merge.
-func afterMerging(st runs.Stack) string {
+func afterMerging(st runs.Stack, command string) string {
 	approved := ""
 	switch st.Approvals {
 	case 0:
@@ -189,9 +201,9 @@ func afterMerging(st runs.Stack) string {
 	case st.Autodeploy:
 		return "Groundcrew applies this by itself"
 	case approved != "":
-		return "a person confirms the apply in Groundcrew once " + approved + ", which can be done before"
+		return "a person confirms the apply in Groundcrew or with the comment " + command + " once " + approved + ", which can be done before"
 	default:
-		return "a person confirms the apply in Groundcrew"
+		return "a person confirms the apply in Groundcrew or with the comment " + command
 	}
 }
 

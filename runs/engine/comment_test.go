@@ -126,7 +126,7 @@ func comments() map[string]aComment {
 }
 
 func (c aComment) text() string {
-	return comment(c.run, c.stack, c.changes, c.newer, func(id string) string { return "https://gc.example/runs/" + id })
+	return comment(c.run, c.stack, c.changes, c.newer, func(id string) string { return "https://gc.example/runs/" + id }, "groundcrew")
 }
 
 func TestCommentsReadAsTheGoldenFiles(t *testing.T) {
@@ -142,6 +142,9 @@ func TestCommentsReadAsTheGoldenFiles(t *testing.T) {
 			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if c, found := runs.ParseCommand(got, "groundcrew"); found {
+				t.Errorf("our own comment is taken for the command %+v", c)
 			}
 			if diff := cmp.Diff(string(want), got); diff != "" {
 				t.Errorf("the comment differs from %s (-want +got); if that is meant, go test -update:\n%s", file, diff)

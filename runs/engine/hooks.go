@@ -150,18 +150,20 @@ func (e *Engine) judgeHook(ours, all []gitlab.ProjectHook, row store.Hook, t sto
 	case h.AlertStatus == "temporarily_disabled":
 		return HookDisabled, "GitLab switched the hook off for a while after failed deliveries. A test that arrives switches it on again."
 	case !h.PushEvents || !h.TagPushEvents || !h.MergeRequestsEvents:
-		return HookEvents, "The hook needs push, tag push and merge request events. Repair sets them."
+		return HookEvents, "The hook needs push, tag push, merge request and comment events. Repair sets them."
+	case !h.NoteEvents:
+		return HookEvents, "The hook does not deliver comments, so commands in comments on merge requests are not heard. Repair sets it to."
 	case h.BranchFilter != "":
 		return HookEvents, "The hook delivers pushes to branches like “" + h.BranchFilter + "” only. Repair takes the filter away."
 	case t.Refused.After(t.Last) && t.Refused.After(row.WrittenAt):
 		return HookSecret, "The newest delivery that says it is of this project had a wrong secret. Repair gives the hook the right one."
 	case row.Signed && h.SigningTokenPresent:
 		if row.Signs() {
-			return HookOK, "push, tags, merge requests; signed, and what comes unsigned is refused"
+			return HookOK, "push, tags, comments, merge requests; signed, and what comes unsigned is refused"
 		}
-		return HookOK, "push, tags, merge requests; signed"
+		return HookOK, "push, tags, comments, merge requests; signed"
 	default:
-		return HookOK, "push, tags, merge requests"
+		return HookOK, "push, tags, comments, merge requests"
 	}
 }
 

@@ -115,3 +115,35 @@ func TestNewSecretReachesHooksAfterAnOutage(t *testing.T) {
 		}
 	})
 }
+
+// A hook that does not deliver comments, as one made by hand or of before commands, is said to be wrong and can be repaired.
+func TestHookWithoutComments(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stack("network")
+		h, err := w.e.InstallHook(w.t.Context(), w.project.ID, "ada")
+		if err != nil || h.State != HookOK || h.Detail != "push, tags, comments, merge requests" {
+			t.Fatalf("%+v, %v", h, err)
+		}
+		w.quiet()
+		c, err := w.e.linkedClient()
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := w.e.hookSpec(w.integration())
+		spec.Notes = false
+		if _, err := c.UpdateHook(w.t.Context(), w.project.ID, w.sim.Hooks(w.project.ID)[0].ID, spec); err != nil {
+			t.Fatal(err)
+		}
+		if h, err = w.e.lookAtHook(w.t.Context(), c, w.project.ID); err != nil || h.State != HookEvents || !strings.Contains(h.Detail, "does not deliver comments") || !h.Mendable() {
+			t.Errorf("without comments: %+v, %v", h, err)
+		}
+		var notices []store.Notice
+		err = w.st.View(func(tx *store.Tx) (err error) { notices, err = Notices(tx, nil, runs.Room{}); return err })
+		if err != nil || len(notices) == 0 || !strings.Contains(notices[0].Text, "does not deliver everything") {
+			t.Errorf("notices %+v %v", notices, err)
+		}
+		if h, err = w.e.InstallHook(w.t.Context(), w.project.ID, "ada"); err != nil || h.State != HookOK {
+			t.Errorf("repaired: %+v, %v", h, err)
+		}
+	})
+}

@@ -49,11 +49,19 @@ func (e *Engine) process(ctx context.Context, id string) (time.Duration, error) 
 		e.log.Error("delivery could not be processed and is tried again", "delivery", d.ID, "error", err)
 		return e.wait(d), nil
 	}
-	if gitlab.KindOf(err) != "" && e.now().Sub(d.ReceivedAt) < patience {
+	if gitlab.KindOf(err) != "" && e.now().Sub(d.ReceivedAt) < patienceFor(hook) {
 		return e.wait(d), nil
 	}
 	e.log.Error("delivery could not be processed", "delivery", d.ID, "error", err)
 	return 0, e.judge(v, store.DeliveryFailed, "failed: "+message(err))
+}
+
+// patienceFor is how long a delivery waits for GitLab: a command that nobody can vouch for is not carried out.
+func patienceFor(h gitlab.Hook) time.Duration {
+	if h.Note != nil {
+		return commandPatience
+	}
+	return patience
 }
 
 // bodyGone gives its verdict to a delivery whose body is lost, unless the delivery is gone with it.
@@ -80,6 +88,7 @@ func header(h map[string]string) http.Header {
 // A verdict is what is said of a delivery, gathered while it is processed.
 type verdict struct {
 	delivery store.Delivery
+	about    string // what was asked for and by whom, where somebody asked
 	lines    []string
 	runs     []runs.Run
 }
@@ -116,7 +125,11 @@ func (v *verdict) text() string {
 	if n := len(v.runs); n > 0 {
 		parts = append(parts, fmt.Sprintf("started %d %s", n, plural(n, "run")))
 	}
-	return strings.Join(append(parts, v.lines...), "; ")
+	text := strings.Join(append(parts, v.lines...), "; ")
+	if v.about != "" {
+		return v.about + ": " + text
+	}
+	return text
 }
 
 func plural(n int, word string) string {
@@ -164,6 +177,8 @@ func (e *Engine) react(ctx context.Context, v *verdict, h gitlab.Hook) error {
 		return e.reactTag(ctx, v, h)
 	case h.MR != nil:
 		return e.reactMergeRequest(ctx, v, h)
+	case h.Note != nil:
+		return e.reactNote(ctx, v, h)
 	default:
 		return e.judge(*v, store.DeliveryDone, fmt.Sprintf("ignored: a “%s” event starts nothing", orWord(h.EventName, "unknown")))
 	}

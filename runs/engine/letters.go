@@ -142,7 +142,7 @@ func (e *Engine) orderOf(id string) (string, error) {
 }
 
 // lineOf is the branch or tag an event is about; that of a merge request is its source branch, because pushes to it are
-// about the same runs. "" is an event that stands alone.
+// about the same runs. Comments on a merge request keep their own order. "" is an event that stands alone.
 func lineOf(h gitlab.Hook) string {
 	switch {
 	case h.Push != nil:
@@ -151,6 +151,8 @@ func lineOf(h gitlab.Hook) string {
 		return fmt.Sprintf("%d/fork/%d", h.ProjectID, h.MR.IID)
 	case h.MR != nil:
 		return fmt.Sprintf("%d/refs/heads/%s", h.ProjectID, h.MR.SourceBranch)
+	case h.Note != nil && h.Note.MR != nil:
+		return fmt.Sprintf("%d/notes/%d", h.ProjectID, h.Note.MR.IID)
 	default:
 		return ""
 	}

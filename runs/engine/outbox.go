@@ -17,7 +17,7 @@ import (
 const lanes = 8
 
 // kinds are sent in this order: a status may be what a merge waits for.
-var kinds = []string{store.ReportStatus, store.ReportThread, store.ReportDeployment, store.ReportNote, store.ReportEnvironment, store.ReportHook}
+var kinds = []string{store.ReportStatus, store.ReportReply, store.ReportThread, store.ReportDeployment, store.ReportNote, store.ReportEnvironment, store.ReportHook}
 
 // What is compared with GitLab at each start: the statuses of the last day's ends, one request each.
 const (
@@ -78,7 +78,7 @@ func (e *Engine) sendKind(ctx context.Context, tx *store.Tx, in store.Integratio
 		if !free {
 			return !full // the one who has the lane wakes us when it is free
 		}
-		if (r.Kind == store.ReportNote || r.Kind == store.ReportThread) && r.RemoteID == 0 {
+		if (r.Kind == store.ReportNote || r.Kind == store.ReportThread || r.Kind == store.ReportReply) && r.RemoteID == 0 {
 			if wait := e.budget.note(now); wait > 0 {
 				e.freeLane(lane(r))
 				next = min(next, wait)
@@ -218,6 +218,8 @@ func (e *Engine) senderOf(kind string) sender {
 		return e.sendStatus
 	case store.ReportNote:
 		return e.sendNote
+	case store.ReportReply:
+		return e.sendReply
 	case store.ReportHook:
 		return e.sendHook
 	case store.ReportThread:

@@ -54,6 +54,14 @@ var knownRefusals = []knownRefusal{
 		"Add the token's user to the project as Developer, if it still is there.",
 	},
 	{
+		"reply", 403, "", "The discussion of the merge request is locked, or the token's user is below Reporter.",
+		"Unlock the discussion, or give the token's user the role Developer in the project.",
+	},
+	{
+		"reply", 404, "", "The merge request or the project was deleted, or the token's user is no member of the project any more.",
+		"Add the token's user to the project as Developer, if it still is there.",
+	},
+	{
 		"thread", 403, "", "The discussion of the merge request is locked, or the token's user is below Developer.",
 		"Unlock the discussion, or give the token's user the role Developer in the project.",
 	},

@@ -54,7 +54,8 @@ func inBubble(t *testing.T, f func(w *world)) {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	g, err := sim.New(sim.Options{Dir: t.TempDir()})
+	w := &world{t: t}
+	g, err := sim.New(sim.Options{Dir: t.TempDir(), HookClient: &http.Client{Transport: letterbox{w}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, sim: g, door: published.Watch(g, "", true, func(wrong string) { t.Error("not as GitLab publishes: " + wrong) })}
+	w.sim, w.door = g, published.Watch(g, "", true, func(wrong string) { t.Error("not as GitLab publishes: " + wrong) })
 	t.Cleanup(func() {
 		if err := g.Close(); err != nil {
 			t.Error(err)
@@ -100,6 +101,26 @@ func newWorld(t *testing.T) *world {
 	}
 	w.e = e
 	return w
+}
+
+// A letterbox stores what GitLab delivers to hooks, as the web server does.
+type letterbox struct{ w *world }
+
+func (l letterbox) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	event := r.Header.Get("X-Gitlab-Event")
+	_, _, err = l.w.st.AddDelivery(store.Delivery{
+		Key: gitlab.DeliveryKey(r.Header, body), Event: event, Headers: map[string]string{"X-Gitlab-Event": event},
+	}, body)
+	if err != nil {
+		return nil, err
+	}
+	resp := response(http.StatusOK, "{}")
+	resp.Request = r
+	return resp, nil
 }
 
 type noRunner struct{}

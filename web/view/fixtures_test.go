@@ -369,6 +369,7 @@ func settingsSamples() []sample {
 	dead.Checks, dead.UnlinkError = checkFixture(), "That is not the host."
 	delivery := Delivery{"01JDB", "Push Hook", "infra/network", ago(12 * time.Minute), DeliveryDone, "started 2 runs", []string{unconfirmedRun().ID, failedRun().ID}}
 	ignored := Delivery{"01JDC", "Merge Request Hook", "infra/network", ago(14 * time.Minute), DeliveryIgnored, "ignored: nothing under infra/", nil}
+	command := Delivery{"01JDE", "Note Hook", "infra/network", ago(16 * time.Minute), DeliveryDone, "command apply by @rolf.ek (GitLab 118): refused: Only a Maintainer of infra/network in GitLab can do this; you are a Reporter there.", nil}
 	refused := Delivery{"01JDD", "", "", ago(3 * time.Hour), DeliveryRefused, "refused: wrong secret", nil}
 	return []sample{
 		{"vcs-none", VCSPage(p, VCSModel{})},
@@ -379,12 +380,13 @@ func settingsSamples() []sample {
 		{"gitlab-dead", IntegrationPage(p, dead)},
 		{"inbox", InboxPage(shell("Inbox", NavInbox), inboxModel())},
 		{"inbox-none", InboxPage(shell("Inbox", NavInbox), InboxModel{})},
-		{"deliveries", DeliveriesPage(p, DeliveriesModel{Rows: []Delivery{delivery, ignored, refused}, Any: true, Pager: Pager{NextURL: "?cursor=x", Shown: 3}})},
+		{"deliveries", DeliveriesPage(p, DeliveriesModel{Rows: []Delivery{delivery, ignored, command, refused}, Any: true, Pager: Pager{NextURL: "?cursor=x", Shown: 4}})},
 		{"deliveries-none", DeliveriesPage(p, DeliveriesModel{})},
 		{"delivery", DeliveryPage(p, DeliveryModel{Delivery: delivery, Headers: []Header{{"X-Gitlab-Event", "Push Hook"}, {"User-Agent", "GitLab/18.5.1-ee"}}, Body: "{\n  \"object_kind\": \"push\",\n  \"after\": \"3f2a91c0\"\n}", BodyCut: 1200, Replay: can()})},
 		{"reports", ReportsPage(p, ReportsModel{Any: true, Retry: can(), Rows: []Report{
 			{"status/42/3f2a/gc", "status", "groundcrew/network-prod on 3f2a91c0", "https://gitlab.corp.example/x", unconfirmedRun().ID, ReportParked, 4, time.Time{}, "GitLab forbids it: 403 Forbidden (POST /api/v4/projects/42/statuses/3f2a91c0).", ago(time.Hour), "The branch is protected and the token's user may not push or merge there.", "Make the token's user a Maintainer of the project. Then try again here.", Act{}},
 			{"note/42/214/network-prod", "comment", "network-prod on !214", "", "", ReportWaiting, 2, now.Add(40 * time.Second), "502 Bad Gateway", ago(time.Minute), "", "", Act{WhyNot: "Only a Maintainer of infra/dns in GitLab can try a report again; you are a Developer there."}},
+			{"reply/42/214/0000005501", "reply", "answer to a comment on !214", "https://gitlab.corp.example/x", "", ReportWaiting, 0, time.Time{}, "", ago(time.Second), "", "", can()},
 			{"deployment/x", "deployment", "groundcrew/network-prod", "", "", ReportDelivered, 1, time.Time{}, "", ago(time.Minute), "", "", Act{}},
 		}})},
 		{"reports-none", ReportsPage(p, ReportsModel{})},

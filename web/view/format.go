@@ -152,6 +152,8 @@ func triggerWords(r runs.Run) string {
 		return "by a dependency"
 	case runs.ByAPI:
 		return by(r.TriggeredBy, "the API")
+	case runs.ByComment:
+		return by(r.TriggeredBy, "a person") + " in a comment"
 	default:
 		return by(r.TriggeredBy, "a person")
 	}

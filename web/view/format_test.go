@@ -24,6 +24,21 @@ func TestAgo(t *testing.T) {
 	}
 }
 
+func TestTriggerWords(t *testing.T) {
+	for want, r := range map[string]runs.Run{
+		"by push":                          {Trigger: runs.ByWebhook},
+		"by anna":                          {Trigger: runs.ByPerson, TriggeredBy: "anna"},
+		"by @ann (GitLab 42) in a comment": {Trigger: runs.ByComment, TriggeredBy: "@ann (GitLab 42)"},
+		"by comparison with GitLab":        {Trigger: runs.ByComparison},
+		"by the API":                       {Trigger: runs.ByAPI},
+		"by merge request":                 {Trigger: runs.ByWebhook, Type: runs.Proposed, MR: &runs.MergeRequest{IID: 7}},
+	} {
+		if got := triggerWords(r); got != want {
+			t.Errorf("%+v reads %q, want %q", r, got, want)
+		}
+	}
+}
+
 func TestDurAndSize(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Second: "0s", 310 * time.Millisecond: "0.3s", 9840 * time.Millisecond: "9.8s", 9990 * time.Millisecond: "9s", 64 * time.Second: "1m 04s", 7500 * time.Second: "2h 05m", 76 * time.Hour: "3d 04h",

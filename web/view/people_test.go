@@ -32,6 +32,7 @@ func auditFixture() AuditModel {
 	return AuditModel{Days: 730, Rows: []AuditRow{
 		{ID: "01A1", At: ago(time.Minute), By: "anna.lind", Action: "stack.update", Target: "network-prod", Stack: "network-prod", Address: "10.2.0.7", Via: "session 0123456789abcdef", Changes: []AuditChange{{"autodeploy", "false", "true"}, {"branch", "main", "release"}}},
 		{ID: "01A2", At: ago(time.Hour), By: "system", Action: "audit.trim", Note: "12 entries older than 730 days"},
+		{ID: "01A4", At: ago(90 * time.Minute), By: "@ann.lind (GitLab 42)", Action: "run.confirmed", Target: "01J0000000000000000000000B", Stack: "network-prod", Via: "comment 5501 on infra/network!214 by @ann.lind (GitLab 42)"},
 		{ID: "01A3", At: ago(2 * time.Hour), By: "API key ci", Action: "run.confirm", Target: "01J0000000000000000000000A", Stack: "network-prod", Address: "10.2.0.9", Via: "key 01K1"},
 	}}
 }
