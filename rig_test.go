@@ -25,14 +25,15 @@ import (
 	"groundcrew/gitlab/sim"
 	"groundcrew/gitlab/sim/spec"
 	"groundcrew/runs/logs"
+	"groundcrew/runs/policy"
 )
 
-// TestMain lets the test binary be the program: as the shim and sandbox of runs, and, when asked, as a server
+// TestMain lets the test binary be the program: as the shim and sandbox of runs, as what policies are asked in, and, when asked, as a server
 // that can be killed.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "shim", "sandbox", "serve":
+		case "shim", "sandbox", "serve", policy.ChildCommand:
 			os.Exit(dispatch(os.Args[1:]))
 		}
 	}
