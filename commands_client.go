@@ -29,7 +29,7 @@ func (sh *shell) clientCommands() []*cobra.Command {
 		sh.runAct("discard", "No to a plan, or to a run that waits", justNote, runs.Unconfirmed, runs.Queued),
 		sh.runAct("stop", "End a run at work", justNote), sh.newRun("retry", "The same run again"),
 		sh.newRun("promote", "Make a tracked run of a finished proposed one"),
-		sh.logsCommand(), sh.changesCommand(), sh.contextsCommand(), sh.environmentCommand(), sh.apiCommand(),
+		sh.logsCommand(), sh.changesCommand(), sh.contextsCommand(), sh.environmentCommand(), sh.policiesCommand(), sh.apiCommand(),
 	}
 	for _, c := range list {
 		c.GroupID = groupClient

@@ -23,17 +23,17 @@ import (
 	"time"
 
 	"groundcrew/gitlab/sim"
-	"groundcrew/runs/policy"
 	"groundcrew/gitlab/sim/spec"
 	"groundcrew/runs/logs"
+	"groundcrew/runs/policy"
 )
 
-// TestMain lets the test binary be the program: as the shim and sandbox of runs, and, when asked, as a server
+// TestMain lets the test binary be the program: as the shim and sandbox of runs, as what policies are asked in, and, when asked, as a server
 // that can be killed.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "shim", "sandbox", policy.ChildCommand, "serve":
+		case "shim", "sandbox", "serve", policy.ChildCommand:
 			os.Exit(dispatch(os.Args[1:]))
 		}
 	}

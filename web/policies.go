@@ -189,11 +189,10 @@ func (s *Server) postTryPolicy(c *request) error {
 	typed := readPolicyForm(c)
 	m := view.PolicyModel{Try: view.PolicyTry{Sample: c.FormValue("sample"), Input: unixLines(c.FormValue("input"))}}
 	input, err := s.inputFor(v.policy.Slug, m.Try.Sample, json.RawMessage(strings.TrimSpace(m.Try.Input)))
-	if field, text, ok := fieldError(err); ok {
-		if field == "" {
-			field = "sample"
+	if fields, text, ok := formErrors(err); ok {
+		if m.Try.Errors = fields; text != "" {
+			m.Try.Errors = map[string]string{"sample": text}
 		}
-		m.Try.Errors = map[string]string{field: text}
 		return s.policyPage(c, http.StatusUnprocessableEntity, &typed, m)
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -92,8 +93,8 @@ func (c Court) send(ctx context.Context, q question, input []byte) (Answer, erro
 	cmd := exec.CommandContext(limited, c.Exe, ChildCommand)
 	cmd.Stdin = io.MultiReader(bytes.NewReader(head), bytes.NewReader([]byte("\n")), bytes.NewReader(input))
 	cmd.Env, cmd.WaitDelay = []string{}, time.Second
-	out := &capped{left: maxReply}
-	cmd.Stdout = out
+	out, trouble := &capped{left: maxReply}, &beginning{}
+	cmd.Stdout, cmd.Stderr = out, trouble
 	err = cmd.Run()
 	switch {
 	case ctx.Err() != nil:
@@ -101,7 +102,7 @@ func (c Court) send(ctx context.Context, q question, input []byte) (Answer, erro
 	case limited.Err() != nil:
 		return Answer{}, fmt.Errorf("it was cut off after %s, the most a policy of its type may take", within)
 	case err != nil:
-		return Answer{}, fmt.Errorf("the process it was evaluated in broke down (%w), most likely because it needed too much memory", err)
+		return Answer{}, fmt.Errorf("the process it was evaluated in broke down: %w: %s", err, trouble)
 	}
 	return read(out.Bytes())
 }
@@ -117,6 +118,19 @@ func (c *capped) Write(b []byte) (int, error) {
 		return 0, errors.New("the answer is too long")
 	}
 	return c.Buffer.Write(b)
+}
+
+// A beginning keeps the first line or so of what is written: what a program that breaks down says first.
+type beginning struct{ text []byte }
+
+func (b *beginning) Write(p []byte) (int, error) {
+	b.text = append(b.text, p[:min(len(p), 200-len(b.text))]...)
+	return len(p), nil
+}
+
+func (b *beginning) String() string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b.text)), "\n")
+	return runs.BoundMessages([]string{line})[0]
 }
 
 func read(out []byte) (Answer, error) {

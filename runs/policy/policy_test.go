@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -300,4 +301,43 @@ func BenchmarkAsk(b *testing.B) {
 			}
 		}
 	})
+}
+
+var example = regexp.MustCompile("(?s)```rego\n(# An? ([a-z]+) policy.*?)```")
+
+// The README's examples compile as they stand there and say what the text around them says.
+func TestExamplesOfTheReadme(t *testing.T) {
+	raw, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := runs.Stack{Slug: "network", Labels: []string{"prod"}}
+	in := Input{Stack: StackOf(at)}.About(runs.Run{Type: runs.Tracked, State: runs.Finished, Delta: &runs.Delta{Destroy: 6}})
+	in.Plan = json.RawMessage(`{"resource_changes":[{"address":"aws_db_instance.a","type":"aws_db_instance","change":{"actions":["delete","create"]}},{"address":"x.y","type":"x","change":{"actions":["delete"]}}]}`)
+	in.Push = &Push{Files: []string{"docs/a.md"}}
+	in.Reviews = &Reviews{Approvals: []Review{{By: "ann"}, {By: "bo"}}, Rejections: []Review{}}
+	in.Stacks = []Stack{StackOf(runs.Stack{Slug: "edge", Labels: []string{"after:network"}}), StackOf(runs.Stack{Slug: "dns"})}
+	in.Event = &Event{Topic: runs.OnFailed}
+	input, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[runs.PolicyType]Answer{
+		runs.PolicyPush:         {Ignore: []string{"only documents changed"}},
+		runs.PolicyPlan:         {Deny: []string{"aws_db_instance.a would be destroyed"}, Warn: []string{"6 resources would be destroyed"}},
+		runs.PolicyApproval:     {Approve: true},
+		runs.PolicyTrigger:      {Trigger: []string{"edge"}},
+		runs.PolicyNotification: {Channels: []string{"on-call"}},
+	}
+	for _, m := range example.FindAllStringSubmatch(string(raw), -1) {
+		of := runs.PolicyType(m[2])
+		got, err := ask(t, runs.Policy{Name: "p", Type: of, Body: m[1]}, string(input))
+		if diff := cmp.Diff(want[of], got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", of, err, diff)
+		}
+		delete(want, of)
+	}
+	if len(want) > 0 || strings.Count(string(raw), "```rego") != len(runs.PolicyTypes) {
+		t.Errorf("no example of %v, or one that says no type", want)
+	}
 }

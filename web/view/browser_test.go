@@ -463,6 +463,8 @@ func themeAndKeys(t *testing.T, s *site, b *browserTab) {
 	b.wants(t, `document.activeElement.id === "q-q"`)
 	b.run(t, chromedp.Navigate(s.URL+"/run-unconfirmed"), chromedp.KeyEvent("g"), chromedp.KeyEvent("c")) // by itself the key would ask to confirm
 	b.wants(t, `location.pathname === "/contexts" && document.readyState === "complete" && !document.querySelector("dialog[open]")`)
+	b.run(t, chromedp.Navigate(s.URL+"/runs"), chromedp.KeyEvent("g"), chromedp.KeyEvent("p"))
+	b.wants(t, `location.pathname === "/policies" && document.readyState === "complete"`)
 }
 
 func fragmentJSON(t *testing.T, id string, c templ.Component) string {
