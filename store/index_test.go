@@ -148,7 +148,7 @@ func TestStacksAreAsInTheTransaction(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					want, err := all[runs.Stack](tx, "stacks", "")
+					want, err := all[*runs.Stack](tx, "stacks", "")
 					if d := diff.Diff(want, have); d != "" {
 						t.Error(d)
 					}
@@ -187,7 +187,7 @@ func TestStacksAreAsInTheTransaction(t *testing.T) {
 					if err := tx.PutStack(st); err != nil {
 						return err
 					}
-					if seen, err := tx.Stacks(); err != nil || !slices.ContainsFunc(seen, func(st runs.Stack) bool { return st.Name == "rolled back" }) {
+					if seen, err := tx.Stacks(); err != nil || !slices.ContainsFunc(seen, func(st *runs.Stack) bool { return st.Name == "rolled back" }) {
 						t.Errorf("a writer does not see its own change: %v", err)
 					}
 					return errRollback
@@ -199,6 +199,68 @@ func TestStacksAreAsInTheTransaction(t *testing.T) {
 		}
 	})
 	wg.Wait()
+}
+
+// TestStacksAfterManyChanges lets more change between two looks than the journal of the list holds, a few changes, and none.
+func TestStacksAfterManyChanges(t *testing.T) {
+	s := open(t, quick)
+	addStack(t, s, "kept")
+	for _, changes := range []int{0, 1, 3, len(s.stacks.journal.steps) - 1, len(s.stacks.journal.steps), len(s.stacks.journal.steps) + 1, 2} {
+		update(t, s, func(tx *Tx) error {
+			for i := range changes {
+				st, err := tx.Stack("kept")
+				if err != nil {
+					return err
+				}
+				st.LockNote = fmt.Sprint(changes, "/", i)
+				if err := tx.PutStack(st); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		addStack(t, s, fmt.Sprintf("after-%d", changes))
+		view(t, s, func(tx *Tx) error {
+			have, err := tx.Stacks()
+			if err != nil {
+				return err
+			}
+			want, err := all[*runs.Stack](tx, "stacks", "")
+			if d := diff.Diff(want, have); d != "" {
+				t.Errorf("after %d changes: %s", changes, d)
+			}
+			return err
+		})
+	}
+}
+
+// TestStackJournal asks for what changed in either direction, and for what is too long ago.
+func TestStackJournal(t *testing.T) {
+	var j stackJournal
+	n := uint64(len(j.steps))
+	for seq := uint64(1); seq <= n+2; seq++ {
+		j.note(seq, fmt.Sprintf("s%d", seq%3))
+	}
+	j.note(n+3, "given up")
+	j.note(n+3, "s9")
+	for _, tc := range []struct {
+		a, b  uint64
+		want  []string
+		known bool
+	}{
+		{n + 2, n + 3, []string{"s9"}, true},
+		{n + 3, n + 2, []string{"s9"}, true},
+		{5, 5, nil, true},
+		{9, 4, []string{"s0", "s1", "s2"}, true}, // each once
+		{3, n + 3, []string{"s0", "s1", "s2", "s9"}, true},
+		{2, n + 3, nil, false},     // its first step was written over
+		{n + 3, n + 4, nil, false}, // of another process, or none
+	} {
+		got, known := j.between(tc.a, tc.b)
+		if !slices.Equal(got, tc.want) || known != tc.known {
+			t.Errorf("between %d and %d: %v, %v; want %v, %v", tc.a, tc.b, got, known, tc.want, tc.known)
+		}
+	}
 }
 
 var errRollback = runs.Conflictf("rolled back")

@@ -72,7 +72,7 @@ func (tx *Tx) PutStack(st runs.Stack) error {
 			return err
 		}
 	}
-	if err := tx.stacksChanged(); err != nil {
+	if err := tx.stackChanged(st.Slug); err != nil {
 		return err
 	}
 	return put(tx, "stacks", st.Slug, st)
@@ -121,7 +121,7 @@ func (tx *Tx) DeleteStack(slug string) error {
 	if err := unmark(tx, "project_stacks", num(st.Project)+"/"+slug); err != nil {
 		return err
 	}
-	if err := tx.stacksChanged(); err != nil {
+	if err := tx.stackChanged(st.Slug); err != nil {
 		return err
 	}
 	return unmark(tx, "stacks", slug)

@@ -92,7 +92,7 @@ func (s *Server) usesSeen(c *request, tx *store.Tx, ctx runs.Context, reads func
 		return nil, false, err
 	}
 	uses = slices.DeleteFunc(uses, func(u store.ContextUse) bool {
-		i, there := slices.BinarySearchFunc(stacks, u.Stack, func(st runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
+		i, there := store.FindStack(stacks, u.Stack)
 		return !there || !reads(stacks[i].Project)
 	})
 	return uses, len(uses) > 0, nil

@@ -103,7 +103,7 @@ func (s *Server) getVCS(c *request) error {
 }
 
 // projectsOf are the projects of stacks, as far as known without asking GitLab.
-func projectsOf(stacks []runs.Stack) []view.HookRow {
+func projectsOf(stacks []*runs.Stack) []view.HookRow {
 	at := map[int64]int{}
 	var out []view.HookRow
 	for _, st := range stacks {

@@ -174,10 +174,10 @@ func findNeeds(tx *store.Tx, parked []store.Report, room runs.Room) (needs, erro
 }
 
 // failed are the latest runs of the stacks where they failed, and how many there are.
-func failed(tx *store.Tx, stacks []runs.Stack) (list []runs.Run, count int, err error) {
+func failed(tx *store.Tx, stacks []*runs.Stack) (list []runs.Run, count int, err error) {
 	var ids []string
 	err = tx.EachLatest(blocking, func(slug string, l store.Latest) {
-		if l.State == runs.Failed && isThere(stacks, slug) {
+		if _, there := store.FindStack(stacks, slug); there && l.State == runs.Failed {
 			ids = append(ids, l.ID)
 		}
 	})
@@ -195,14 +195,8 @@ func failed(tx *store.Tx, stacks []runs.Stack) (list []runs.Run, count int, err 
 	return list, len(ids), nil
 }
 
-// isThere reports whether a stack still exists; stacks are by slug.
-func isThere(stacks []runs.Stack, slug string) bool {
-	_, there := slices.BinarySearchFunc(stacks, slug, func(st runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
-	return there
-}
-
 // findTrouble is what the inbox holds that nobody dismissed, as the start page shows it.
-func findTrouble(tx *store.Tx, stacks []runs.Stack, parked []store.Report, room runs.Room) (out []view.Trouble, notices []store.Notice, detached bool, err error) {
+func findTrouble(tx *store.Tx, stacks []*runs.Stack, parked []store.Report, room runs.Room) (out []view.Trouble, notices []store.Notice, detached bool, err error) {
 	in, known, err := tx.Integration()
 	if err != nil {
 		return nil, nil, false, err

@@ -37,10 +37,11 @@ func Notices(tx *store.Tx, parked []store.Report, room runs.Room) ([]store.Notic
 	if err != nil {
 		return nil, err
 	}
-	for _, find := range []func(*store.Tx, []runs.Stack) ([]store.Notice, error){
+	follow := newFollowing(stacks)
+	for _, find := range []func(*store.Tx, following) ([]store.Notice, error){
 		hookNotices, projectNotices, forkNotices, stackNotices, deliveryNotices, channelNotices,
 	} {
-		found, err := find(tx, stacks)
+		found, err := find(tx, follow)
 		if err != nil {
 			return nil, err
 		}
@@ -151,17 +152,25 @@ func reportNotices(parked []store.Report, keep time.Duration) []store.Notice {
 	}}
 }
 
-// projectName is how people know a project.
-func projectName(stacks []runs.Stack, project int64) (path string, used bool) {
-	for _, st := range stacks {
-		if st.Project == project {
-			return st.ProjectPath, true
-		}
-	}
-	return "", false
+// A following is what follows projects: stacks and modules in the terms of stacks.
+type following struct {
+	all   []*runs.Stack
+	first []*runs.Stack // of each project, in the order of all
+	of    map[int64]*runs.Stack
 }
 
-func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
+func newFollowing(all []*runs.Stack) following {
+	f := following{all: all, of: map[int64]*runs.Stack{}}
+	for _, st := range all {
+		if f.of[st.Project] == nil {
+			f.of[st.Project] = st
+			f.first = append(f.first, st)
+		}
+	}
+	return f
+}
+
+func hookNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	in, _, err := tx.Integration()
 	if err != nil || !in.Linked {
 		return nil, err
@@ -169,7 +178,11 @@ func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 	rows, err := tx.Hooks()
 	var out []store.Notice
 	for _, h := range rows {
-		path, used := projectName(stacks, h.Project)
+		st := follow.of[h.Project]
+		if st == nil {
+			continue
+		}
+		path := st.ProjectPath
 		rep, _, err := tx.Report(store.HookTarget(h.Project))
 		if err != nil {
 			return nil, err
@@ -180,8 +193,6 @@ func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 			LinkText: "Look at the hooks", LinkURL: gitlabPage,
 		}
 		switch {
-		case !used:
-			continue
 		case h.State == HookMissing:
 			n.Text = "The webhook of " + path + " is missing"
 		case h.State == HookDisabled:
@@ -206,14 +217,9 @@ func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 	return out, err
 }
 
-func projectNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
+func projectNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	var out []store.Notice
-	seen := map[int64]bool{}
-	for _, st := range stacks {
-		if seen[st.Project] {
-			continue
-		}
-		seen[st.Project] = true
+	for _, st := range follow.first {
 		w, ok, err := tx.Watch(st.Project)
 		if err != nil {
 			return nil, err
@@ -233,14 +239,9 @@ func projectNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 }
 
 // forkNotices are the merge requests from forks whose commit waits for its release.
-func forkNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
+func forkNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	var out []store.Notice
-	seen := map[int64]bool{}
-	for _, st := range stacks {
-		if seen[st.Project] {
-			continue
-		}
-		seen[st.Project] = true
+	for _, st := range follow.first {
 		mrs, err := tx.MergeRequests(st.Project)
 		if err != nil {
 			return nil, err
@@ -269,9 +270,9 @@ func forkNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 }
 
 // stackNotices are the stacks of which it is not known what a cut-off apply did.
-func stackNotices(_ *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
+func stackNotices(_ *store.Tx, follow following) ([]store.Notice, error) {
 	var out []store.Notice
-	for _, st := range stacks {
+	for _, st := range follow.all {
 		if st.Flag != "" {
 			out = append(out, store.Notice{
 				Key: "apply/" + st.Slug, Kind: "bad", Text: "An apply of " + st.Name + " was cut off", Cause: st.Flag, Stack: st.Slug,
@@ -283,7 +284,7 @@ func stackNotices(_ *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 }
 
 // deliveryNotices are deliveries that nobody understood.
-func deliveryNotices(tx *store.Tx, _ []runs.Stack) ([]store.Notice, error) {
+func deliveryNotices(tx *store.Tx, _ following) ([]store.Notice, error) {
 	failed, err := tx.FailedDeliveries(maxPerNotice)
 	if err != nil || len(failed) == 0 {
 		return nil, err
