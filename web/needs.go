@@ -176,14 +176,11 @@ func findNeeds(tx *store.Tx, parked []store.Report, room runs.Room) (needs, erro
 // failed are the latest runs of the stacks where they failed, and how many there are.
 func failed(tx *store.Tx, stacks []*runs.Stack) (list []runs.Run, count int, err error) {
 	var ids []string
-	err = tx.EachLatest(blocking, func(slug string, l store.Latest) {
-		if _, there := store.FindStack(stacks, slug); there && l.State == runs.Failed {
-			ids = append(ids, l.ID)
+	tx.EachLatestIn(runs.Failed, blocking, func(slug, id string) {
+		if _, there := store.FindStack(stacks, slug); there {
+			ids = append(ids, id)
 		}
 	})
-	if err != nil {
-		return nil, 0, err
-	}
 	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(b, a) })
 	for _, id := range ids[:min(needRows, len(ids))] {
 		r, err := tx.Run(id)

@@ -66,14 +66,7 @@ func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string, reads func(int
 	inState := func(string) bool { return true }
 	if m.State != "" {
 		found := map[string]bool{}
-		err := tx.EachLatest(blocking, func(slug string, l store.Latest) {
-			if string(l.State) == m.State {
-				found[slug] = true
-			}
-		})
-		if err != nil {
-			return err
-		}
+		tx.EachLatestIn(runs.State(m.State), blocking, func(slug, _ string) { found[slug] = true })
 		inState = func(slug string) bool { return found[slug] }
 	}
 	for _, st := range stacks {

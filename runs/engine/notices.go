@@ -155,16 +155,14 @@ func reportNotices(parked []store.Report, keep time.Duration) []store.Notice {
 // A following is what follows projects: stacks and modules in the terms of stacks.
 type following struct {
 	all   []*runs.Stack
-	first []*runs.Stack // of each project, in the order of all
-	of    map[int64]*runs.Stack
+	first map[int64]*runs.Stack // of each project
 }
 
 func newFollowing(all []*runs.Stack) following {
-	f := following{all: all, of: map[int64]*runs.Stack{}}
+	f := following{all: all, first: map[int64]*runs.Stack{}}
 	for _, st := range all {
-		if f.of[st.Project] == nil {
-			f.of[st.Project] = st
-			f.first = append(f.first, st)
+		if f.first[st.Project] == nil {
+			f.first[st.Project] = st
 		}
 	}
 	return f
@@ -178,14 +176,16 @@ func hookNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	rows, err := tx.Hooks()
 	var out []store.Notice
 	for _, h := range rows {
-		st := follow.of[h.Project]
+		st := follow.first[h.Project]
 		if st == nil {
 			continue
 		}
 		path := st.ProjectPath
-		rep, _, err := tx.Report(store.HookTarget(h.Project))
-		if err != nil {
-			return nil, err
+		var rep store.Report
+		if h.Owed { // only then is there more to say of it
+			if rep, _, err = tx.Report(store.HookTarget(h.Project)); err != nil {
+				return nil, err
+			}
 		}
 		n := store.Notice{
 			Key: fmt.Sprintf("hook/%d", h.Project), Kind: "warn", Cause: h.Detail,
@@ -219,54 +219,49 @@ func hookNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 
 func projectNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	var out []store.Notice
-	for _, st := range follow.first {
-		w, ok, err := tx.Watch(st.Project)
-		if err != nil {
-			return nil, err
+	troubled, err := tx.Troubled()
+	for _, w := range troubled {
+		st := follow.first[w.Project]
+		if st == nil {
+			continue
 		}
-		if ok && w.Trouble != "" {
-			kind := "warn"
-			if w.Cause == ProjectGone {
-				kind = "bad"
-			}
-			out = append(out, store.Notice{
-				Key: fmt.Sprintf("project/%d", st.Project), Kind: kind, Text: w.Trouble, Mend: w.Mend, Stack: st.Slug,
-				Cause: "Seen when the project was last compared with GitLab.", LinkText: "Open the stack", LinkURL: "/stacks/" + st.Slug + "/settings",
-			})
+		kind := "warn"
+		if w.Cause == ProjectGone {
+			kind = "bad"
 		}
+		out = append(out, store.Notice{
+			Key: fmt.Sprintf("project/%d", st.Project), Kind: kind, Text: w.Trouble, Mend: w.Mend, Stack: st.Slug,
+			Cause: "Seen when the project was last compared with GitLab.", LinkText: "Open the stack", LinkURL: "/stacks/" + st.Slug + "/settings",
+		})
 	}
-	return out, nil
+	return out, err
 }
 
 // forkNotices are the merge requests from forks whose commit waits for its release.
 func forkNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	var out []store.Notice
-	for _, st := range follow.first {
-		mrs, err := tx.MergeRequests(st.Project)
-		if err != nil {
-			return nil, err
+	held, err := tx.Held()
+	for _, mr := range held {
+		st := follow.first[mr.Project]
+		if st == nil {
+			continue
 		}
-		for _, mr := range mrs {
-			if mr.Held == "" || mr.State != "opened" {
-				continue
-			}
-			slug := st.Slug
-			if len(mr.Stacks) > 0 {
-				slug = mr.Stacks[0]
-			}
-			link := "/stacks/" + slug + "/merge-requests"
-			if m := runs.ModuleOf(slug); m != "" {
-				link = "/modules/" + m + "/checks"
-			}
-			out = append(out, store.Notice{
-				Key: fmt.Sprintf("fork/%d/%d/%s", st.Project, mr.IID, mr.Held), Kind: "info",
-				Text:  fmt.Sprintf("Merge request !%d from a fork waits for its release", mr.IID),
-				Cause: mr.Title, Mend: "A Maintainer reads commit " + runs.ShortSHA(mr.Held) + " and releases it, or closes the merge request.",
-				LinkText: "Look at it", LinkURL: link, Stack: slug,
-			})
+		slug := st.Slug
+		if len(mr.Stacks) > 0 {
+			slug = mr.Stacks[0]
 		}
+		link := "/stacks/" + slug + "/merge-requests"
+		if m := runs.ModuleOf(slug); m != "" {
+			link = "/modules/" + m + "/checks"
+		}
+		out = append(out, store.Notice{
+			Key: fmt.Sprintf("fork/%d/%d/%s", st.Project, mr.IID, mr.Held), Kind: "info",
+			Text:  fmt.Sprintf("Merge request !%d from a fork waits for its release", mr.IID),
+			Cause: mr.Title, Mend: "A Maintainer reads commit " + runs.ShortSHA(mr.Held) + " and releases it, or closes the merge request.",
+			LinkText: "Look at it", LinkURL: link, Stack: slug,
+		})
 	}
-	return out, nil
+	return out, err
 }
 
 // stackNotices are the stacks of which it is not known what a cut-off apply did.
