@@ -164,7 +164,7 @@ func (s *Server) integrationPage(c *request, status int, m view.IntegrationModel
 	if err != nil {
 		return err
 	}
-	n, err := s.countRecords(reads)
+	n, err := s.countRecords(c, reads)
 	if err != nil {
 		return err
 	}
