@@ -216,21 +216,25 @@ func (tx *Tx) Runs(f RunFilter, cursor string, limit int) (page []runs.Run, next
 // search reads one source downwards from the cursor. stopped is the last run that was read, if there is more.
 func (tx *Tx) search(src source, f RunFilter, cursor string, limit int) (found []runs.Run, stopped string, err error) {
 	looked := 0
+	text := newSieve(f.Text)
 	err = eachBack(tx, src.bucket, src.prefix, cursor, func(k string, raw []byte) (bool, error) {
 		id := strings.TrimPrefix(k, src.prefix)
 		if !f.Since.IsZero() && id < idAt(f.Since) {
 			return false, nil // ids sort by time: everything below is older
 		}
-		var r runs.Run
-		if src.bucket == "runs" {
-			if err := json.Unmarshal(raw, &r); err != nil {
-				return false, fmt.Errorf("row runs/%s is damaged: %w", k, err)
+		if src.bucket != "runs" {
+			if raw = tx.b.Bucket([]byte("runs")).Get([]byte(id)); raw == nil {
+				return false, notFound("run", id)
 			}
-		} else if r, err = tx.Run(id); err != nil {
-			return false, err
 		}
-		if f.match(r) {
-			found = append(found, r)
+		if text.passes(raw) {
+			var r runs.Run
+			if err := json.Unmarshal(raw, &r); err != nil {
+				return false, fmt.Errorf("row runs/%s is damaged: %w", id, err)
+			}
+			if f.match(r) {
+				found = append(found, r)
+			}
 		}
 		looked++
 		if len(found) > limit || looked == f.AtMost {
