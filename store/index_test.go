@@ -22,7 +22,9 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 	addStack(t, s, "b")
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var everything []string
+	active := func(tx *Tx) error { asStored(t, tx, s.cached.active); return nil }
 	for i := range 300 {
+		view(t, s, active)
 		r := request(t, s, []string{"a", "b"}[rnd.IntN(2)], []runs.Type{runs.Proposed, runs.Tracked, runs.Task, runs.Destroy}[rnd.IntN(4)], fmt.Sprintf("%040d", i))
 		everything = append(everything, r.ID)
 		switch rnd.IntN(5) {
@@ -36,6 +38,7 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 			apply(t, s, r.ID, runs.Claimed{}, runs.Fail{})
 		}
 	}
+	view(t, s, active)
 	view(t, s, func(tx *Tx) error {
 		for _, f := range []RunFilter{
 			{},

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ import (
 // the journal says which rows make the difference.
 type rowCache[T any] struct {
 	bucket string
+	index  string // the bucket that names the rows of interest and has the sequence; "": the bucket of the rows itself
 	key    func(*T) string
 	keep   func(*T) bool
 
@@ -28,6 +30,7 @@ type rowCache[T any] struct {
 // cached are the rows that every page asks for, or what is in the inbox.
 type cached struct {
 	stacks   *rowCache[runs.Stack]
+	active   *rowCache[runs.Run]
 	hooks    *rowCache[Hook]
 	troubled *rowCache[Watch]
 	held     *rowCache[MergeRequest]
@@ -37,6 +40,9 @@ func newCached() cached {
 	return cached{
 		stacks: &rowCache[runs.Stack]{
 			bucket: "stacks", key: func(st *runs.Stack) string { return st.Slug }, keep: func(*runs.Stack) bool { return true },
+		},
+		active: &rowCache[runs.Run]{
+			bucket: "runs", index: "active", key: func(r *runs.Run) string { return r.ID }, keep: func(r *runs.Run) bool { return !r.State.Terminal() },
 		},
 		hooks: &rowCache[Hook]{
 			bucket: "hooks", key: func(h *Hook) string { return num(h.Project) }, keep: func(*Hook) bool { return true },
@@ -52,7 +58,7 @@ func newCached() cached {
 
 // rows returns the rows as the transaction sees them. Neither the list nor what it points to may be changed.
 func (c *rowCache[T]) rows(tx *Tx) ([]*T, error) {
-	seq := tx.b.Bucket([]byte(c.bucket)).Sequence()
+	seq := tx.b.Bucket([]byte(c.names())).Sequence()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.filled && c.seq == seq {
@@ -65,6 +71,8 @@ func (c *rowCache[T]) rows(tx *Tx) ([]*T, error) {
 	}
 	return list, err
 }
+
+func (c *rowCache[T]) names() string { return cmp.Or(c.index, c.bucket) }
 
 // read makes the list, out of the one that is kept where it is known what changed between them.
 func (c *rowCache[T]) read(tx *Tx, seq uint64) ([]*T, error) {
@@ -84,7 +92,11 @@ func (c *rowCache[T]) read(tx *Tx, seq uint64) ([]*T, error) {
 }
 
 func (c *rowCache[T]) readAll(tx *Tx) (list []*T, err error) {
-	err = each(tx, c.bucket, "", func(key string, raw []byte) (bool, error) {
+	rows := tx.b.Bucket([]byte(c.bucket))
+	err = each(tx, c.names(), "", func(key string, raw []byte) (bool, error) {
+		if c.index != "" {
+			raw = rows.Get([]byte(key))
+		}
 		row := new(T)
 		if err := json.Unmarshal(raw, row); err != nil {
 			return false, fmt.Errorf("row %s/%s is damaged: %w", c.bucket, key, err)
@@ -114,7 +126,7 @@ func (c *rowCache[T]) place(list []*T, key string, row *T) []*T {
 
 // changed moves the sequence of the bucket, because a row is written or removed.
 func (c *rowCache[T]) changed(tx *Tx, key string) error {
-	seq, err := tx.b.Bucket([]byte(c.bucket)).NextSequence()
+	seq, err := tx.b.Bucket([]byte(c.names())).NextSequence()
 	if err == nil {
 		c.journal.note(seq, key)
 	}

@@ -149,6 +149,12 @@ func (tx *Tx) putRun(old, r runs.Run) error {
 	if r.Type == runs.Test && r.State.Terminal() {
 		tx.changed.Modules = true // its check goes on
 	}
+	if old.State.Terminal() {
+		return nil // it is in no list of those that go on, and comes into none
+	}
+	if err := tx.s.cached.active.changed(tx, r.ID); err != nil {
+		return err
+	}
 	if r.State.Terminal() {
 		return unmark(tx, "active", r.ID)
 	}
@@ -181,15 +187,33 @@ func (tx *Tx) NewestRunOf(stack string, t runs.Type, sha string) (runs.Run, bool
 	return tx.findRun(string(id))
 }
 
-// Active returns the runs that have not ended, oldest first; of one stack, or of all when stack is "".
-func (tx *Tx) Active(stack string) ([]runs.Run, error) {
-	var out []runs.Run
-	err := each(tx, "active", "", func(id string, slug []byte) (bool, error) {
+// Active returns the runs that have not ended, oldest first; of one stack, or of all when stack is "". The list is shared as
+// [Tx.Stacks] is.
+func (tx *Tx) Active(stack string) ([]*runs.Run, error) {
+	if tx.b.Writable() {
+		return tx.scanActive(stack)
+	}
+	list, err := tx.s.cached.active.rows(tx)
+	if stack == "" || err != nil {
+		return list, err
+	}
+	var out []*runs.Run
+	for _, r := range list {
+		if r.Stack == stack {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// scanActive is for a writer: one may come after many changes that no reader has taken in, and wants one stack's.
+func (tx *Tx) scanActive(stack string) (out []*runs.Run, err error) {
+	err = each(tx, "active", "", func(id string, slug []byte) (bool, error) {
 		if stack != "" && string(slug) != stack {
 			return true, nil
 		}
 		r, err := tx.Run(id)
-		out = append(out, r)
+		out = append(out, &r)
 		return true, err
 	})
 	return out, err

@@ -158,7 +158,7 @@ func findNeeds(tx *store.Tx, parked []store.Report, room runs.Room) (needs, erro
 	}
 	for _, r := range active {
 		if r.State == runs.Unconfirmed {
-			n.waiting = append(n.waiting, r)
+			n.waiting = append(n.waiting, *r)
 		}
 	}
 	stacks, err := tx.Stacks()
