@@ -33,7 +33,7 @@ func (w *world) promote() {
 }
 
 // stacks lists the stacks by slug.
-func (w *world) stacks() (list []runs.Stack) {
+func (w *world) stacks() (list []*runs.Stack) {
 	w.view(func(tx *store.Tx) (err error) {
 		list, err = tx.Stacks()
 		return err

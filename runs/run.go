@@ -249,11 +249,11 @@ func (r Run) Passed(s State) bool {
 
 // Blocker returns the blocking run that r has to wait for, given the stack's runs that have not ended,
 // in any order. Only blocking runs wait for each other: for the oldest that has started, or else for the oldest.
-func Blocker(r Run, active []Run) (Run, bool) {
+func Blocker(r Run, active []*Run) (Run, bool) {
 	if !r.Type.Blocking() || r.State != Queued {
 		return Run{}, false
 	}
-	var started, before []Run
+	var started, before []*Run
 	for _, o := range active {
 		switch {
 		case o.ID == r.ID || o.Stack != r.Stack || !o.Type.Blocking() || o.State.Terminal():
@@ -269,5 +269,5 @@ func Blocker(r Run, active []Run) (Run, bool) {
 	if len(started) == 0 {
 		return Run{}, false
 	}
-	return slices.MinFunc(started, func(a, b Run) int { return strings.Compare(a.ID, b.ID) }), true
+	return *slices.MinFunc(started, func(a, b *Run) int { return strings.Compare(a.ID, b.ID) }), true
 }

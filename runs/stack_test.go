@@ -265,13 +265,20 @@ func TestBlocker(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, active := range [][]Run{tc.active, reversed(tc.active)} {
-				got, ok := Blocker(tc.r, active)
+				got, ok := Blocker(tc.r, refs(active))
 				if got.ID != tc.want || ok != (tc.want != "") {
 					t.Errorf("blocked by %q (%v), want %q", got.ID, ok, tc.want)
 				}
 			}
 		})
 	}
+}
+
+func refs(list []Run) (out []*Run) {
+	for i := range list {
+		out = append(out, &list[i])
+	}
+	return out
 }
 
 func reversed(list []Run) []Run {
@@ -291,7 +298,7 @@ func TestAtMostOneBlockingRunStarts(t *testing.T) {
 	for len(active) > 0 {
 		var free []int
 		for i, r := range active {
-			if _, blocked := Blocker(r, active); !blocked {
+			if _, blocked := Blocker(r, refs(active)); !blocked {
 				free = append(free, i)
 			}
 		}
@@ -300,7 +307,7 @@ func TestAtMostOneBlockingRunStarts(t *testing.T) {
 		}
 		active[free[0]].State = Planning
 		for i, r := range active {
-			if _, blocked := Blocker(r, active); i != free[0] && !blocked {
+			if _, blocked := Blocker(r, refs(active)); i != free[0] && !blocked {
 				t.Fatalf("run %s starts beside %s", r.ID, active[free[0]].ID)
 			}
 		}

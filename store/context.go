@@ -119,12 +119,12 @@ func (tx *Tx) ContextUses(c runs.Context) ([]ContextUse, error) {
 	for _, u := range out {
 		byHand[u.Stack] = true
 	}
-	for i := range stacks { // by index: a stack is large, and there may be ten thousand
-		if byHand[stacks[i].Slug] {
+	for _, st := range stacks {
+		if byHand[st.Slug] {
 			continue
 		}
-		if label, ok := c.Attaches(stacks[i].Labels); ok {
-			out = append(out, ContextUse{Stack: stacks[i].Slug, Auto: true, Label: label})
+		if label, ok := c.Attaches(st.Labels); ok {
+			out = append(out, ContextUse{Stack: st.Slug, Auto: true, Label: label})
 		}
 	}
 	slices.SortFunc(out, func(a, b ContextUse) int { return strings.Compare(a.Stack, b.Stack) })

@@ -1,7 +1,10 @@
 package store
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -211,19 +214,49 @@ func (tx *Tx) DeliveriesWhere(since, until time.Time, cursor string, limit int, 
 	return page, next, err
 }
 
+// deliveryIn decodes a delivery's row if it is in the state. The others, nearly all, are told by their bytes: rows are
+// written by encoding/json, which escapes the quotes of every text.
+func deliveryIn(state, k string, raw []byte) (d Delivery, ok bool, err error) {
+	if !bytes.Contains(raw, []byte(`"state":"`+state+`"`)) {
+		return d, false, nil
+	}
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return d, false, fmt.Errorf("row deliveries/%s is damaged: %w", k, err)
+	}
+	return d, d.State == state, nil
+}
+
 // FailedDeliveries returns the newest deliveries that could not be processed, among the newest trafficRows.
 func (tx *Tx) FailedDeliveries(limit int) ([]Delivery, error) {
 	var out []Delivery
 	n := 0
-	err := eachBack(tx, "deliveries", "", "", func(k string, _ []byte) (bool, error) {
-		d, err := tx.Delivery(k)
-		if d.State == DeliveryFailed {
+	err := eachBack(tx, "deliveries", "", "", func(k string, raw []byte) (bool, error) {
+		d, ok, err := deliveryIn(DeliveryFailed, k, raw)
+		if ok {
 			out = append(out, d)
 		}
 		n++
 		return n < trafficRows && len(out) < limit, err
 	})
 	return out, err
+}
+
+// CountDeliveries counts the deliveries received since a moment, limit at most, the newest first, and how many of them were
+// refused.
+func (tx *Tx) CountDeliveries(since time.Time, limit int) (received, refused int, err error) {
+	first := idAt(since)
+	err = eachBack(tx, "deliveries", "", "", func(k string, raw []byte) (bool, error) {
+		if k < first || received == limit {
+			return false, nil
+		}
+		received++
+		_, ok, err := deliveryIn(DeliveryRefused, k, raw)
+		if ok {
+			refused++
+		}
+		return true, err
+	})
+	return received, refused, err
 }
 
 // LastDelivery returns when a project last reached us.
@@ -254,8 +287,16 @@ const trafficRows = 2000
 func (tx *Tx) Traffic() (map[int64]Traffic, error) {
 	out := map[int64]Traffic{}
 	n := 0
-	err := eachBack(tx, "deliveries", "", "", func(k string, _ []byte) (bool, error) {
-		d, err := tx.Delivery(k)
+	err := eachBack(tx, "deliveries", "", "", func(k string, raw []byte) (bool, error) {
+		var d struct { // of a Delivery what is needed: headers make most of the cost
+			ProjectID  int64     `json:"project_id"`
+			ReceivedAt time.Time `json:"received_at"`
+			State      string    `json:"state"`
+			Made       bool      `json:"made"`
+		}
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return false, fmt.Errorf("row deliveries/%s is damaged: %w", k, err)
+		}
 		t := out[d.ProjectID]
 		switch {
 		case d.Made:
@@ -266,7 +307,7 @@ func (tx *Tx) Traffic() (map[int64]Traffic, error) {
 		}
 		out[d.ProjectID] = t
 		n++
-		return n < trafficRows, err
+		return n < trafficRows, nil
 	})
 	return out, err
 }

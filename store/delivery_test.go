@@ -259,3 +259,43 @@ func TestLastDelivery(t *testing.T) {
 		return nil
 	})
 }
+
+// TestCountDeliveries counts and finds by state beside texts that look like a state, and what is older.
+func TestCountDeliveries(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	s := open(t, quick, func(o *Options) { o.Now = func() time.Time { return now } })
+	put := func(states ...string) {
+		update(t, s, func(tx *Tx) (err error) {
+			for _, state := range states {
+				err = errors.Join(err, tx.PutDelivery(Delivery{
+					ID: tx.NewID(), State: state, Verdict: `"state":"refused"`, Headers: map[string]string{"state": DeliveryFailed}, ReceivedAt: now,
+				}))
+			}
+			return err
+		})
+	}
+	put(DeliveryRefused, DeliveryDone)
+	now = now.Add(25 * time.Hour)
+	put(DeliveryDone, DeliveryRefused, DeliveryFailed, DeliveryRefused, DeliveryWaiting)
+	view(t, s, func(tx *Tx) error {
+		for _, tc := range []struct {
+			since                    time.Time
+			limit, received, refused int
+		}{
+			{now.Add(-24 * time.Hour), 100, 5, 2},
+			{now.Add(-26 * time.Hour), 100, 7, 3},
+			{now.Add(-26 * time.Hour), 2, 2, 1},
+			{now.Add(time.Hour), 100, 0, 0},
+		} {
+			received, refused, err := tx.CountDeliveries(tc.since, tc.limit)
+			if err != nil || received != tc.received || refused != tc.refused {
+				t.Errorf("since %s: %d received, %d refused, %v; want %+v", tc.since, received, refused, err, tc)
+			}
+		}
+		failed, err := tx.FailedDeliveries(10)
+		if len(failed) != 1 || failed[0].State != DeliveryFailed || failed[0].Verdict != `"state":"refused"` {
+			t.Errorf("failed: %+v", failed)
+		}
+		return err
+	})
+}

@@ -39,7 +39,7 @@ func (tx *Tx) RenameEnvironments() error {
 				return err
 			}
 		}
-		if err := tx.reportStack(st); err != nil {
+		if err := tx.reportStack(*st); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -63,28 +64,27 @@ func (tx *Tx) Latest(stack string, types ...runs.Type) (Latest, bool) {
 	return newest, newest.ID != ""
 }
 
-// EachLatest visits by slug every stack that has runs among the types, with the newest of them, without reading them.
-// Deleted stacks are visited too.
-func (tx *Tx) EachLatest(types []runs.Type, fn func(slug string, l Latest)) error {
-	slug, newest := "", Latest{}
+// EachLatestIn visits by slug every stack whose newest run among the types is in the state, with the id of that run, without
+// reading runs. Deleted stacks are visited too.
+func (tx *Tx) EachLatestIn(state runs.State, types []runs.Type, fn func(slug, id string)) {
+	var slug, newest []byte // made strings only for fn: there may be ten thousand stacks, each with rows of several types
 	done := func() {
-		if newest.ID != "" {
-			fn(slug, newest)
+		if id, ok := bytes.CutSuffix(newest, []byte(" "+string(state))); ok {
+			fn(string(slug), string(id))
 		}
 	}
-	err := each(tx, "latest", "", func(k string, raw []byte) (bool, error) {
-		of, t, _ := strings.Cut(k, "/")
-		if of != slug {
+	c := tx.b.Bucket([]byte("latest")).Cursor()
+	for k, raw := c.First(); k != nil; k, raw = c.Next() {
+		of, t, _ := bytes.Cut(k, []byte("/"))
+		if !bytes.Equal(of, slug) {
 			done()
-			slug, newest = of, Latest{}
+			slug, newest = of, nil
 		}
-		if l := readLatest(raw); slices.Contains(types, runs.Type(t)) && l.ID > newest.ID {
-			newest = l
+		if slices.Contains(types, runs.Type(t)) && bytes.Compare(raw, newest) > 0 { // rows begin with the id
+			newest = raw
 		}
-		return true, nil
-	})
+	}
 	done()
-	return err
 }
 
 // LatestRun returns the newest run of the stack among the types (none given: of any type), if it has one.
@@ -216,21 +216,25 @@ func (tx *Tx) Runs(f RunFilter, cursor string, limit int) (page []runs.Run, next
 // search reads one source downwards from the cursor. stopped is the last run that was read, if there is more.
 func (tx *Tx) search(src source, f RunFilter, cursor string, limit int) (found []runs.Run, stopped string, err error) {
 	looked := 0
+	text := newSieve(f.Text)
 	err = eachBack(tx, src.bucket, src.prefix, cursor, func(k string, raw []byte) (bool, error) {
 		id := strings.TrimPrefix(k, src.prefix)
 		if !f.Since.IsZero() && id < idAt(f.Since) {
 			return false, nil // ids sort by time: everything below is older
 		}
-		var r runs.Run
-		if src.bucket == "runs" {
-			if err := json.Unmarshal(raw, &r); err != nil {
-				return false, fmt.Errorf("row runs/%s is damaged: %w", k, err)
+		if src.bucket != "runs" {
+			if raw = tx.b.Bucket([]byte("runs")).Get([]byte(id)); raw == nil {
+				return false, notFound("run", id)
 			}
-		} else if r, err = tx.Run(id); err != nil {
-			return false, err
 		}
-		if f.match(r) {
-			found = append(found, r)
+		if text.passes(raw) {
+			var r runs.Run
+			if err := json.Unmarshal(raw, &r); err != nil {
+				return false, fmt.Errorf("row runs/%s is damaged: %w", id, err)
+			}
+			if f.match(r) {
+				found = append(found, r)
+			}
 		}
 		looked++
 		if len(found) > limit || looked == f.AtMost {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	diff "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"groundcrew/runs"
 )
@@ -20,7 +22,9 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 	addStack(t, s, "b")
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var everything []string
+	active := func(tx *Tx) error { asStored(t, tx, s.cached.active); return nil }
 	for i := range 300 {
+		view(t, s, active)
 		r := request(t, s, []string{"a", "b"}[rnd.IntN(2)], []runs.Type{runs.Proposed, runs.Tracked, runs.Task, runs.Destroy}[rnd.IntN(4)], fmt.Sprintf("%040d", i))
 		everything = append(everything, r.ID)
 		switch rnd.IntN(5) {
@@ -34,6 +38,7 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 			apply(t, s, r.ID, runs.Claimed{}, runs.Fail{})
 		}
 	}
+	view(t, s, active)
 	view(t, s, func(tx *Tx) error {
 		for _, f := range []RunFilter{
 			{},
@@ -66,9 +71,8 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 		}
 		for _, types := range [][]runs.Type{{runs.Tracked}, {runs.Task, runs.Destroy}, runs.Types} {
 			all := map[string]Latest{}
-			err := tx.EachLatest(types, func(slug string, l Latest) { all[slug] = l })
-			if err != nil {
-				return err
+			for _, state := range runs.States {
+				tx.EachLatestIn(state, types, func(slug, id string) { all[slug] = Latest{id, state} })
 			}
 			for _, slug := range []string{"a", "b"} {
 				page, _, err := tx.Runs(RunFilter{Stack: slug, Types: types}, "", 1)
@@ -144,15 +148,8 @@ func TestStacksAreAsInTheTransaction(t *testing.T) {
 		wg.Go(func() {
 			for range 200 {
 				err := s.View(func(tx *Tx) error {
-					have, err := tx.Stacks()
-					if err != nil {
-						return err
-					}
-					want, err := all[runs.Stack](tx, "stacks", "")
-					if d := diff.Diff(want, have); d != "" {
-						t.Error(d)
-					}
-					return err
+					asStored(t, tx, s.cached.stacks)
+					return nil
 				})
 				if err != nil {
 					t.Error(err)
@@ -187,7 +184,7 @@ func TestStacksAreAsInTheTransaction(t *testing.T) {
 					if err := tx.PutStack(st); err != nil {
 						return err
 					}
-					if seen, err := tx.Stacks(); err != nil || !slices.ContainsFunc(seen, func(st runs.Stack) bool { return st.Name == "rolled back" }) {
+					if seen, err := tx.Stacks(); err != nil || !slices.ContainsFunc(seen, func(st *runs.Stack) bool { return st.Name == "rolled back" }) {
 						t.Errorf("a writer does not see its own change: %v", err)
 					}
 					return errRollback
@@ -199,6 +196,109 @@ func TestStacksAreAsInTheTransaction(t *testing.T) {
 		}
 	})
 	wg.Wait()
+}
+
+// TestStacksAfterManyChanges lets more change between two looks than the journal of the list holds, a few changes, and none.
+func TestStacksAfterManyChanges(t *testing.T) {
+	s := open(t, quick)
+	addStack(t, s, "kept")
+	for _, changes := range []int{0, 1, 3, len(s.cached.stacks.journal.steps) - 1, len(s.cached.stacks.journal.steps), len(s.cached.stacks.journal.steps) + 1, 2} {
+		update(t, s, func(tx *Tx) error {
+			for i := range changes {
+				st, err := tx.Stack("kept")
+				if err != nil {
+					return err
+				}
+				st.LockNote = fmt.Sprint(changes, "/", i)
+				if err := tx.PutStack(st); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		addStack(t, s, fmt.Sprintf("after-%d", changes))
+		view(t, s, func(tx *Tx) error {
+			asStored(t, tx, s.cached.stacks)
+			return nil
+		})
+	}
+}
+
+// asStored compares what is kept of a bucket with its rows.
+func asStored[T any](t *testing.T, tx *Tx, c *rowCache[T]) {
+	t.Helper()
+	have, err := c.rows(tx)
+	want, err2 := c.readAll(tx)
+	if d := diff.Diff(want, have, cmpopts.EquateEmpty()); d != "" || err != nil || err2 != nil {
+		t.Errorf("%s: %v, %v %s", c.bucket, err, err2, d)
+	}
+}
+
+// TestKeptRowsAreAsStored changes what pages ask for of webhooks, projects and merge requests, looks inside the transaction
+// and after it, and gives every third one up.
+func TestKeptRowsAreAsStored(t *testing.T) {
+	s := open(t, quick)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	look := func(tx *Tx) error {
+		asStored(t, tx, s.cached.hooks)
+		asStored(t, tx, s.cached.troubled)
+		asStored(t, tx, s.cached.held)
+		return nil
+	}
+	for i := range 300 {
+		project, some := int64(1+rnd.IntN(5)), []string{"", "x"}[rnd.IntN(2)]
+		err := s.Update(func(tx *Tx) error {
+			err := errors.Join(
+				tx.PutHook(Hook{Project: project, State: some}),
+				tx.PutWatch(Watch{Project: project, Trouble: some}),
+				tx.PutMergeRequest(MergeRequest{
+					Project: project, MergeRequest: runs.MergeRequest{IID: int64(rnd.IntN(3))}, Held: some, State: []string{"opened", "opened", "merged"}[rnd.IntN(3)],
+				}),
+			)
+			if rnd.IntN(4) == 0 {
+				err = errors.Join(err, tx.DropHook(project))
+			}
+			if err = errors.Join(err, look(tx)); err == nil && i%3 == 0 {
+				err = errRollback
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, errRollback) {
+			t.Fatal(err)
+		}
+		if rnd.IntN(3) > 0 {
+			view(t, s, look)
+		}
+	}
+}
+
+// TestJournal asks for what changed in either direction, and for what is too long ago.
+func TestJournal(t *testing.T) {
+	var j journal
+	n := uint64(len(j.steps))
+	for seq := uint64(1); seq <= n+2; seq++ {
+		j.note(seq, fmt.Sprintf("s%d", seq%3))
+	}
+	j.note(n+3, "given up")
+	j.note(n+3, "s9")
+	for _, tc := range []struct {
+		a, b  uint64
+		want  []string
+		known bool
+	}{
+		{n + 2, n + 3, []string{"s9"}, true},
+		{n + 3, n + 2, []string{"s9"}, true},
+		{5, 5, nil, true},
+		{9, 4, []string{"s0", "s1", "s2"}, true}, // each once
+		{3, n + 3, []string{"s0", "s1", "s2", "s9"}, true},
+		{2, n + 3, nil, false},     // its first step was written over
+		{n + 3, n + 4, nil, false}, // of another process, or none
+	} {
+		got, known := j.between(tc.a, tc.b)
+		if !slices.Equal(got, tc.want) || known != tc.known {
+			t.Errorf("between %d and %d: %v, %v; want %v, %v", tc.a, tc.b, got, known, tc.want, tc.known)
+		}
+	}
 }
 
 var errRollback = runs.Conflictf("rolled back")

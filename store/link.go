@@ -65,17 +65,25 @@ func (tx *Tx) HeardSigned(project int64) error {
 	return tx.PutHook(h)
 }
 
-// Hooks returns what is known of all webhooks, by project.
-func (tx *Tx) Hooks() ([]Hook, error) { return all[Hook](tx, "hooks", "") }
+// Hooks returns what is known of all webhooks, by project. The list is shared as [Tx.Stacks] is.
+func (tx *Tx) Hooks() ([]*Hook, error) { return tx.s.cached.hooks.rows(tx) }
 
 // PutHook stores what is known of a project's webhook.
 func (tx *Tx) PutHook(h Hook) error {
 	tx.changed.Links = true
+	if err := tx.s.cached.hooks.changed(tx, num(h.Project)); err != nil {
+		return err
+	}
 	return put(tx, "hooks", num(h.Project), h)
 }
 
 // DropHook forgets a project's webhook.
-func (tx *Tx) DropHook(project int64) error { return unmark(tx, "hooks", num(project)) }
+func (tx *Tx) DropHook(project int64) error {
+	if err := tx.s.cached.hooks.changed(tx, num(project)); err != nil {
+		return err
+	}
+	return unmark(tx, "hooks", num(project))
+}
 
 // A Watch is how far a project was compared with GitLab, so that events nobody delivered are found.
 type Watch struct {
@@ -98,7 +106,16 @@ func (tx *Tx) Watch(project int64) (w Watch, ok bool, err error) {
 }
 
 // PutWatch stores how far a project was compared.
-func (tx *Tx) PutWatch(w Watch) error { return put(tx, "watches", num(w.Project), w) }
+func (tx *Tx) PutWatch(w Watch) error {
+	if err := tx.s.cached.troubled.changed(tx, num(w.Project)); err != nil {
+		return err
+	}
+	return put(tx, "watches", num(w.Project), w)
+}
+
+// Troubled returns how far the projects were compared whose stacks can't work, by project. The list is shared as [Tx.Stacks]
+// is.
+func (tx *Tx) Troubled() ([]*Watch, error) { return tx.s.cached.troubled.rows(tx) }
 
 // Tags returns the tags seen in a project with what they point to.
 func (tx *Tx) Tags(project int64) (map[string]string, error) {

@@ -58,14 +58,19 @@ func (tx *Tx) SourcesOf(project int64) ([]runs.Stack, error) {
 	return slices.Concat(stacks, sources(modules)), err
 }
 
-// Sources returns all that follows projects, stacks and modules, in the terms of stacks.
-func (tx *Tx) Sources() ([]runs.Stack, error) {
+// Sources returns all that follows projects, stacks and modules, in the terms of stacks. It is shared as [Tx.Stacks] is.
+func (tx *Tx) Sources() ([]*runs.Stack, error) {
 	stacks, err := tx.Stacks()
 	if err != nil {
 		return nil, err
 	}
 	modules, err := tx.Modules()
-	return slices.Concat(stacks, sources(modules)), err
+	stacks = slices.Clip(stacks) // append copies
+	for _, m := range modules {
+		of := m.Source()
+		stacks = append(stacks, &of)
+	}
+	return stacks, err
 }
 
 func sources(modules []runs.Module) (out []runs.Stack) {

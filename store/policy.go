@@ -105,7 +105,7 @@ func (tx *Tx) PolicyUses(p runs.Policy) (out []PolicyUse, err error) {
 	}
 	stacks, err := tx.Stacks()
 	for i := range stacks { // by index: a stack is large, and there may be ten thousand
-		if label, ok := p.Concerns(stacks[i]); ok {
+		if label, ok := p.Concerns(*stacks[i]); ok {
 			out = append(out, PolicyUse{stacks[i].Slug, label})
 		}
 	}

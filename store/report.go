@@ -153,7 +153,7 @@ func (tx *Tx) ReportActive() error {
 	list, err := tx.Active("")
 	for _, r := range list {
 		if err == nil {
-			err = tx.reportRun(r)
+			err = tx.reportRun(*r)
 		}
 	}
 	return err

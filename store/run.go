@@ -1,11 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"groundcrew/runs"
 )
@@ -147,6 +149,12 @@ func (tx *Tx) putRun(old, r runs.Run) error {
 	if r.Type == runs.Test && r.State.Terminal() {
 		tx.changed.Modules = true // its check goes on
 	}
+	if old.State.Terminal() {
+		return nil // it is in no list of those that go on, and comes into none
+	}
+	if err := tx.s.cached.active.changed(tx, r.ID); err != nil {
+		return err
+	}
 	if r.State.Terminal() {
 		return unmark(tx, "active", r.ID)
 	}
@@ -179,15 +187,33 @@ func (tx *Tx) NewestRunOf(stack string, t runs.Type, sha string) (runs.Run, bool
 	return tx.findRun(string(id))
 }
 
-// Active returns the runs that have not ended, oldest first; of one stack, or of all when stack is "".
-func (tx *Tx) Active(stack string) ([]runs.Run, error) {
-	var out []runs.Run
-	err := each(tx, "active", "", func(id string, slug []byte) (bool, error) {
+// Active returns the runs that have not ended, oldest first; of one stack, or of all when stack is "". The list is shared as
+// [Tx.Stacks] is.
+func (tx *Tx) Active(stack string) ([]*runs.Run, error) {
+	if tx.b.Writable() {
+		return tx.scanActive(stack)
+	}
+	list, err := tx.s.cached.active.rows(tx)
+	if stack == "" || err != nil {
+		return list, err
+	}
+	var out []*runs.Run
+	for _, r := range list {
+		if r.Stack == stack {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// scanActive is for a writer: one may come after many changes that no reader has taken in, and wants one stack's.
+func (tx *Tx) scanActive(stack string) (out []*runs.Run, err error) {
+	err = each(tx, "active", "", func(id string, slug []byte) (bool, error) {
 		if stack != "" && string(slug) != stack {
 			return true, nil
 		}
 		r, err := tx.Run(id)
-		out = append(out, r)
+		out = append(out, &r)
 		return true, err
 	})
 	return out, err
@@ -217,6 +243,42 @@ func (f RunFilter) match(r runs.Run) bool {
 		(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
 		(f.Since.IsZero() || !r.CreatedAt.Before(f.Since)) &&
 		(f.Text == "" || saysAll(r, f.Text))
+}
+
+// A sieve lets rows of runs pass that may meet a text, because reading a row costs ten times as much as looking at its bytes.
+type sieve struct {
+	words [][]byte // that a row must hold, letter case aside
+	lower []byte   // the row that is looked at
+}
+
+// newSieve takes the words that JSON writes as they are; one that begins with "!" may be the number of a merge request.
+func newSieve(text string) *sieve {
+	s := &sieve{}
+	for word := range strings.FieldsSeq(strings.ToLower(text)) {
+		escaped := func(r rune) bool { return r < ' ' || r >= utf8.RuneSelf || strings.ContainsRune(`"\<>&`, r) }
+		if word[0] != '!' && !strings.ContainsFunc(word, escaped) {
+			s.words = append(s.words, []byte(word))
+		}
+	}
+	return s
+}
+
+// passes reports whether the row may be one of those that are meant. Letters beyond ASCII have rules of their own: it may.
+func (s *sieve) passes(row []byte) bool {
+	if len(s.words) == 0 {
+		return true
+	}
+	s.lower = s.lower[:0]
+	for _, b := range row {
+		if b >= utf8.RuneSelf {
+			return true
+		}
+		if 'A' <= b && b <= 'Z' {
+			b += 'a' - 'A'
+		}
+		s.lower = append(s.lower, b)
+	}
+	return !slices.ContainsFunc(s.words, func(word []byte) bool { return !bytes.Contains(s.lower, word) })
 }
 
 // saysAll reports whether a run is one that somebody means who types these words.

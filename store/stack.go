@@ -21,6 +21,14 @@ func (tx *Tx) Stack(slug string) (runs.Stack, error) {
 	return st, err
 }
 
+// Stacks returns all stacks by slug. Neither the list nor what it points to may be changed: they are shared.
+func (tx *Tx) Stacks() ([]*runs.Stack, error) { return tx.s.cached.stacks.rows(tx) }
+
+// FindStack finds a stack in a list by slug, as [Tx.Stacks] returns it, or where it would be.
+func FindStack(list []*runs.Stack, slug string) (at int, there bool) {
+	return slices.BinarySearchFunc(list, slug, func(st *runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
+}
+
 // StacksOf returns the stacks of a project by slug.
 func (tx *Tx) StacksOf(project int64) ([]runs.Stack, error) {
 	prefix := num(project) + "/"
@@ -31,6 +39,17 @@ func (tx *Tx) StacksOf(project int64) ([]runs.Stack, error) {
 		return true, err
 	})
 	return out, err
+}
+
+// FirstStackOf returns the first stack of a project by slug, if it has one.
+func (tx *Tx) FirstStackOf(project int64) (st runs.Stack, ok bool, err error) {
+	prefix := num(project) + "/"
+	err = each(tx, "project_stacks", prefix, func(k string, _ []byte) (bool, error) {
+		ok = true
+		st, err = tx.Stack(strings.TrimPrefix(k, prefix))
+		return false, err
+	})
+	return st, ok, err
 }
 
 // AddStack stores a new stack under the slug of its name; a taken slug is an ErrConflict, because the slug
@@ -73,7 +92,7 @@ func (tx *Tx) PutStack(st runs.Stack) error {
 			return err
 		}
 	}
-	if err := tx.stacksChanged(); err != nil {
+	if err := tx.s.cached.stacks.changed(tx, st.Slug); err != nil {
 		return err
 	}
 	return put(tx, "stacks", st.Slug, st)
@@ -122,7 +141,7 @@ func (tx *Tx) DeleteStack(slug string) error {
 	if err := unmark(tx, "project_stacks", num(st.Project)+"/"+slug); err != nil {
 		return err
 	}
-	if err := tx.stacksChanged(); err != nil {
+	if err := tx.s.cached.stacks.changed(tx, st.Slug); err != nil {
 		return err
 	}
 	return unmark(tx, "stacks", slug)
@@ -227,6 +246,9 @@ func (tx *Tx) MergeRequest(project, iid int64) (MergeRequest, bool, error) {
 // PutMergeRequest stores what is known of an open merge request. One that is closed or merged is forgotten: a
 // project keeps thousands of them, and GitLab tells all of it again when one is reopened.
 func (tx *Tx) PutMergeRequest(mr MergeRequest) error {
+	if err := tx.s.cached.held.changed(tx, mrKey(mr.Project, mr.IID)); err != nil {
+		return err
+	}
 	if mr.State != "opened" {
 		return unmark(tx, "merge_requests", mrKey(mr.Project, mr.IID))
 	}
@@ -237,6 +259,10 @@ func (tx *Tx) PutMergeRequest(mr MergeRequest) error {
 func (tx *Tx) MergeRequests(project int64) ([]MergeRequest, error) {
 	return all[MergeRequest](tx, "merge_requests", num(project)+"/")
 }
+
+// Held returns the known merge requests with a fork's commit that waits for its release, by project and number. The list
+// is shared as [Tx.Stacks] is.
+func (tx *Tx) Held() ([]*MergeRequest, error) { return tx.s.cached.held.rows(tx) }
 
 // Head returns the commit last seen at a branch, "" when none was.
 func (tx *Tx) Head(project int64, branch string) string {

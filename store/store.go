@@ -41,7 +41,7 @@ type Store struct {
 	allow     func() error
 	log       *slog.Logger
 	listeners []func(Change)
-	stacks    stackCache
+	cached    cached
 
 	mu      sync.Mutex // guards entropy
 	entropy *ulid.MonotonicEntropy
@@ -116,7 +116,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("the database %s cannot be opened: %w. If the file is damaged, restore a backup", path, err)
 	}
 	db.MaxBatchDelay = batchDelay
-	s := &Store{db: db, dir: o.Dir, now: o.Now, allow: o.Allow, log: o.Log, entropy: ulid.Monotonic(rand.Reader, 0)}
+	s := &Store{db: db, dir: o.Dir, now: o.Now, allow: o.Allow, log: o.Log, cached: newCached(), entropy: ulid.Monotonic(rand.Reader, 0)}
 	if err := s.prepare(o); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

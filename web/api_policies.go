@@ -116,7 +116,7 @@ func (s *Server) seenPolicy(c *request, tx *store.Tx, p runs.Policy, reads func(
 func readableStacks(tx *store.Tx, reads func(int64) bool) (func(slug string) bool, error) {
 	stacks, err := tx.Stacks()
 	return func(slug string) bool {
-		i, there := slices.BinarySearchFunc(stacks, slug, func(st runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
+		i, there := store.FindStack(stacks, slug)
 		return there && reads(stacks[i].Project)
 	}, err
 }

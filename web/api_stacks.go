@@ -153,7 +153,7 @@ func (s *Server) apiStacks(c *request) error {
 				next = items[limit-1].Slug
 				return nil
 			}
-			j, err := s.stackJSON(tx, st)
+			j, err := s.stackJSON(tx, *st)
 			if err != nil {
 				return err
 			}

@@ -66,8 +66,7 @@ func (s *Server) uiFind(c *request) error {
 			return err
 		}
 		found := 0
-		for i := range stacks {
-			st := &stacks[i]
+		for _, st := range stacks {
 			if found < findStacks && reads(st.Project) && stackMatches(st, q, "") {
 				out = append(out, suggestion{"/stacks/" + st.Slug, st.Name, "stack · " + st.ProjectPath})
 				found++

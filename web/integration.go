@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func (s *Server) getVCS(c *request) error {
 	err = s.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.Stacks()
 		stacks = readable(stacks, reads)
-		m.Stacks, m.Projects = len(stacks), len(projectsOf(stacks))
+		m.Stacks, m.Projects = len(stacks), projectsOf(stacks)
 		return err
 	})
 	if err != nil {
@@ -102,20 +103,13 @@ func (s *Server) getVCS(c *request) error {
 	return render(c, http.StatusOK, view.VCSPage(p, m))
 }
 
-// projectsOf are the projects of stacks, as far as known without asking GitLab.
-func projectsOf(stacks []runs.Stack) []view.HookRow {
-	at := map[int64]int{}
-	var out []view.HookRow
+// projectsOf counts the projects of stacks.
+func projectsOf(stacks []*runs.Stack) int {
+	seen := map[int64]bool{}
 	for _, st := range stacks {
-		i, ok := at[st.Project]
-		if !ok {
-			i = len(out)
-			at[st.Project] = i
-			out = append(out, view.HookRow{ID: st.Project, Path: st.ProjectPath, WebURL: st.ProjectURL, State: view.HookUnknown})
-		}
-		out[i].Stacks++
+		seen[st.Project] = true
 	}
-	return out
+	return len(seen)
 }
 
 func (s *Server) getIntegration(c *request) error {
@@ -145,7 +139,9 @@ func (s *Server) integrationPage(c *request, status int, m view.IntegrationModel
 	if err != nil {
 		return err
 	}
-	m.Projects = keep(s.hookRows(c, &m), func(r view.HookRow) bool { return reads(r.ID) })
+	if err := s.fillProjects(c, &m, reads); err != nil {
+		return err
+	}
 	m.Integration = integrationView(in)
 	m.Endpoint, m.EndpointWarning = s.eng.WebhookURL(), endpointWarning(s.eng.WebhookURL(), in.APIURL)
 	m.CanAdmin = c.who.has(store.Admin)
@@ -164,7 +160,7 @@ func (s *Server) integrationPage(c *request, status int, m view.IntegrationModel
 	if err != nil {
 		return err
 	}
-	n, err := s.countRecords(reads)
+	n, err := s.countRecords(c, reads)
 	if err != nil {
 		return err
 	}
@@ -176,45 +172,46 @@ func (s *Server) integrationPage(c *request, status int, m view.IntegrationModel
 	return render(c, status, view.IntegrationPage(p, m))
 }
 
-// hookRows asks GitLab how the hooks of the projects stand. When it cannot be asked the projects are shown all the same.
-func (s *Server) hookRows(c *request, m *view.IntegrationModel) []view.HookRow {
+// fillProjects asks GitLab how the hooks of a page of projects stand. When it cannot be asked they are shown all the same.
+func (s *Server) fillProjects(c *request, m *view.IntegrationModel, reads func(project int64) bool) error {
+	after, _ := strconv.ParseInt(c.QueryParam("cursor"), 10, 64) // what is no number of a project begins at the first
+	list, total, next, err := s.eng.ProjectsPage(reads, after, pageRows)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), patience)
 	defer cancel()
-	list, err := s.eng.Projects(ctx)
-	if err != nil {
-		return s.knownProjects(err)
-	}
-	var out []view.HookRow
+	unknown := s.eng.AskProjects(ctx, list)
 	for _, p := range list {
-		out = append(out, view.HookRow{
-			ID: p.ID, Path: p.Path, WebURL: p.WebURL, State: hookWords[p.Hook.State], Detail: p.Hook.Detail,
-			LastDelivery: p.Hook.LastDelivery, PassUntouched: p.PassUntouched, Stacks: len(p.Stacks),
-			TestedAt: p.Hook.TestedAt, TestOK: p.Hook.TestOK, TestText: p.Hook.TestText,
-		})
+		m.Projects = append(m.Projects, hookRow(p, unknown))
 	}
-	return out
+	m.Pager = view.Pager{Shown: len(list), Total: total}
+	if c.QueryParam("cursor") != "" {
+		m.Pager.FirstURL = integrationURL
+	}
+	if next != 0 { // the page may be the answer to a form with another address
+		m.Pager.NextURL = integrationURL + "?cursor=" + strconv.FormatInt(next, 10)
+	}
+	return nil
+}
+
+// hookRow shows a project; unknown is why GitLab could not be asked.
+func hookRow(p engine.Project, unknown error) view.HookRow {
+	row := view.HookRow{
+		ID: p.ID, Path: p.Path, WebURL: p.WebURL, State: hookWords[p.Hook.State], Detail: p.Hook.Detail,
+		LastDelivery: p.Hook.LastDelivery, PassUntouched: p.PassUntouched, Stacks: len(p.Stacks),
+		TestedAt: p.Hook.TestedAt, TestOK: p.Hook.TestOK, TestText: p.Hook.TestText,
+	}
+	if unknown != nil {
+		row.State, row.Detail = view.HookUnknown, messageOf(unknown, statusOf(unknown))
+	}
+	return row
 }
 
 var hookWords = map[string]string{
 	engine.HookOK: view.HookInstalled, engine.HookMissing: view.HookMissing, engine.HookDuplicate: view.HookDuplicate,
 	engine.HookEvents: view.HookEvents, engine.HookURL: view.HookURL, engine.HookSecret: view.HookSecret, engine.HookMoving: view.HookMoving,
 	engine.HookDisabled: view.HookDisabled, engine.HookWaits: view.HookWaits, engine.HookUnknown: view.HookUnknown,
-}
-
-func (s *Server) knownProjects(why error) []view.HookRow {
-	var out []view.HookRow
-	err := s.st.View(func(tx *store.Tx) error {
-		stacks, err := tx.Stacks()
-		out = projectsOf(stacks)
-		return err
-	})
-	if err != nil {
-		s.log.Error("the projects could not be listed", "error", err)
-	}
-	for i := range out {
-		out[i].Detail = messageOf(why, statusOf(why))
-	}
-	return out
 }
 
 // endpointWarning says why GitLab may not reach the endpoint, as far as the addresses tell.

@@ -158,7 +158,7 @@ func findNeeds(tx *store.Tx, parked []store.Report, room runs.Room) (needs, erro
 	}
 	for _, r := range active {
 		if r.State == runs.Unconfirmed || r.State == runs.Queued && r.Unapproved {
-			n.waiting = append(n.waiting, r)
+			n.waiting = append(n.waiting, *r)
 		}
 	}
 	stacks, err := tx.Stacks()
@@ -174,16 +174,13 @@ func findNeeds(tx *store.Tx, parked []store.Report, room runs.Room) (needs, erro
 }
 
 // failed are the latest runs of the stacks where they failed, and how many there are.
-func failed(tx *store.Tx, stacks []runs.Stack) (list []runs.Run, count int, err error) {
+func failed(tx *store.Tx, stacks []*runs.Stack) (list []runs.Run, count int, err error) {
 	var ids []string
-	err = tx.EachLatest(blocking, func(slug string, l store.Latest) {
-		if l.State == runs.Failed && isThere(stacks, slug) {
-			ids = append(ids, l.ID)
+	tx.EachLatestIn(runs.Failed, blocking, func(slug, id string) {
+		if _, there := store.FindStack(stacks, slug); there {
+			ids = append(ids, id)
 		}
 	})
-	if err != nil {
-		return nil, 0, err
-	}
 	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(b, a) })
 	for _, id := range ids[:min(needRows, len(ids))] {
 		r, err := tx.Run(id)
@@ -195,14 +192,8 @@ func failed(tx *store.Tx, stacks []runs.Stack) (list []runs.Run, count int, err 
 	return list, len(ids), nil
 }
 
-// isThere reports whether a stack still exists; stacks are by slug.
-func isThere(stacks []runs.Stack, slug string) bool {
-	_, there := slices.BinarySearchFunc(stacks, slug, func(st runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
-	return there
-}
-
 // findTrouble is what the inbox holds that nobody dismissed, as the start page shows it.
-func findTrouble(tx *store.Tx, stacks []runs.Stack, parked []store.Report, room runs.Room) (out []view.Trouble, notices []store.Notice, detached bool, err error) {
+func findTrouble(tx *store.Tx, stacks []*runs.Stack, parked []store.Report, room runs.Room) (out []view.Trouble, notices []store.Notice, detached bool, err error) {
 	in, known, err := tx.Integration()
 	if err != nil {
 		return nil, nil, false, err

@@ -349,6 +349,49 @@ func TestStackPages(t *testing.T) {
 	s.flashed(b, s.post(b, "/settings/vcs/gitlab/hooks"), "/settings/vcs/gitlab", "0 hooks are installed")
 }
 
+// TestManyProjects shows the hooks of many projects page by page, and asks GitLab only for those on the page.
+func TestManyProjects(t *testing.T) {
+	s, f := linked(t)
+	b := s.signedIn(store.Admin)
+	s.update(func(tx *store.Tx) error {
+		for i := range 2*pageRows + 3 {
+			st := runs.Stack{
+				Name: fmt.Sprintf("s%03d", i), Project: int64(9000 + i), ProjectPath: fmt.Sprintf("many/p%03d", i), Branch: "main", Tool: runs.OpenTofu, State: runs.StateManaged, Plan: runs.PlanHead,
+			}
+			if _, err := tx.AddStack(st); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	path, seen := integrationURL, []string{}
+	for path != "" {
+		asked := len(f.Requests())
+		page := s.get(b, path)
+		shown := regexp.MustCompile(`/stacks\?q=many%2Fp\d{3}"`).FindAllString(page.body, -1)
+		if !strings.Contains(page.body, fmt.Sprintf("%d of %d", len(shown), 2*pageRows+3)) || !strings.Contains(page.body, "Install or repair hooks") || len(shown) > pageRows {
+			t.Errorf("%s: %d projects, or no count of all", path, len(shown))
+		}
+		if n := len(f.Requests()) - asked; n > 2*len(shown) {
+			t.Errorf("%s asks GitLab %d times for %d projects", path, n, len(shown))
+		}
+		seen = append(seen, shown...)
+		path = ""
+		if m := regexp.MustCompile(`href="([^"]+)" rel="next"`).FindStringSubmatch(page.body); m != nil {
+			path = m[1]
+		}
+	}
+	if len(seen) != 2*pageRows+3 || !slices.IsSorted(seen) || len(slices.Compact(seen)) != 2*pageRows+3 {
+		t.Errorf("%d projects on all pages, each once and in order: %v", len(seen), seen)
+	}
+	if got := s.post(b, integrationURL+"/test"); !strings.Contains(got.body, `href="`+integrationURL+`?cursor=`) {
+		t.Error("the answer to a form does not lead to the next page")
+	}
+	if got := s.get(b, integrationURL+"?cursor=1"); got.status != 200 || !strings.Contains(got.body, "many/p000") {
+		t.Errorf("after a project that is gone: %d", got.status)
+	}
+}
+
 func TestTypeAhead(t *testing.T) {
 	s, f := linked(t)
 	b := s.signedIn(store.Admin)

@@ -280,8 +280,8 @@ func (s *Server) reads(c *request) (func(project int64) bool, error) {
 func (s *Server) allProjects() (projects []int64, err error) {
 	err = s.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.Stacks()
-		for i := range stacks { // by index: a stack is large, and there may be ten thousand
-			projects = append(projects, stacks[i].Project)
+		for _, st := range stacks {
+			projects = append(projects, st.Project)
 		}
 		if err != nil {
 			return err

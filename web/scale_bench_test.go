@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime/metrics"
 	"slices"
 	"strconv"
 	"testing"
@@ -25,7 +26,7 @@ const (
 
 // BenchmarkPages asks for every kind of page with 10,000 stacks and 1,000,000 runs in the store, while runs go on: each
 // round a run moves, so that nothing can be answered from the round before. It reports the median, the 99th
-// percentile and the weight of each page. GROUNDCREW_SCALE makes the data set smaller: 100 is a hundredth of it. Making the
+// percentile, the weight of each page, and what the server allocated to answer. GROUNDCREW_SCALE makes the data set smaller: 100 is a hundredth of it. Making the
 // whole one takes some minutes; it is kept in the folder GROUNDCREW_SCALE_DIR, if that is set.
 func BenchmarkPages(b *testing.B) {
 	part := 1
@@ -59,8 +60,9 @@ func BenchmarkPages(b *testing.B) {
 	for _, path := range []string{
 		"/", "/stacks", "/stacks?q=s0999", "/stacks?state=failed", "/stacks?label=team-3", "/stacks/" + l.stack, "/stacks/" + l.stack + "/settings",
 		"/runs", "/runs?state=failed", "/runs?state=unconfirmed", "/runs?type=task", "/runs?state=failed&type=task", "/runs?stack=" + l.stack,
-		"/runs/" + l.run, "/inbox", "/settings/system", "/settings/vcs/gitlab", "/settings/vcs/gitlab/deliveries", "/settings/vcs/gitlab/reports",
-		"/api/v1/stacks", "/api/v1/runs?state=failed", "/api/v1/inbox",
+		"/runs/" + l.run, "/runs/" + l.ended(b, st), "/stacks/" + l.stack + "/merge-requests", "/modules", "/contexts", "/inbox",
+		"/settings/system", "/settings/audit", "/settings/vcs/gitlab", "/settings/vcs/gitlab/deliveries", "/settings/vcs/gitlab/reports",
+		"/ui/find?q=s0999", "/ui/find?q=number+77", "/api/v1/stacks", "/api/v1/runs", "/api/v1/runs?state=failed", "/api/v1/inbox",
 	} {
 		b.Run(path, func(b *testing.B) { benchPage(b, s, l, path) })
 	}
@@ -68,7 +70,7 @@ func BenchmarkPages(b *testing.B) {
 
 func benchPage(b *testing.B, s *Server, l large, path string) {
 	var took []time.Duration
-	weight := 0
+	weight, garbage := 0, uint64(0)
 	for b.Loop() {
 		l.move(b, s.st)
 		w := &weigher{header: http.Header{}}
@@ -78,9 +80,10 @@ func benchPage(b *testing.B, s *Server, l large, path string) {
 		}
 		req.Header.Set("Authorization", "Bearer "+bootstrap)
 		req.AddCookie(&http.Cookie{Name: sessionCookie, Value: l.session})
-		start := time.Now()
+		before, start := allocated(), time.Now()
 		s.Handler().ServeHTTP(w, req)
 		took = append(took, time.Since(start))
+		garbage += allocated() - before
 		if w.status != 200 {
 			b.Fatalf("%s: status %d", path, w.status)
 		}
@@ -93,7 +96,15 @@ func benchPage(b *testing.B, s *Server, l large, path string) {
 	b.ReportMetric(ms(0.5), "p50-ms")
 	b.ReportMetric(ms(0.99), "p99-ms")
 	b.ReportMetric(float64(weight)/1000, "kB")
+	b.ReportMetric(float64(garbage)/1000/float64(len(took)), "alloc-kB")
 	b.ReportMetric(0, "ns/op")
+}
+
+// allocated is how many bytes of heap were ever handed out.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
 
 // A weigher is a response that nobody reads.
@@ -138,6 +149,22 @@ func (l large) move(b *testing.B, st *store.Store) {
 	if err != nil {
 		b.Fatal(err)
 	}
+}
+
+// ended is a run that went all its way.
+func (l large) ended(b *testing.B, st *store.Store) (id string) {
+	b.Helper()
+	err := st.View(func(tx *store.Tx) error {
+		page, _, err := tx.Runs(store.RunFilter{States: []runs.State{runs.Finished}}, "", 1)
+		if err == nil {
+			id = page[0].ID
+		}
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return id
 }
 
 // findLarge finds a data set that was kept, and how many runs of it there are.

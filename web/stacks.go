@@ -66,18 +66,10 @@ func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string, reads func(int
 	inState := func(string) bool { return true }
 	if m.State != "" {
 		found := map[string]bool{}
-		err := tx.EachLatest(blocking, func(slug string, l store.Latest) {
-			if string(l.State) == m.State {
-				found[slug] = true
-			}
-		})
-		if err != nil {
-			return err
-		}
+		tx.EachLatestIn(runs.State(m.State), blocking, func(slug, _ string) { found[slug] = true })
 		inState = func(slug string) bool { return found[slug] }
 	}
-	for i := range stacks {
-		st := &stacks[i]
+	for _, st := range stacks {
 		if !stackMatches(st, m.Q, m.Label) || !inState(st.Slug) {
 			continue
 		}
@@ -100,27 +92,18 @@ func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string, reads func(int
 }
 
 // readable are the stacks that somebody may see: the list itself, which is shared and must not be changed, when that is all.
-func readable(stacks []runs.Stack, reads func(project int64) bool) []runs.Stack {
-	hidden := firstHidden(stacks, reads)
-	if hidden == len(stacks) {
+func readable(stacks []*runs.Stack, reads func(project int64) bool) []*runs.Stack {
+	hidden := slices.IndexFunc(stacks, func(st *runs.Stack) bool { return !reads(st.Project) })
+	if hidden < 0 {
 		return stacks
 	}
 	out := slices.Clone(stacks[:hidden])
-	for i := hidden; i < len(stacks); i++ {
-		if reads(stacks[i].Project) {
-			out = append(out, stacks[i])
+	for _, st := range stacks[hidden:] {
+		if reads(st.Project) {
+			out = append(out, st)
 		}
 	}
 	return out
-}
-
-func firstHidden(stacks []runs.Stack, reads func(project int64) bool) int {
-	for i := range stacks { // by index: a stack is large, and there may be ten thousand
-		if !reads(stacks[i].Project) {
-			return i
-		}
-	}
-	return len(stacks)
 }
 
 // lastRun is the latest run that could change the stack, nil for none.
@@ -139,10 +122,10 @@ func stackMatches(st *runs.Stack, q, label string) bool {
 	return q == "" || holdsAll(st.Name+" "+st.Slug+" "+st.ProjectPath+" "+st.Branch+" "+st.ProjectRoot, q)
 }
 
-func labelsOf(stacks []runs.Stack) []string {
+func labelsOf(stacks []*runs.Stack) []string {
 	seen := map[string]bool{}
-	for i := range stacks {
-		for _, l := range stacks[i].Labels {
+	for _, st := range stacks {
+		for _, l := range st.Labels {
 			seen[l] = true
 		}
 	}

@@ -106,9 +106,9 @@ func (s *Server) atWork(tx *store.Tx, m *view.StartModel, reads func(int64) bool
 		switch {
 		case !reads(r.Project):
 		case r.State.Working():
-			working = append(working, r)
+			working = append(working, *r)
 		case r.State == runs.Queued, r.State == runs.Confirmed:
-			queued = append(queued, r)
+			queued = append(queued, *r)
 		}
 	}
 	if m.Working, err = s.rows(tx, working); err != nil {

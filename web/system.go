@@ -62,7 +62,7 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.countRecords(reads)
+	n, err := s.countRecords(c, reads)
 	if err != nil {
 		return err
 	}

@@ -89,8 +89,7 @@ func (s *Server) uiStacks(c *request) error {
 	}
 	err = s.st.View(func(tx *store.Tx) error {
 		stacks, err := tx.Stacks()
-		for i := range stacks {
-			st := &stacks[i]
+		for _, st := range stacks {
 			if reads(st.Project) && stackMatches(st, c.QueryParam("q"), "") && len(out) < pageRows {
 				out = append(out, suggestion{st.Slug, st.Name, st.ProjectPath})
 			}

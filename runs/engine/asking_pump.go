@@ -119,7 +119,7 @@ func (e *Engine) askForApproval(ctx context.Context) error {
 				continue
 			}
 			var w weighing
-			if w, err = e.weighing(tx, st, r); err == nil && w.of != r.Weighed {
+			if w, err = e.weighing(tx, st, *r); err == nil && w.of != r.Weighed {
 				todo = append(todo, w)
 			}
 		}
@@ -199,8 +199,8 @@ func (e *Engine) follow(ctx context.Context, id string) error {
 			return err
 		}
 		all, err := tx.Stacks()
-		for i := range all { // by index: a stack is large
-			stacks = append(stacks, policy.StackOf(all[i]))
+		for _, st := range all {
+			stacks = append(stacks, policy.StackOf(*st))
 		}
 		return err
 	})

@@ -33,9 +33,13 @@ func (e *Engine) Catalog(ctx context.Context, search string) ([]Project, error) 
 			return !slices.ContainsFunc(found, func(f gitlab.Project) bool { return f.ID == p.ID })
 		})
 	}
+	traffic, err := e.traffic()
+	if err != nil {
+		return nil, err
+	}
 	used := len(list)
 	for _, f := range found {
-		p := Project{ID: f.ID, Path: f.Path, DefaultBranch: f.DefaultBranch, WebURL: f.WebURL}
+		p := Project{ID: f.ID, Path: f.Path, DefaultBranch: f.DefaultBranch, WebURL: f.WebURL, traffic: traffic[f.ID]}
 		if i := slices.IndexFunc(list[:used], func(u Project) bool { return u.ID == f.ID }); i >= 0 {
 			list[i].Path, list[i].DefaultBranch, list[i].WebURL = p.Path, p.DefaultBranch, p.WebURL
 		} else {
@@ -47,23 +51,26 @@ func (e *Engine) Catalog(ctx context.Context, search string) ([]Project, error) 
 
 // askHooks fills in the hook states, a few projects at a time.
 func (e *Engine) askHooks(ctx context.Context, c *gitlab.Client, list []Project) error {
-	traffic, err := e.traffic()
-	if err != nil {
-		return err
-	}
 	errs := make([]error, len(list))
+	inLanes(len(list), func(i int) {
+		p := &list[i]
+		p.Hook, errs[i] = e.hookState(ctx, c, p.ID, p.traffic, len(p.Stacks) > 0)
+	})
+	return errors.Join(errs...)
+}
+
+// inLanes does what is to be done n times, a few at a time, and waits for all of it.
+func inLanes(n int, do func(i int)) {
 	places := make(chan struct{}, lanes)
 	var wg sync.WaitGroup
-	for i := range list {
+	for i := range n {
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			p := &list[i]
-			p.Hook, errs[i] = e.hookState(ctx, c, p.ID, traffic[p.ID], len(p.Stacks) > 0)
+			do(i)
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
 }
 
 // ProjectID finds a project's numeric id by its path or number.

@@ -96,13 +96,16 @@ func (o *order) pick(tx *store.Tx, shown map[string]runs.Run, waits string, kind
 	if err != nil {
 		return runs.Run{}, err
 	}
-	active, err := tx.Active("")
+	all, err := tx.Active("")
 	if err != nil {
 		return runs.Run{}, err
 	}
-	active = keepIf(active, func(r runs.Run) bool {
-		return slices.ContainsFunc(stacks, func(st runs.Stack) bool { return st.Slug == r.Stack })
-	})
+	var active []runs.Run
+	for _, r := range all {
+		if slices.ContainsFunc(stacks, func(st runs.Stack) bool { return st.Slug == r.Stack }) {
+			active = append(active, *r)
+		}
+	}
 	for _, kind := range kinds {
 		found := keepIf(active, kind)
 		if len(found) == 0 {

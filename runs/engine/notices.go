@@ -37,10 +37,11 @@ func Notices(tx *store.Tx, parked []store.Report, room runs.Room) ([]store.Notic
 	if err != nil {
 		return nil, err
 	}
-	for _, find := range []func(*store.Tx, []runs.Stack) ([]store.Notice, error){
+	follow := newFollowing(stacks)
+	for _, find := range []func(*store.Tx, following) ([]store.Notice, error){
 		hookNotices, projectNotices, forkNotices, stackNotices, deliveryNotices, channelNotices, policyNotices,
 	} {
-		found, err := find(tx, stacks)
+		found, err := find(tx, follow)
 		if err != nil {
 			return nil, err
 		}
@@ -136,7 +137,7 @@ func tokenMend(h store.TokenHealth) string {
 }
 
 // policyNotices say which policies could not be asked when they were last.
-func policyNotices(tx *store.Tx, _ []runs.Stack) (out []store.Notice, err error) {
+func policyNotices(tx *store.Tx, _ following) (out []store.Notice, err error) {
 	list, err := tx.Policies()
 	for _, p := range list {
 		if p.LastError != "" && !p.Off {
@@ -174,17 +175,23 @@ func reportNotices(parked []store.Report, keep time.Duration) []store.Notice {
 	}}
 }
 
-// projectName is how people know a project.
-func projectName(stacks []runs.Stack, project int64) (path string, used bool) {
-	for _, st := range stacks {
-		if st.Project == project {
-			return st.ProjectPath, true
-		}
-	}
-	return "", false
+// A following is what follows projects: stacks and modules in the terms of stacks.
+type following struct {
+	all   []*runs.Stack
+	first map[int64]*runs.Stack // of each project
 }
 
-func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
+func newFollowing(all []*runs.Stack) following {
+	f := following{all: all, first: map[int64]*runs.Stack{}}
+	for _, st := range all {
+		if f.first[st.Project] == nil {
+			f.first[st.Project] = st
+		}
+	}
+	return f
+}
+
+func hookNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	in, _, err := tx.Integration()
 	if err != nil || !in.Linked {
 		return nil, err
@@ -192,10 +199,16 @@ func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 	rows, err := tx.Hooks()
 	var out []store.Notice
 	for _, h := range rows {
-		path, used := projectName(stacks, h.Project)
-		rep, _, err := tx.Report(store.HookTarget(h.Project))
-		if err != nil {
-			return nil, err
+		st := follow.first[h.Project]
+		if st == nil {
+			continue
+		}
+		path := st.ProjectPath
+		var rep store.Report
+		if h.Owed { // only then is there more to say of it
+			if rep, _, err = tx.Report(store.HookTarget(h.Project)); err != nil {
+				return nil, err
+			}
 		}
 		n := store.Notice{
 			Key: fmt.Sprintf("hook/%d", h.Project), Kind: "warn", Cause: h.Detail,
@@ -203,8 +216,6 @@ func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 			LinkText: "Look at the hooks", LinkURL: gitlabPage,
 		}
 		switch {
-		case !used:
-			continue
 		case h.State == HookMissing:
 			n.Text = "The webhook of " + path + " is missing"
 		case h.State == HookDisabled:
@@ -229,72 +240,57 @@ func hookNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 	return out, err
 }
 
-func projectNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
+func projectNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	var out []store.Notice
-	seen := map[int64]bool{}
-	for _, st := range stacks {
-		if seen[st.Project] {
+	troubled, err := tx.Troubled()
+	for _, w := range troubled {
+		st := follow.first[w.Project]
+		if st == nil {
 			continue
 		}
-		seen[st.Project] = true
-		w, ok, err := tx.Watch(st.Project)
-		if err != nil {
-			return nil, err
+		kind := "warn"
+		if w.Cause == ProjectGone {
+			kind = "bad"
 		}
-		if ok && w.Trouble != "" {
-			kind := "warn"
-			if w.Cause == ProjectGone {
-				kind = "bad"
-			}
-			out = append(out, store.Notice{
-				Key: fmt.Sprintf("project/%d", st.Project), Kind: kind, Text: w.Trouble, Mend: w.Mend, Stack: st.Slug,
-				Cause: "Seen when the project was last compared with GitLab.", LinkText: "Open the stack", LinkURL: "/stacks/" + st.Slug + "/settings",
-			})
-		}
+		out = append(out, store.Notice{
+			Key: fmt.Sprintf("project/%d", st.Project), Kind: kind, Text: w.Trouble, Mend: w.Mend, Stack: st.Slug,
+			Cause: "Seen when the project was last compared with GitLab.", LinkText: "Open the stack", LinkURL: "/stacks/" + st.Slug + "/settings",
+		})
 	}
-	return out, nil
+	return out, err
 }
 
 // forkNotices are the merge requests from forks whose commit waits for its release.
-func forkNotices(tx *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
+func forkNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	var out []store.Notice
-	seen := map[int64]bool{}
-	for _, st := range stacks {
-		if seen[st.Project] {
+	held, err := tx.Held()
+	for _, mr := range held {
+		st := follow.first[mr.Project]
+		if st == nil {
 			continue
 		}
-		seen[st.Project] = true
-		mrs, err := tx.MergeRequests(st.Project)
-		if err != nil {
-			return nil, err
+		slug := st.Slug
+		if len(mr.Stacks) > 0 {
+			slug = mr.Stacks[0]
 		}
-		for _, mr := range mrs {
-			if mr.Held == "" || mr.State != "opened" {
-				continue
-			}
-			slug := st.Slug
-			if len(mr.Stacks) > 0 {
-				slug = mr.Stacks[0]
-			}
-			link := "/stacks/" + slug + "/merge-requests"
-			if m := runs.ModuleOf(slug); m != "" {
-				link = "/modules/" + m + "/checks"
-			}
-			out = append(out, store.Notice{
-				Key: fmt.Sprintf("fork/%d/%d/%s", st.Project, mr.IID, mr.Held), Kind: "info",
-				Text:  fmt.Sprintf("Merge request !%d from a fork waits for its release", mr.IID),
-				Cause: mr.Title, Mend: "A Maintainer reads commit " + runs.ShortSHA(mr.Held) + " and releases it, or closes the merge request.",
-				LinkText: "Look at it", LinkURL: link, Stack: slug,
-			})
+		link := "/stacks/" + slug + "/merge-requests"
+		if m := runs.ModuleOf(slug); m != "" {
+			link = "/modules/" + m + "/checks"
 		}
+		out = append(out, store.Notice{
+			Key: fmt.Sprintf("fork/%d/%d/%s", st.Project, mr.IID, mr.Held), Kind: "info",
+			Text:  fmt.Sprintf("Merge request !%d from a fork waits for its release", mr.IID),
+			Cause: mr.Title, Mend: "A Maintainer reads commit " + runs.ShortSHA(mr.Held) + " and releases it, or closes the merge request.",
+			LinkText: "Look at it", LinkURL: link, Stack: slug,
+		})
 	}
-	return out, nil
+	return out, err
 }
 
 // stackNotices are the stacks of which it is not known what a cut-off apply did.
-func stackNotices(_ *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
+func stackNotices(_ *store.Tx, follow following) ([]store.Notice, error) {
 	var out []store.Notice
-	for _, st := range stacks {
+	for _, st := range follow.all {
 		if st.Flag != "" {
 			out = append(out, store.Notice{
 				Key: "apply/" + st.Slug, Kind: "bad", Text: "An apply of " + st.Name + " was cut off", Cause: st.Flag, Stack: st.Slug,
@@ -306,7 +302,7 @@ func stackNotices(_ *store.Tx, stacks []runs.Stack) ([]store.Notice, error) {
 }
 
 // deliveryNotices are deliveries that nobody understood.
-func deliveryNotices(tx *store.Tx, _ []runs.Stack) ([]store.Notice, error) {
+func deliveryNotices(tx *store.Tx, _ following) ([]store.Notice, error) {
 	failed, err := tx.FailedDeliveries(maxPerNotice)
 	if err != nil || len(failed) == 0 {
 		return nil, err

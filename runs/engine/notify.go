@@ -474,7 +474,7 @@ func newsOf(tx *store.Tx, n *store.Notice, known []store.Notice) error {
 }
 
 // channelNotices are the channels that gave something up since they last worked.
-func channelNotices(tx *store.Tx, _ []runs.Stack) ([]store.Notice, error) {
+func channelNotices(tx *store.Tx, _ following) ([]store.Notice, error) {
 	list, err := tx.Channels()
 	var out []store.Notice
 	for _, c := range list {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,8 @@ type Project struct {
 	Stacks                      []string
 	Hook                        Hook
 	PassUntouched               string // of store.Project
+
+	traffic store.Traffic
 }
 
 // WebhookURL is the endpoint GitLab delivers to.
@@ -26,60 +29,97 @@ func (e *Engine) WebhookURL() string {
 
 // Projects lists the projects that stacks use, each with the state of its hook as GitLab tells it now.
 func (e *Engine) Projects(ctx context.Context) ([]Project, error) {
-	c, err := e.linkedClient()
-	if err != nil {
-		return nil, err
-	}
 	list, err := e.usedProjects()
 	if err != nil {
 		return nil, err
 	}
-	for i := range list {
+	return list, e.AskProjects(ctx, list)
+}
+
+// AskProjects brings projects to what GitLab says of them now, a few at a time.
+func (e *Engine) AskProjects(ctx context.Context, list []Project) error {
+	c, err := e.linkedClient()
+	if err != nil {
+		return err
+	}
+	inLanes(len(list), func(i int) {
 		p := &list[i]
 		if found, err := c.Project(ctx, strconv.FormatInt(p.ID, 10)); err == nil {
 			p.Path, p.DefaultBranch, p.WebURL = found.Path, found.DefaultBranch, found.WebURL
 		}
-	}
-	return list, e.askHooks(ctx, c, list)
+	})
+	return e.askHooks(ctx, c, list)
 }
 
 // usedProjects are the projects of the stacks, as far as known without asking GitLab.
-func (e *Engine) usedProjects() ([]Project, error) {
-	var out []Project
-	err := e.st.View(func(tx *store.Tx) error {
-		stacks, err := tx.Sources()
-		if err != nil {
+func (e *Engine) usedProjects() (list []Project, err error) {
+	err = e.st.View(func(tx *store.Tx) error {
+		if list, err = projectsIn(tx); err != nil {
 			return err
 		}
-		traffic, err := tx.Traffic()
-		if err != nil {
-			return err
-		}
-		at := map[int64]int{}
-		for _, st := range stacks {
-			i, ok := at[st.Project]
-			if !ok {
-				i = len(out)
-				at[st.Project] = i
-				row, err := tx.Hook(st.Project)
-				if err != nil {
-					return err
-				}
-				set, err := tx.Project(st.Project)
-				if err != nil {
-					return err
-				}
-				hook, err := knownHook(tx, row, traffic[st.Project])
-				if err != nil {
-					return err
-				}
-				out = append(out, Project{ID: st.Project, Path: st.ProjectPath, WebURL: st.ProjectURL, Hook: hook, PassUntouched: set.PassUntouched})
-			}
-			out[i].Stacks = append(out[i].Stacks, st.Slug)
-		}
-		return nil
+		return know(tx, list)
 	})
-	return out, err
+	return list, err
+}
+
+// ProjectsPage lists those of the used projects that reads lets through, as far as known without asking GitLab: at most limit
+// of them after the one with the number after, 0 for the first page. total counts all; next is 0 on the last page.
+func (e *Engine) ProjectsPage(reads func(project int64) bool, after int64, limit int) (page []Project, total int, next int64, err error) {
+	err = e.st.View(func(tx *store.Tx) error {
+		list, err := projectsIn(tx)
+		if err != nil {
+			return err
+		}
+		list = slices.DeleteFunc(list, func(p Project) bool { return !reads(p.ID) })
+		total = len(list)
+		page = list[1+slices.IndexFunc(list, func(p Project) bool { return p.ID == after }):]
+		if len(page) > limit {
+			page = page[:limit]
+			next = page[limit-1].ID
+		}
+		return know(tx, page)
+	})
+	return page, total, next, err
+}
+
+// projectsIn are the used projects in the order of their stacks.
+func projectsIn(tx *store.Tx) (list []Project, err error) {
+	stacks, err := tx.Sources()
+	at := map[int64]int{}
+	for _, st := range stacks {
+		i, ok := at[st.Project]
+		if !ok {
+			i = len(list)
+			at[st.Project] = i
+			list = append(list, Project{ID: st.Project, Path: st.ProjectPath, WebURL: st.ProjectURL})
+		}
+		list[i].Stacks = append(list[i].Stacks, st.Slug)
+	}
+	return list, err
+}
+
+// know fills in how the hooks of projects were last seen, and what is set of the projects.
+func know(tx *store.Tx, list []Project) error {
+	traffic, err := tx.Traffic()
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		p := &list[i]
+		row, err := tx.Hook(p.ID)
+		if err != nil {
+			return err
+		}
+		set, err := tx.Project(p.ID)
+		if err != nil {
+			return err
+		}
+		p.PassUntouched, p.traffic = set.PassUntouched, traffic[p.ID]
+		if p.Hook, err = knownHook(tx, row, p.traffic); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // mergeRequestFiles asks GitLab what a merge request changes; nil when it can't say: then it concerns all.

@@ -232,7 +232,7 @@ type Queue struct {
 	slow          map[int64]bool
 	room          runs.Room
 	hitches       map[string]string
-	active        map[string][]runs.Run // by stack, as far as asked for
+	active        map[string][]*runs.Run // by stack, as far as asked for
 }
 
 // Queue looks at the queue.
@@ -242,7 +242,7 @@ func (e *Engine) Queue(tx *store.Tx) (*Queue, error) {
 		return nil, err
 	}
 	l := e.limitsIn(tx)
-	q := &Queue{e: e, tx: tx, linked: in.Linked, workers: int(l.Workers), slow: map[int64]bool{}, room: e.roomFor(l), active: map[string][]runs.Run{}}
+	q := &Queue{e: e, tx: tx, linked: in.Linked, workers: int(l.Workers), slow: map[int64]bool{}, room: e.roomFor(l), active: map[string][]*runs.Run{}}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	q.hitches = maps.Clone(e.hitches)

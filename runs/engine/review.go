@@ -168,7 +168,7 @@ func (e *Engine) Reweigh(tx *store.Tx, slug string) error {
 		}
 		var st runs.Stack
 		if st, err = tx.Stack(r.Stack); err == nil {
-			_, err = e.weigh(tx, st, r, runs.Meta{At: tx.Now()}, "")
+			_, err = e.weigh(tx, st, *r, runs.Meta{At: tx.Now()}, "")
 		}
 	}
 	return err

@@ -51,7 +51,7 @@ func (e *Engine) watch(ctx context.Context) (time.Duration, error) {
 	if !e.canStore() {
 		return lookForRoom, nil
 	}
-	var stacks []runs.Stack
+	var stacks []*runs.Stack
 	var busy bool
 	due := map[int64]bool{}
 	next := idle

@@ -331,6 +331,7 @@ func integrationModel() IntegrationModel {
 	return IntegrationModel{
 		Integration: integrationFixture(), Endpoint: "https://gc.corp.example/webhooks/gitlab", CanAdmin: true, Stacks: 7, Refused: 2, ReportsWaiting: 3, ReportsParked: 1,
 		EndpointWarning: "GitLab may refuse a private address until its admin allows requests to the local network.", PreviousUntil: now.Add(23 * time.Hour), HooksOwed: 2,
+		Pager: Pager{Shown: 4, Total: 4},
 		Projects: []HookRow{
 			{42, "infra/network", "https://gitlab.corp.example/scm/infra/network", HookInstalled, "push, tags, comments, merge requests", ago(4 * time.Minute), 2, ago(time.Hour), true, "It arrived.", "on"},
 			{43, "infra/dns", "https://gitlab.corp.example/scm/infra/dns", HookMissing, "GitLab says nothing of pushes to this project.", time.Time{}, 1, time.Time{}, false, "", ""},

@@ -117,8 +117,9 @@ type IntegrationModel struct {
 	EndpointWarning string // why GitLab may not reach it, "" when nothing is known
 	Secret          string // shown only in answer to a reveal without JavaScript
 	PreviousUntil   time.Time
-	HooksOwed       int // hooks that are still to get the new secret
-	Projects        []HookRow
+	HooksOwed       int       // hooks that are still to get the new secret
+	Projects        []HookRow // of this page of them
+	Pager           Pager
 	Checks          []Check // of a test just made
 	Refused         int     // deliveries refused within the last day
 	ReportsWaiting  int
@@ -130,15 +131,21 @@ type IntegrationModel struct {
 
 var passChoices = []Option{{"", "as the integration says"}, {"on", "pass"}, {"off", "get no status"}}
 
-// Mendable counts the projects whose hook a click could put right.
-func (m IntegrationModel) Mendable() int {
+// repair names the click that puts hooks right, "" when none is needed. Of the projects of other pages GitLab was not asked.
+func (m IntegrationModel) repair() string {
+	if m.Pager.Total > len(m.Projects) {
+		return "Install or repair hooks"
+	}
 	n := 0
 	for _, p := range m.Projects {
 		if p.State != HookInstalled && p.State != HookUnknown && p.State != HookMoving && p.State != HookWaits {
 			n++
 		}
 	}
-	return n
+	if n == 0 {
+		return ""
+	}
+	return "Install or repair " + Count(n, "hook", "hooks")
 }
 
 // The states of a delivery, for [Delivery.State].

@@ -43,7 +43,9 @@ func readerSamples() []sample {
 	gitlab := integrationModel()
 	gitlab.CanAdmin = false
 	bare := gitlab
-	bare.Projects = nil
+	bare.Projects, bare.Pager = nil, Pager{}
+	many := integrationModel()
+	many.Pager = Pager{FirstURL: "/settings/vcs/gitlab", NextURL: "/settings/vcs/gitlab?cursor=45", Shown: 4, Total: 2000}
 	inbox := inboxModel()
 	inbox.Dismiss = Act{WhyNot: "Only a writer or an admin can dismiss a notice."}
 	stack := asReader("network-prod", NavStacks, Crumb{"Stacks", "/stacks"}, Crumb{"network-prod", ""})
@@ -70,6 +72,7 @@ func readerSamples() []sample {
 		{"reader-vcs-none", VCSPage(asReader("VCS providers", NavSettings), VCSModel{})},
 		{"reader-vcs", VCSPage(asReader("VCS providers", NavSettings), VCSModel{GitLab: &i, Projects: 12, Stacks: 31})},
 		{"reader-gitlab", IntegrationPage(asReader("GitLab", NavSettings), gitlab)},
+		{"gitlab-many", IntegrationPage(shell("GitLab", NavSettings), many)},
 		{"reader-gitlab-bare", IntegrationPage(asReader("GitLab", NavSettings), bare)},
 		{"reader-inbox", InboxPage(asReader("Inbox", NavInbox), inbox)},
 		{"reader-delivery", DeliveryPage(asReader("Delivery", NavSettings), DeliveryModel{Delivery: Delivery{"01JDD", "Push Hook", "infra/network", ago(3 * time.Hour), DeliveryRefused, "refused: wrong secret", nil}, Replay: Act{WhyNot: "It was refused, so its body was not kept."}})},
