@@ -197,8 +197,13 @@ func failed(tx *store.Tx, stacks []runs.Stack) (list []runs.Run, count int, err 
 
 // isThere reports whether a stack still exists; stacks are by slug.
 func isThere(stacks []runs.Stack, slug string) bool {
-	_, there := slices.BinarySearchFunc(stacks, slug, func(st runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
+	_, there := findStack(stacks, slug)
 	return there
+}
+
+// findStack finds a stack among some that are by slug.
+func findStack(stacks []runs.Stack, slug string) (int, bool) {
+	return slices.BinarySearchFunc(stacks, slug, func(st runs.Stack, slug string) int { return strings.Compare(st.Slug, slug) })
 }
 
 // findTrouble is what the inbox holds that nobody dismissed, as the start page shows it.
@@ -210,7 +215,7 @@ func findTrouble(tx *store.Tx, stacks []runs.Stack, parked []store.Report, room 
 	notices, err = engine.Notices(tx, parked, room)
 	for _, n := range notices {
 		if n.Dismissed.IsZero() {
-			out = append(out, view.Trouble{Kind: n.Kind, Title: n.Text, Detail: n.Cause, LinkText: n.LinkText, LinkURL: n.LinkURL})
+			out = append(out, view.Trouble{Key: n.Key, Kind: n.Kind, Title: n.Text, Detail: n.Cause, LinkText: n.LinkText, LinkURL: n.LinkURL})
 		}
 	}
 	return out, notices, len(stacks) > 0 && !(known && in.Linked), err
