@@ -490,10 +490,10 @@ func hostile() []sample { return filled(payload) }
 // filled is every page with a text in every field that comes from outside.
 func filled(payload string) []sample {
 	p := poisonedWith(shell("x", "x", Crumb{"x", "x"}), payload)
-	p.User.Initials = "WM" // never more than two letters
+	p.User.Initials, p.Live = "WM", "" // never more than two letters; no stream, for which there is no server
 	p.Banners, p.Flash = []Banner{poisonedWith(DetachedBanner(1), payload)}, &Flash{payload, payload}
 	run, rowsX := poisonedWith(unconfirmedModel(), payload), poisonedWith(rows(), payload)
-	run.Logs = logs("planning")
+	run.LiveURL, run.Logs = "/runs/x/live", logs("planning")
 	run.Logs[0].Text = []byte("\x1b[31m" + payload + "\n\x1b]8;;" + payload + "\x07x\n" + payload)
 	failed := run
 	failed.Run.State, failed.ErrorText = runs.Failed, payload
