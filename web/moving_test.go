@@ -277,3 +277,22 @@ func TestRefill(t *testing.T) {
 		t.Errorf("trimmed: %v", idsOf(got))
 	}
 }
+
+// TestStreamsFollowRights: rows named by somebody who may not see them are not sent, and those of a project that GitLab does not let
+// a person read any more go from the pages that are open.
+func TestStreamsFollowRights(t *testing.T) {
+	g := newGuild(t)
+	shown := map[string][]string{"runs": {g.waiting.ID}}
+	all := g.events(g.people["none"], "/runs?"+url.Values{paramShown + "runs": shown["runs"]}.Encode(), "") // without a mark: everything is sent
+	none := &watcher{g.site, "", all}
+	if got := none.sees("rows", func(moved) bool { return true }); strings.Contains(got.HTML, g.waiting.ID) {
+		t.Errorf("a stranger names a row and gets it: %s", got.HTML)
+	}
+	w := g.watch(g.people["reporter"], "/runs", shown)
+	if !strings.Contains(w.page, key(g.waiting)) {
+		t.Fatal("a Reporter does not see the run")
+	}
+	g.web.asked.put(askedKey{g.ids["reporter"], g.f.project.ID}, 0)
+	g.request("a", runs.Proposed, "c9")
+	w.sees("rows", func(m moved) bool { return !strings.Contains(m.HTML, g.waiting.ID) })
+}
