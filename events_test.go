@@ -15,8 +15,14 @@ import (
 // the test wants.
 func (r *rig) gate(name string) (open func()) {
 	r.t.Helper()
+	return r.gateOf(name, `{"format_version":"1.2","resource_changes":[]}`)
+}
+
+// gateOf is a gate behind which the plan says what it is told to.
+func (r *rig) gateOf(name, plan string) (open func()) {
+	r.t.Helper()
 	r.stack(name, "infra", map[string]any{"tool": "custom", "commands": map[string]any{
-		"plan": "while ! test -e " + filepath.Join("..", "..", "aux", "open") + "; do sleep 0.02; done; touch $GROUNDCREW_PLAN; echo '{\"format_version\":\"1.2\",\"resource_changes\":[]}' > $GROUNDCREW_PLAN_JSON", "apply": "true",
+		"plan": "while ! test -e " + filepath.Join("..", "..", "aux", "open") + "; do sleep 0.02; done; touch $GROUNDCREW_PLAN; echo '" + plan + "' > $GROUNDCREW_PLAN_JSON", "apply": "true",
 	}})
 	return func() {
 		dirs, err := filepath.Glob(filepath.Join(r.dir, "work", "*", "aux"))

@@ -43,6 +43,13 @@ function tick() {
   }
 }
 setInterval(() => document.hidden || tick(), 1000);
+document.addEventListener("tick", tick);
+
+// The tab of this page is in sight, also where tabs are many and the window is narrow.
+for (const tab of $$(".tabs [aria-current]")) {
+  const bar = tab.parentElement;
+  if (tab.offsetLeft + tab.offsetWidth > bar.scrollLeft + bar.clientWidth - 28) bar.scrollLeft = tab.offsetLeft - 60;
+}
 
 // Theme: auto → light → dark.
 function theme(next) {

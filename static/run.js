@@ -1,4 +1,4 @@
-// The run page: what unfolds and filters, the log, and the parts that change by themselves.
+// The run page: what unfolds and filters, and the log. live.js brings what changes by itself.
 const $ = (sel, in_ = document) => in_.querySelector(sel);
 const $$ = (sel, in_ = document) => [...in_.querySelectorAll(sel)];
 const on = (type, sel, fn) =>
@@ -82,47 +82,8 @@ function toHash() {
 addEventListener("hashchange", toHash);
 toHash();
 
-// Live run page. A fragment becomes the element of its id by changing only what differs, so that focus,
-// scroll, open details and switches stay as the reader left them.
-const kept = new Set(["open", "hidden"]);
-const key = (n) => n.id || n.dataset?.key || n.nodeName + (n.getAttribute?.("action") ?? n.className ?? "");
-function morph(old, now) {
-  if (old.nodeType !== now.nodeType || old.nodeName !== now.nodeName) return old.replaceWith(now);
-  if (old.nodeType !== Node.ELEMENT_NODE) {
-    if (old.data !== now.data) old.data = now.data;
-    return;
-  }
-  for (const { name } of [...old.attributes]) if (!now.hasAttribute(name) && !kept.has(name)) old.removeAttribute(name);
-  for (const { name, value } of now.attributes) {
-    if (!kept.has(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
-  }
-  let at = old.firstChild;
-  for (const node of [...now.childNodes]) {
-    let same = at;
-    while (same && key(same) !== key(node)) same = same.nextSibling;
-    if (!same) {
-      old.insertBefore(node, at);
-      continue;
-    }
-    while (at !== same) at = drop(at);
-    at = same.nextSibling;
-    morph(same, node);
-  }
-  while (at) at = drop(at);
-}
-function drop(node) {
-  const next = node.nextSibling;
-  node.remove();
-  return next;
-}
+// The log, as it grows.
 const parse = (html) => Object.assign(document.createElement("template"), { innerHTML: html }).content;
-function fragment({ id, html }) {
-  const old = document.getElementById(id);
-  const now = parse(html).firstElementChild;
-  if (!old || !now) return;
-  if (now.dataset.state && now.dataset.state !== old.dataset.state) $("#announce").textContent = "The run is " + now.dataset.state;
-  morph(old, now);
-}
 let most = 6000; // lines kept in the page
 on("click", "[data-earlier]", async (b) => {
   b.disabled = true;
@@ -163,17 +124,8 @@ function append({ phase, html }) {
   }
   if (follows(phase)) toEnd(box);
 }
-function live(url) {
-  const source = new EventSource(url);
-  source.addEventListener("fragment", (ev) => fragment(JSON.parse(ev.data)));
-  source.addEventListener("log", (ev) => append(JSON.parse(ev.data)));
-  source.addEventListener("end", () => source.close());
-}
-const run = $("[data-live]");
-if (run) {
-  for (const box of $$(".log[open] .lines")) {
-    if (!location.hash) toEnd(box);
-    follow($("[data-follow]", box.parentElement), true);
-  }
-  live(run.dataset.live);
+on("live", "[data-live]", (_, ev) => ev.detail.type === "log" && append(ev.detail.data));
+for (const box of $$(".run[data-live] .log[open] .lines")) {
+  if (!location.hash) toEnd(box);
+  follow($("[data-follow]", box.parentElement), true);
 }

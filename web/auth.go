@@ -63,6 +63,7 @@ type request struct {
 
 	waitUntil time.Time // for GitLab's answers about lists; zero: nothing was asked
 	unknown   int       // projects of which GitLab was not asked yet
+	shown     shown     // what the reader of a page that changes by itself has before their eyes
 }
 
 type handler func(*request) error

@@ -11,19 +11,20 @@ import (
 )
 
 // getInbox shows what needs a person in the background, with cause and mend.
-func (s *Server) getInbox(c *request) error {
-	p, err := s.page(c, "Inbox", view.NavInbox)
-	if err != nil {
-		return err
+func (s *Server) getInbox(c *request) error { return s.moving(c, s.inboxPage) }
+
+func (s *Server) inboxPage(c *request) (p view.Page, out view.Moving, err error) {
+	if p, err = s.page(c, "Inbox", view.NavInbox); err != nil {
+		return p, out, err
 	}
 	m := view.InboxModel{Dismiss: c.who.may(store.Writer, "dismiss a notice")}
 	all, err := s.needsOf(c)
 	if err != nil {
-		return err
+		return p, out, err
 	}
 	dismiss, err := s.dismissals(c, all.notices)
 	if err != nil {
-		return err
+		return p, out, err
 	}
 	for i, n := range all.notices {
 		v := view.Notice{
@@ -36,7 +37,31 @@ func (s *Server) getInbox(c *request) error {
 			m.Dismissed = append(m.Dismissed, v)
 		}
 	}
-	return render(c, http.StatusOK, view.InboxPage(p, m))
+	m.Notices, m.New = holdNotices(c.shown, "notices", m.Notices)
+	m.Dismissed, _ = holdNotices(c.shown, "dismissed", m.Dismissed)
+	return p, m.Moving(), nil
+}
+
+// holdNotices keeps the notices that somebody reads where they are, and counts those that came since.
+func holdNotices(sh shown, list string, fresh []view.Notice) (held []view.Notice, more int) {
+	keys := sh[list]
+	if len(keys) == 0 {
+		for _, n := range fresh {
+			keys = append(keys, n.Key)
+		}
+		sh.keep(list, keys)
+		return fresh, 0
+	}
+	at := map[string]view.Notice{}
+	for _, n := range fresh {
+		at[n.Key] = n
+	}
+	for _, k := range keys {
+		if n, there := at[k]; there {
+			held = append(held, n)
+		}
+	}
+	return held, len(fresh) - len(held)
 }
 
 // dismissals says of each notice whether it may be dismissed: one of a stack by who may act on the stack.

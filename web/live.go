@@ -77,19 +77,26 @@ func readPlace(id string) place {
 
 // A stream writes server-sent events.
 type stream struct {
-	c    *request
-	ctl  *http.ResponseController
-	gone bool // the reader left: a write failed
+	c     *request
+	ctl   *http.ResponseController
+	gone  bool // the reader left: a write failed
+	close func()
 }
 
-// openStream sends the headers at once: a reader knows that it is connected before anything happens.
-func openStream(c *request) (*stream, error) {
+// openStream sends the headers at once: a reader knows that it is connected before anything happens. Close the stream that it
+// returns; with an error there is none.
+func (s *Server) openStream(c *request) (*stream, error) {
+	leave, err := s.hub.enter(c.who.Name)
+	if err != nil {
+		return nil, err
+	}
 	h := c.Response().Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	c.Response().WriteHeader(http.StatusOK)
-	st := &stream{c: c, ctl: http.NewResponseController(c.Response())}
-	return st, st.write(": open\n\n")
+	st := &stream{c: c, ctl: http.NewResponseController(c.Response()), close: leave}
+	_ = st.write(": open\n\n") // a reader that is gone is noted, and followed no further
+	return st, nil
 }
 
 // send writes one event. An error means that the reader is gone.
@@ -121,7 +128,7 @@ func (s *Server) follow(st *stream, look func(changed bool) (end bool, err error
 	defer poll.Stop()
 	defer beat.Stop()
 	defer life.Stop()
-	for change := true; ; {
+	for change := true; !st.gone; {
 		end, err := look(change)
 		if err != nil || end {
 			return s.streamEnd(st, err)
@@ -146,6 +153,7 @@ func (s *Server) follow(st *stream, look func(changed bool) (end bool, err error
 			return nil
 		}
 	}
+	return nil
 }
 
 // streamEnd says nothing of a reader that left; what is wrong here is logged.
@@ -176,10 +184,11 @@ func (s *Server) apiEvents(c *request) error {
 		return err
 	}
 	p := readPlace(c.Request().Header.Get("Last-Event-ID"))
-	st, err := openStream(c)
+	st, err := s.openStream(c)
 	if err != nil {
-		return s.streamEnd(st, err)
+		return err
 	}
+	defer st.close()
 	return s.follow(st, func(bool) (bool, error) {
 		r, err := s.run(c.Param("id"))
 		if err != nil {

@@ -26,6 +26,7 @@ func (s *site) events(b *http.Client, path, lastID string) <-chan event {
 	s.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, get, s.srv.URL+path, nil)
 	must(s.t, err)
+	req.Header.Set("Accept", "text/event-stream")
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
 	}

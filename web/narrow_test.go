@@ -19,7 +19,7 @@ import (
 )
 
 // moving matches what differs between two answers though nothing happened: moments, their distances, and ids of requests.
-var moving = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(Z|\+00:00)|\d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d UTC|just now|\d+ (second|minute)s? ago|"request_id":"[^"]*"|<code>[0-9A-Z]{26}</code>|[0-9.]+s</time>`)
+var moving = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(Z|\+00:00)|\d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d UTC|just now|\d+[smh] ago|"request_id":"[^"]*"|<code>[0-9A-Z]{26}</code>|[0-9.]+s</time>|after=[0-9a-z.-]+|at=\d{13}`)
 
 // TestNothingOfOtherProjects crawls every address that a person from GitLab may ask for, as a Maintainer of one project of two:
 // before anything happened in the other one, and after much did. Not a byte may differ, so neither names nor counts nor the

@@ -192,6 +192,12 @@ func failed(tx *store.Tx, stacks []*runs.Stack) (list []runs.Run, count int, err
 	return list, len(ids), nil
 }
 
+// isThere reports whether a stack still exists; stacks are by slug.
+func isThere(stacks []*runs.Stack, slug string) bool {
+	_, there := store.FindStack(stacks, slug)
+	return there
+}
+
 // findTrouble is what the inbox holds that nobody dismissed, as the start page shows it.
 func findTrouble(tx *store.Tx, stacks []*runs.Stack, parked []store.Report, room runs.Room) (out []view.Trouble, notices []store.Notice, detached bool, err error) {
 	in, known, err := tx.Integration()
@@ -201,7 +207,7 @@ func findTrouble(tx *store.Tx, stacks []*runs.Stack, parked []store.Report, room
 	notices, err = engine.Notices(tx, parked, room)
 	for _, n := range notices {
 		if n.Dismissed.IsZero() {
-			out = append(out, view.Trouble{Kind: n.Kind, Title: n.Text, Detail: n.Cause, LinkText: n.LinkText, LinkURL: n.LinkURL})
+			out = append(out, view.Trouble{Key: n.Key, Kind: n.Kind, Title: n.Text, Detail: n.Cause, LinkText: n.LinkText, LinkURL: n.LinkURL})
 		}
 	}
 	return out, notices, len(stacks) > 0 && !(known && in.Linked), err

@@ -349,7 +349,7 @@ func (s *Server) needsOf(c *request) (needs, error) {
 			}
 			out.notices = append(out.notices, x)
 			if x.Dismissed.IsZero() {
-				out.trouble = append(out.trouble, view.Trouble{Kind: x.Kind, Title: x.Text, Detail: x.Cause, LinkText: x.LinkText, LinkURL: x.LinkURL})
+				out.trouble = append(out.trouble, view.Trouble{Key: x.Key, Kind: x.Kind, Title: x.Text, Detail: x.Cause, LinkText: x.LinkText, LinkURL: x.LinkURL})
 			}
 		}
 		return nil

@@ -48,9 +48,10 @@ func (s *Server) getLive(c *request) error {
 		after = c.QueryParam("after")
 	}
 	l := &liveRun{s: s, c: c, id: r.ID, at: readPlace(after), pens: map[runs.State]view.Pen{}, sent: map[string]string{}}
-	if l.st, err = openStream(c); err != nil {
-		return s.streamEnd(l.st, err)
+	if l.st, err = s.openStream(c); err != nil {
+		return err
 	}
+	defer l.st.close()
 	return s.follow(l.st, l.look)
 }
 

@@ -1,8 +1,7 @@
 package web
 
 import (
-	"net/http"
-
+	"groundcrew/runs"
 	"groundcrew/store"
 	"groundcrew/web/view"
 )
@@ -10,21 +9,22 @@ import (
 // manyStacks is how many stacks a drop-down may offer; beyond it a type-ahead does.
 const manyStacks = 100
 
-func (s *Server) getRuns(c *request) error {
+func (s *Server) getRuns(c *request) error { return s.moving(c, s.runsPage) }
+
+func (s *Server) runsPage(c *request) (p view.Page, out view.Moving, err error) {
 	f, err := runFilter(c)
 	if err != nil {
-		return err
+		return p, out, err
 	}
 	if f, err = s.seen(c, f); err != nil {
-		return err
+		return p, out, err
 	}
 	reads, err := s.reads(c)
 	if err != nil {
-		return err
+		return p, out, err
 	}
-	p, err := s.page(c, "Runs", view.NavRuns)
-	if err != nil {
-		return err
+	if p, err = s.page(c, "Runs", view.NavRuns); err != nil {
+		return p, out, err
 	}
 	m := view.RunsModel{Stack: f.Stack, Q: f.Text, Type: c.QueryParam("type"), State: c.QueryParam("state")}
 	var next string
@@ -39,21 +39,34 @@ func (s *Server) getRuns(c *request) error {
 				m.Stacks = append(m.Stacks, view.Option{Value: st.Slug, Text: st.Name})
 			}
 		}
-		page, n, err := tx.Runs(f, c.QueryParam("cursor"), pageRows)
-		if err != nil {
-			return err
-		}
-		next = n
-		if m.Rows, err = s.rows(tx, page); err != nil {
+		if m.Rows, m.New, next, err = s.runRows(tx, c, f, func(r runs.Run) bool { return reads(r.Project) }); err != nil {
 			return err
 		}
 		any, _, err := tx.Runs(store.RunFilter{Visible: f.Visible, AtMost: f.AtMost}, "", 1)
 		m.Any = len(any) > 0
 		return err
 	})
-	if err != nil {
-		return err
-	}
 	m.Pager = pager(c, len(m.Rows), next)
-	return render(c, http.StatusOK, view.RunsPage(p, m))
+	return p, m.Moving(), err
+}
+
+// runRows are the rows of a page of runs, and how many runs are not among them because they came while it was read.
+func (s *Server) runRows(tx *store.Tx, c *request, f store.RunFilter, may func(runs.Run) bool) (rows []view.RunRow, news int, next string, err error) {
+	cursor := c.QueryParam("cursor")
+	page, next, err := tx.Runs(f, cursor, pageRows)
+	if err != nil {
+		return nil, 0, "", err
+	}
+	page, more, err := c.shown.holdRuns(tx, "runs", page, may)
+	if err != nil {
+		return nil, 0, "", err
+	}
+	if next != "" && len(more) > 0 {
+		next = page[len(page)-1].ID // goes on below what is shown
+	}
+	if cursor == "" {
+		news = len(more)
+	}
+	rows, err = s.rows(tx, page)
+	return rows, news, next, err
 }

@@ -75,6 +75,7 @@ type Server struct {
 	refusals  *rate.Limiter // of stored refused deliveries
 	hashing   chan struct{} // bounds the memory of password checks
 	hub       *hub
+	turns     sync.Mutex // of pages that change by themselves
 	needed    needsCache
 	countedTo lineCounter
 	onces     sync.Map // idempotency keys at work: a request of a sender is done by one at a time

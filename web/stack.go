@@ -90,32 +90,26 @@ func openMRs(tx *store.Tx, st runs.Stack) ([]store.MergeRequest, error) {
 	return out, err
 }
 
-func (s *Server) getStack(c *request) error {
+func (s *Server) getStack(c *request) error { return s.moving(c, s.stackRunsPage) }
+
+func (s *Server) stackRunsPage(c *request) (p view.Page, out view.Moving, err error) {
 	f, err := runFilter(c)
 	if err != nil {
-		return err
+		return p, out, err
 	}
 	f.Stack = c.Param("slug")
 	p, head, err := s.stackPage(c, view.TabRuns)
 	if err != nil {
-		return err
+		return p, out, err
 	}
 	m := view.StackRunsModel{Head: head, Type: c.QueryParam("type")}
 	var next string
-	err = s.st.View(func(tx *store.Tx) error {
-		page, n, err := tx.Runs(f, c.QueryParam("cursor"), pageRows)
-		if err != nil {
-			return err
-		}
-		next = n
-		m.Rows, err = s.rows(tx, page)
+	err = s.st.View(func(tx *store.Tx) (err error) {
+		m.Rows, m.New, next, err = s.runRows(tx, c, f, func(r runs.Run) bool { return r.Stack == f.Stack })
 		return err
 	})
-	if err != nil {
-		return err
-	}
 	m.Pager = pager(c, len(m.Rows), next)
-	return render(c, http.StatusOK, view.StackRunsPage(p, m))
+	return p, m.Moving(), err
 }
 
 func (s *Server) postTrigger(c *request) error {

@@ -2,8 +2,6 @@ package web
 
 import (
 	"maps"
-	"net/http"
-	"net/url"
 	"slices"
 
 	"groundcrew/runs"
@@ -28,19 +26,20 @@ func (a actor) may(r store.Role, verb string) view.Act {
 	return view.Act{WhyNot: "Only a writer or an admin can " + verb + "."}
 }
 
-func (s *Server) getStacks(c *request) error {
-	p, err := s.page(c, "Stacks", view.NavStacks)
-	if err != nil {
-		return err
+func (s *Server) getStacks(c *request) error { return s.moving(c, s.stacksPage) }
+
+func (s *Server) stacksPage(c *request) (p view.Page, out view.Moving, err error) {
+	if p, err = s.page(c, "Stacks", view.NavStacks); err != nil {
+		return p, out, err
 	}
 	m := view.StacksModel{Q: c.QueryParam("q"), State: c.QueryParam("state"), Label: c.QueryParam("label"), CanCreate: c.who.has(store.Admin)}
 	reads, err := s.reads(c)
 	if err != nil {
-		return err
+		return p, out, err
 	}
-	err = s.st.View(func(tx *store.Tx) error { return fillStacks(tx, &m, c.QueryParam("cursor"), reads) })
+	err = s.st.View(func(tx *store.Tx) error { return fillStacks(tx, &m, c.QueryParam("cursor"), c.shown, reads) })
 	if err != nil {
-		return err
+		return p, out, err
 	}
 	if c.QueryParam("cursor") != "" {
 		m.Pager.FirstURL = more(c, "")
@@ -48,11 +47,11 @@ func (s *Server) getStacks(c *request) error {
 	if m.Pager.NextURL != "" {
 		m.Pager.NextURL = more(c, m.Pager.NextURL)
 	}
-	return render(c, http.StatusOK, view.StacksPage(p, m))
+	return p, m.Moving(), nil
 }
 
 // fillStacks finds the rows of the list; Pager.NextURL becomes the cursor of the next page.
-func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string, reads func(int64) bool) error {
+func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string, sh shown, reads func(int64) bool) error {
 	stacks, err := tx.Stacks()
 	if err != nil {
 		return err
@@ -83,12 +82,40 @@ func fillStacks(tx *store.Tx, m *view.StacksModel, cursor string, reads func(int
 		}
 	}
 	m.Pager.Shown = len(m.Rows)
+	holdStacks(m, stacks, cursor, sh)
 	for i := range m.Rows {
 		if m.Rows[i].Last, err = lastRun(tx, m.Rows[i].Stack.Slug); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// holdStacks keeps the rows that somebody reads where they are.
+func holdStacks(m *view.StacksModel, stacks []*runs.Stack, cursor string, sh shown) {
+	slugs := sh["stacks"]
+	if len(slugs) == 0 {
+		for _, r := range m.Rows {
+			slugs = append(slugs, r.Stack.Slug)
+		}
+		sh.keep("stacks", slugs)
+		return
+	}
+	fresh := m.Rows
+	m.Rows = nil
+	for _, slug := range slugs {
+		if i, there := store.FindStack(stacks, slug); there {
+			m.Rows = append(m.Rows, view.StackRow{Stack: *stacks[i], Detached: !m.Connected})
+		}
+	}
+	if cursor != "" {
+		return
+	}
+	for _, r := range fresh {
+		if !slices.Contains(slugs, r.Stack.Slug) {
+			m.New++
+		}
+	}
 }
 
 // readable are the stacks that somebody may see: the list itself, which is shared and must not be changed, when that is all.
@@ -134,16 +161,12 @@ func labelsOf(stacks []*runs.Stack) []string {
 
 // more is the address of this page with another cursor.
 func more(c *request, cursor string) string {
-	q := url.Values{}
-	maps.Copy(q, c.QueryParams())
+	q := ownQuery(c.Request().URL)
 	q.Del("cursor")
 	if cursor != "" {
 		q.Set("cursor", cursor)
 	}
-	if len(q) == 0 {
-		return c.Request().URL.EscapedPath()
-	}
-	return c.Request().URL.EscapedPath() + "?" + q.Encode()
+	return address(c.Request().URL, q)
 }
 
 // pager leads on from a page of n rows.

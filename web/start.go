@@ -2,7 +2,7 @@ package web
 
 import (
 	"errors"
-	"net/http"
+	"slices"
 	"time"
 
 	"groundcrew/runs"
@@ -12,38 +12,36 @@ import (
 )
 
 // getStart shows what needs a person now; until the first run, the way there.
-func (s *Server) getStart(c *request) error {
-	p, err := s.page(c, "What needs you", view.NavStart)
-	if err != nil {
-		return err
+func (s *Server) getStart(c *request) error { return s.moving(c, s.startPage) }
+
+func (s *Server) startPage(c *request) (p view.Page, out view.Moving, err error) {
+	if p, err = s.page(c, "What needs you", view.NavStart); err != nil {
+		return p, out, err
 	}
 	n, err := s.needsOf(c)
 	if err != nil {
-		return err
+		return p, out, err
 	}
 	reads, err := s.reads(c)
 	if err != nil {
-		return err
+		return p, out, err
 	}
 	var m view.StartModel
 	err = s.st.View(func(tx *store.Tx) (err error) {
-		m, err = s.startModel(tx, n, c.who, reads)
+		m, err = s.startModel(tx, n, c, reads)
 		return err
 	})
 	if m.Steps != nil {
 		m.Steps.Plan = c.who.may(store.Writer, "trigger a run")
 		m.Steps.NotMine = c.who.may(store.Admin, "do this").WhyNot
 	}
-	if err != nil {
-		return err
-	}
-	return render(c, http.StatusOK, view.StartPage(p, m))
+	return p, m.Moving(), err
 }
 
-func (s *Server) startModel(tx *store.Tx, n needs, who actor, reads func(int64) bool) (view.StartModel, error) {
+func (s *Server) startModel(tx *store.Tx, n needs, c *request, reads func(int64) bool) (view.StartModel, error) {
 	var m view.StartModel
 	all := store.RunFilter{}
-	if who.restricted() {
+	if c.who.restricted() {
 		all = theirs(all, reads)
 	}
 	any, _, err := tx.Runs(all, "", 1)
@@ -54,18 +52,13 @@ func (s *Server) startModel(tx *store.Tx, n needs, who actor, reads func(int64) 
 	if err != nil {
 		return m, err
 	}
-	m.Trouble = n.trouble
-	if m.Waiting, m.MoreWaiting, err = s.firstRows(tx, n.waiting); err != nil {
+	if err := s.needRows(tx, &m, n, c.shown, reads); err != nil {
 		return m, err
 	}
-	if m.Failed, err = s.rows(tx, n.failed); err != nil {
+	if err := s.atWork(tx, &m, c.shown, reads); err != nil {
 		return m, err
 	}
-	m.MoreFailed = n.failing - len(n.failed)
-	if err := s.atWork(tx, &m, reads); err != nil {
-		return m, err
-	}
-	if who.restricted() {
+	if c.who.restricted() {
 		m.Day, err = dayOf(tx, all)
 	} else {
 		m.Day, err = day(tx)
@@ -88,15 +81,58 @@ func firstSteps(tx *store.Tx, reads func(int64) bool) (*view.FirstSteps, error) 
 	return &f, err
 }
 
-// firstRows makes rows of the first runs of a list and counts the others.
-func (s *Server) firstRows(tx *store.Tx, list []runs.Run) (rows []view.RunRow, more int, err error) {
-	shown := list[:min(needRows, len(list))]
-	rows, err = s.rows(tx, shown)
-	return rows, len(list) - len(shown), err
+// needRows fills in what needs a person. While somebody reads it new rows only take the place of old ones.
+func (s *Server) needRows(tx *store.Tx, m *view.StartModel, n needs, sh shown, reads func(int64) bool) error {
+	waiting := n.waiting[:min(needRows, len(n.waiting))]
+	m.MoreWaiting, m.MoreFailed = len(n.waiting)-len(waiting), n.failing-len(n.failed)
+	fresh := slices.Concat(waiting, n.failed)
+	seen := sh["needs"]
+	held, more, err := sh.holdRuns(tx, "needs", fresh, func(r runs.Run) bool { return reads(r.Project) })
+	if err != nil {
+		return err
+	}
+	over := outside(fresh)
+	held, more = refill(held, more, over, tx.Now())
+	for _, t := range n.trouble {
+		if len(seen) == 0 || slices.Contains(seen, t.Key) {
+			m.Trouble = append(m.Trouble, t)
+		} else {
+			m.New++
+		}
+	}
+	keys := idsOf(held)
+	for _, t := range m.Trouble {
+		keys = append(keys, t.Key)
+	}
+	sh.keep("needs", keys)
+	if m.Unseen, err = s.rows(tx, more); err != nil {
+		return err
+	}
+	m.Needs, err = s.overRows(tx, held, over)
+	return err
 }
 
-// atWork fills in what is at work and what waits for it.
-func (s *Server) atWork(tx *store.Tx, m *view.StartModel, reads func(int64) bool) error {
+// outside tells the runs that a list as it is now does not hold.
+func outside(fresh []runs.Run) func(runs.Run) bool {
+	in := map[string]bool{}
+	for _, r := range fresh {
+		in[r.ID] = true
+	}
+	return func(r runs.Run) bool { return !in[r.ID] }
+}
+
+// overRows makes list rows of runs, some of which do not belong there any more.
+func (s *Server) overRows(tx *store.Tx, list []runs.Run, over func(runs.Run) bool) ([]view.RunRow, error) {
+	rows, err := s.rows(tx, list)
+	for i := range rows {
+		rows[i].Over = over(rows[i].Run)
+	}
+	return rows, err
+}
+
+// atWork fills in what is at work and what waits for it. While somebody reads it new rows come to its end, where they push away
+// nothing that waits for a click, or take the place of old ones.
+func (s *Server) atWork(tx *store.Tx, m *view.StartModel, sh shown, reads func(int64) bool) error {
 	active, err := tx.Active("")
 	if err != nil {
 		return err
@@ -111,10 +147,18 @@ func (s *Server) atWork(tx *store.Tx, m *view.StartModel, reads func(int64) bool
 			queued = append(queued, *r)
 		}
 	}
-	if m.Working, err = s.rows(tx, working); err != nil {
+	first := queued[:min(needRows, len(queued))]
+	m.MoreQueued = len(queued) - len(first)
+	fresh := slices.Concat(working, first)
+	held, more, err := sh.holdRuns(tx, "work", fresh, func(r runs.Run) bool { return reads(r.Project) })
+	if err != nil {
 		return err
 	}
-	m.Queued, m.MoreQueued, err = s.firstRows(tx, queued)
+	over := outside(fresh)
+	held, more = refill(held, more, over, tx.Now())
+	held = slices.Concat(trim(held, over, tx.Now()), more)
+	sh.keep("work", idsOf(held))
+	m.Work, err = s.overRows(tx, held, over)
 	return err
 }
 

@@ -43,7 +43,10 @@ type site struct {
 	*httptest.Server
 	mu    sync.Mutex
 	posts []string    // "path?form" of every form posted
-	live  chan string // events for the run page's stream
+	live  chan string // events for the stream of a page that is open
+	asked []string    // queries of the streams that were opened
+	open  int         // streams
+	gone  bool        // streams are refused: who reads is signed out
 	pages map[string]sample
 
 	painted atomic.Pointer[chan struct{}] // closed when the page is drawn for the first time; nil: nobody waits for that
@@ -119,6 +122,11 @@ func (s *site) awaitPost(t *testing.T, b *browserTab, n int) string {
 }
 
 func (s *site) stream(w http.ResponseWriter, r *http.Request) {
+	if !s.enter(r.URL.RawQuery) {
+		http.Error(w, "{}", http.StatusUnauthorized)
+		return
+	}
+	defer s.leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.(http.Flusher).Flush()
 	for {
@@ -129,6 +137,40 @@ func (s *site) stream(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		}
+	}
+}
+
+func (s *site) enter(query string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, query)
+	if !s.gone {
+		s.open++
+	}
+	return !s.gone
+}
+
+func (s *site) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+}
+
+// awaitStreams waits until so many streams are open, and returns what the last one asked for.
+func (s *site) awaitStreams(t *testing.T, n int) string {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		s.mu.Lock()
+		open, asked := s.open, s.asked
+		s.mu.Unlock()
+		if open == n {
+			return asked[len(asked)-1]
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d streams are open, want %d: %q", open, n, asked)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

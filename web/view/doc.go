@@ -77,15 +77,18 @@
 // Every form posts and is answered with a redirect, or with the same page, the values kept and the errors
 // beside their fields (status 422).
 //
-// Live parts of the run page: GET /runs/{id}/live sends
+// Pages that change by themselves carry in data-live the address of their events. The run page's is GET /runs/{id}/live; that of a
+// [Moving] page is its own address, asked for as text/event-stream. They send
 //
-//	event: fragment   data: {"id": "run-head", "html": "…"}                              replaces the element of that id
+//	event: fragment   data: {"id": "run-head", "html": "…", "held": false}               replaces the element of that id; held: rows keep their places
+//	event: say        data: {"text": "network-prod waits for confirmation"}              is said aloud to who does not see the page
 //	event: log        data: {"phase": "planning", "html": "<li …>…", "offset": 4711}     is appended to #log-planning ol
 //	event: end        data: {}                                                           nothing follows; the page closes the stream
 //
 // Fragments are [RunHead] (run-head), [RunPlan] (run-plan), [RunTimeline] (run-timeline), [RunDetails]
-// (run-details) and [LogHead] (log-head-{phase}); log lines come from [LogLines]. The stream starts where the
-// page ended: data-live carries the model's LiveURL, and event ids let it resume.
+// (run-details) and [LogHead] (log-head-{phase}) of the run page, [Places] (places) and [Moving].Parts of the others; log lines
+// come from [LogLines]. The stream starts where the page ended: after= in its address and the events' ids let it resume. For the
+// lists of a page (data-rows) shown-{list}= names the rows there (data-key), which then stay where they are; fresh= lets them move.
 package view
 
 //go:generate go tool templ generate -include-version=false

@@ -237,8 +237,8 @@ func runSamples() []sample {
 
 func startSamples() []sample {
 	m := StartModel{
-		Waiting: rows()[:1], Failed: rows()[4:5], Working: rows()[2:3], Queued: rows()[1:2],
-		Trouble: []Trouble{{Kind: KindWarn, Title: "GitLab token expires in 6 days", Detail: "groundcrew-bot", LinkText: "Change token", LinkURL: "/settings/vcs/gitlab/edit"}},
+		Needs: []RunRow{rows()[0], rows()[4]}, Work: rows()[1:3],
+		Trouble: []Trouble{{Key: "token", Kind: KindWarn, Title: "GitLab token expires in 6 days", Detail: "groundcrew-bot", LinkText: "Change token", LinkURL: "/settings/vcs/gitlab/edit"}},
 		Day:     Day{Total: 31, Finished: 28, Failed: 2, Discarded: 1, Hours: [24]int{0, 0, 1, 0, 0, 2, 1, 3, 4, 2, 1, 0, 0, 1, 2, 5, 3, 2, 1, 1, 0, 1, 0, 1}},
 	}
 	banner := shell("Start", NavStart)
@@ -493,10 +493,10 @@ func hostile() []sample { return filled(payload) }
 // filled is every page with a text in every field that comes from outside.
 func filled(payload string) []sample {
 	p := poisonedWith(shell("x", "x", Crumb{"x", "x"}), payload)
-	p.User.Initials = "WM" // never more than two letters
+	p.User.Initials, p.Live = "WM", "" // never more than two letters; no stream, for which there is no server
 	p.Banners, p.Flash = []Banner{poisonedWith(DetachedBanner(1), payload)}, &Flash{payload, payload}
 	run, rowsX := poisonedWith(unconfirmedModel(), payload), poisonedWith(rows(), payload)
-	run.Logs = logs("planning")
+	run.LiveURL, run.Logs = "/runs/x/live", logs("planning")
 	run.Logs[0].Text = []byte("\x1b[31m" + payload + "\n\x1b]8;;" + payload + "\x07x\n" + payload)
 	failed := run
 	failed.Run.State, failed.ErrorText = runs.Failed, payload
@@ -505,7 +505,7 @@ func filled(payload string) []sample {
 	module, versions, check, moduleHead := poisonedWith(moduleFixture(), payload), poisonedWith(versionFixtures(), payload), poisonedWith(moduleCheckFixture(), payload), poisonedWith(moduleHeadFixture(TabModule), payload)
 	head.Stack.Labels = slices.Repeat([]string{payload}, 40)
 	return append([]sample{
-		{"start", StartPage(p, StartModel{Waiting: rowsX, Failed: rowsX, Working: rowsX, Queued: rowsX, Trouble: []Trouble{{payload, payload, payload, payload, payload}}})},
+		{"start", StartPage(p, StartModel{Needs: rowsX, Work: rowsX, Trouble: []Trouble{{payload, payload, payload, payload, payload, payload}}})},
 		{"steps", StartPage(p, StartModel{Steps: &FirstSteps{GitLab: true, Stack: true, FirstSlug: payload, Plan: can()}})},
 		{"stacks", StacksPage(p, StacksModel{Any: true, Q: payload, State: payload, Label: payload, Labels: []string{payload}, Rows: []StackRow{{Stack: head.Stack, Last: head.Last}}, Pager: Pager{payload, payload, 1, 2}})},
 		{"new", StackNewPage(p, StackNewModel{Values: poisonedWith(values, payload), Errors: poisonedWith(errs, payload), Error: payload, Connected: true, GitLabHost: payload, Tools: poisonedWith(present(), payload)})},

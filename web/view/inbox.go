@@ -21,6 +21,7 @@ type InboxModel struct {
 	Notices   []Notice
 	Dismissed []Notice
 	Dismiss   Act
+	New       int // notices that came while the page was read
 }
 
 // dismiss is whether a notice may be dismissed, and why not.

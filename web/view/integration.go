@@ -136,16 +136,21 @@ func (m IntegrationModel) repair() string {
 	if m.Pager.Total > len(m.Projects) {
 		return "Install or repair hooks"
 	}
-	n := 0
+	n := m.wanting()
+	if n == 0 {
+		return ""
+	}
+	return "Install or repair " + Count(n, "hook", "hooks")
+}
+
+// wanting counts the projects of this page whose hook a click could put right.
+func (m IntegrationModel) wanting() (n int) {
 	for _, p := range m.Projects {
 		if p.State != HookInstalled && p.State != HookUnknown && p.State != HookMoving && p.State != HookWaits {
 			n++
 		}
 	}
-	if n == 0 {
-		return ""
-	}
-	return "Install or repair " + Count(n, "hook", "hooks")
+	return n
 }
 
 // The states of a delivery, for [Delivery.State].

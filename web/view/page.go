@@ -22,6 +22,8 @@ type Page struct {
 	Title   string // of the window; the heading is the page's own
 	Crumbs  []Crumb
 	Nav     string // which place of the sidebar is lit: one of the Nav constants
+	Here    string // the page's own address, of one that changes by itself
+	Live    string // of the events that change it, "" when nothing does
 	User    *User  // nil: nobody is signed in, and the shell shows no sidebar
 	Now     time.Time
 	Banners []Banner

@@ -10,6 +10,7 @@ type RunsModel struct {
 	Q                  string
 	Stack, Type, State string // the filter as given
 	Any                bool   // there is at least one run, whatever the filter says
+	New                int    // runs that came while the page was read
 	Pager              Pager
 }
 

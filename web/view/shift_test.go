@@ -177,6 +177,5 @@ func (s *site) settle(t *testing.T, b *browserTab, m RunModel) {
 	for len(s.live) > 0 {
 		time.Sleep(time.Millisecond)
 	}
-	get(t, b, chromedp.Evaluate[int](`window.settled = false, requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => (window.settled = true), 50))), 0`))
-	b.wants(t, `window.settled`)
+	s.drawn(t, b)
 }

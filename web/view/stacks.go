@@ -18,6 +18,7 @@ type StacksModel struct {
 	Any             bool     // there is at least one stack, whatever the filter says
 	Connected       bool     // an integration is set up
 	CanCreate       bool
+	New             int // stacks that came to the list while the page was read
 	Pager           Pager
 }
 
@@ -83,6 +84,7 @@ type StackRunsModel struct {
 	Head  StackHead
 	Rows  []RunRow
 	Type  string // runs.Tracked, runs.Proposed, … or "" for all
+	New   int    // runs that came while the page was read
 	Pager Pager
 }
 

@@ -7,14 +7,15 @@ type StartModel struct {
 	// Steps is set until the first run exists: then the page is the way there and nothing else.
 	Steps *FirstSteps
 
-	Waiting []RunRow  // unconfirmed, oldest first
-	Failed  []RunRow  // stacks whose latest tracked run failed
+	Needs   []RunRow  // unconfirmed, oldest first, then those that failed last on their stack
 	Trouble []Trouble // token, reports, held forks
-	Working []RunRow  // a process is at work
-	Queued  []RunRow  // wait for a worker or a blocker
+	Work    []RunRow  // a process is at work, then those that wait for a worker or a blocker
 	Day     Day
 
 	MoreWaiting, MoreFailed, MoreQueued int // that are not listed
+
+	Unseen []RunRow // of Needs, that came while the page was read and are only counted
+	New    int      // of Trouble, the same
 }
 
 // FirstSteps says how far a new installation is.
@@ -29,6 +30,7 @@ type FirstSteps struct {
 
 // Trouble is something that is wrong in the background and needs a person.
 type Trouble struct {
+	Key      string // of the notice
 	Kind     string // KindWarn or KindBad
 	Title    string // "GitLab token expires in 6 days"
 	Detail   string // "groundcrew-bot"
@@ -49,6 +51,7 @@ type RunRow struct {
 	Blocker   *RunRef // what a queued run waits for, when that is a run
 	Waiting   string  // what the run waits for before it goes on by itself
 	Progress  string  // of an apply, "4 of 9"; "" when not known
+	Over      bool    // it does not belong to its list any more, but stays where somebody reads it
 }
 
 // A RunRef is a link to a run.
@@ -58,11 +61,56 @@ type RunRef struct {
 	State runs.State
 }
 
-// quiet reports whether nothing waits for a person.
-func (m StartModel) quiet() bool { return m.needs() == 0 }
+// quiet reports whether nothing waits for a person, nor did when the page was opened.
+func (m StartModel) quiet() bool { return m.needs() == 0 && len(m.Needs) == 0 }
 
 func (m StartModel) needs() int {
-	return len(m.Waiting) + m.MoreWaiting + len(m.Failed) + m.MoreFailed + len(m.Trouble)
+	return inPlace(m.Needs) + m.MoreWaiting + m.MoreFailed + len(m.Trouble) + m.unseen()
+}
+
+// unseen counts what needs a person and is not on the page, because it came while that was read.
+func (m StartModel) unseen() int { return len(m.Unseen) + m.New }
+
+// working counts the listed runs with a process at work.
+func (m StartModel) working() int {
+	n := 0
+	for _, r := range m.Work {
+		if r.Run.State.Working() {
+			n++
+		}
+	}
+	return n
+}
+
+// inPlace counts the rows that belong to their list.
+func inPlace(rows []RunRow) int {
+	n := 0
+	for _, r := range rows {
+		if !r.Over {
+			n++
+		}
+	}
+	return n
+}
+
+// needMark is the word of a run that needs a person, "" for one that doesn't.
+func needMark(s runs.State) string {
+	switch s {
+	case runs.Unconfirmed:
+		return "confirm"
+	case runs.Failed:
+		return "failed"
+	default:
+		return ""
+	}
+}
+
+// needWord says aloud what a run has come to that needs a person.
+func needWord(s runs.State) string {
+	if s == runs.Failed {
+		return "failed"
+	}
+	return "waits for confirmation"
 }
 
 // A bar is one hour of the day's chart, in units of the view box (240 × 32).

@@ -1,0 +1,133 @@
+// Pages that change by themselves: a stream of server-sent events, from the address in data-live, brings the parts that changed.
+// A page nobody sees has no stream.
+const $ = (sel, in_ = document) => in_.querySelector(sel);
+const $$ = (sel, in_ = document) => [...in_.querySelectorAll(sel)];
+const make = (tag, props = {}) => Object.assign(document.createElement(tag), props);
+const parse = (html) => make("template", { innerHTML: html }).content;
+const page = $("[data-live]");
+
+// A part becomes the element of its id by changing only what differs, so that focus, scroll, open details and switches stay as the
+// reader left them.
+const kept = new Set(["open", "hidden"]);
+const key = (n) => n.id || n.dataset?.key || n.nodeName + (n.getAttribute?.("action") ?? n.className ?? "");
+function morph(old, now, held) {
+  if (old.nodeType !== now.nodeType || old.nodeName !== now.nodeName || now.classList?.contains("gap")) return old.replaceWith(now);
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== now.data) old.data = now.data;
+    return;
+  }
+  if (held && "still" in old.dataset) return;
+  for (const { name } of [...old.attributes]) if (!now.hasAttribute(name) && !kept.has(name)) old.removeAttribute(name);
+  for (const { name, value } of now.attributes) {
+    if (!kept.has(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  let at = old.firstChild;
+  for (const node of [...now.childNodes]) {
+    let same = at;
+    while (same && key(same) !== key(node)) same = same.nextSibling;
+    if (!same) {
+      old.insertBefore(node, at);
+      continue;
+    }
+    while (at !== same) at = drop(at);
+    at = same.nextSibling;
+    morph(same, node, held);
+  }
+  while (at) at = drop(at);
+}
+function drop(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
+}
+
+// A row that is not there any more leaves a gap as high as it was: what a reader is about to click stays where it is.
+const keys = (list) => [...list.children].map((row) => row.dataset.key).filter(Boolean);
+function hold(now) {
+  for (const list of $$("[data-rows]", now)) {
+    const was = $(`[data-rows="${list.dataset.rows}"]`, page);
+    const there = new Set(keys(list));
+    [...(was?.children ?? [])].forEach((row, i) => {
+      if (row.dataset.key && !there.has(row.dataset.key)) list.insertBefore(gap(row), list.children[i] ?? null);
+    });
+  }
+}
+function gap(row) {
+  if (row.classList.contains("gap")) return row.cloneNode(true);
+  const out = make(row.nodeName, { className: "gap" });
+  out.dataset.key = row.dataset.key;
+  out.style.height = row.offsetHeight + "px";
+  out.append(row.nodeName === "TR" ? make("td", { colSpan: row.cells.length, textContent: "No longer here." }) : "No longer here.");
+  return out;
+}
+
+function fragment({ id, html, held }) {
+  const old = document.getElementById(id);
+  const now = parse(html);
+  const root = now.firstElementChild;
+  if (!old || !root) return;
+  if (held) hold(now);
+  if (root.dataset.state && root.dataset.state !== old.dataset.state) say({ text: "The run is " + root.dataset.state });
+  morph(old, root, held);
+  document.dispatchEvent(new Event("tick")); // times are counted from when the page was made
+}
+const say = ({ text }) => ($("#announce").textContent = text);
+
+// The stream.
+let source, last, timer, over;
+const open = (fresh) => {
+  const url = new URL(page.dataset.live, location.href);
+  if (last) url.searchParams.set("after", last);
+  if (fresh) url.searchParams.set("fresh", "1");
+  else for (const list of $$("[data-rows]", page)) url.searchParams.set("shown-" + list.dataset.rows, keys(list).join("*"));
+  let began = false;
+  source = new EventSource(url);
+  const takes = { fragment, say, end, log: (data) => page.dispatchEvent(new CustomEvent("live", { bubbles: true, detail: { type: "log", data } })) };
+  for (const [type, take] of Object.entries(takes)) {
+    source.addEventListener(type, (ev) => {
+      last = ev.lastEventId || last;
+      take(JSON.parse(ev.data));
+    });
+  }
+  source.onopen = () => {
+    began = true;
+    $("#toasts .stale")?.remove();
+  };
+  source.onerror = () => {
+    close();
+    if (!began) explain(url);
+    timer = setTimeout(open, began ? 1000 : 10000);
+  };
+};
+function close() {
+  clearTimeout(timer);
+  source?.close();
+}
+function end() {
+  over = true;
+  close();
+}
+
+// Why there is no stream: the server's own words, since a reader must not take for the present what is not.
+async function explain(url) {
+  let why = "The server does not answer.";
+  try {
+    const answer = await fetch(url, { headers: { Accept: "application/json" } });
+    if (answer.ok) return;
+    why = answer.status === 401 ? "You are signed out. Sign in again, here or in another tab." : ((await answer.json()).detail ?? why);
+  } catch {
+    // It does not answer, or not as it should.
+  }
+  const note = $("#toasts .stale") ?? make("p", { className: "stale" });
+  note.textContent = why + " This page shows what was known before, and changes no more until that is over.";
+  $("#toasts").append(note);
+}
+
+if (page) {
+  document.addEventListener("visibilitychange", () => {
+    close();
+    if (!document.hidden && !over) open(scrollY < 40);
+  });
+  addEventListener("pagehide", close);
+  if (!document.hidden) open(false);
+}
