@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,6 +47,7 @@ func BenchmarkPages(b *testing.B) {
 		l = largeStacks(b, st, manyStacksThere/part)
 	}
 	largeRuns(b, st, &l, manyStacksThere/part, have, manyRunsThere/part)
+	surround(b, st, manyStacksThere/part/5)
 	b.Logf("%d MB of store", st.Size()>>20)
 	src, err := gitlab.NewSource(b.TempDir())
 	if err != nil {
@@ -253,6 +255,56 @@ func largeRuns(b *testing.B, st *store.Store, l *large, stacks, done, total int)
 			b.Logf("%d runs in %s", total-had, time.Since(begin).Round(time.Second))
 		}
 	}
+}
+
+// What an installation of that size has beside stacks and runs.
+const (
+	manyDeliveries = 5000 // of a day
+	mrsOfEach      = 3    // of each project
+)
+
+// surround links GitLab and puts there what comes with it, unless it is there: of each project a hook, how far it was
+// compared and open merge requests, and the deliveries of a day.
+func surround(b *testing.B, st *store.Store, projects int) {
+	b.Helper()
+	err := st.Update(func(tx *store.Tx) error {
+		if in, _, err := tx.Integration(); err != nil || in.Linked {
+			return err
+		}
+		for i := range projects {
+			if err := surroundProject(tx, int64(i+1)); err != nil {
+				return err
+			}
+		}
+		for i := range manyDeliveries {
+			d := store.Delivery{
+				ID: tx.NewID(), Event: "Push Hook", ProjectID: int64(1 + i%projects), Project: fmt.Sprintf("group/project-%d", i%projects), ReceivedAt: tx.Now(),
+				State: store.DeliveryDone, Verdict: "It concerns no stack.", Size: 5000, Headers: map[string]string{"User-Agent": "GitLab/18.0", "X-Gitlab-Event": "Push Hook"},
+			}
+			if err := tx.PutDelivery(d); err != nil {
+				return err
+			}
+		}
+		return tx.PutIntegration(store.Integration{APIURL: "http://127.0.0.1:1", Linked: true, Token: "glpat-none", Secret: "none"})
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func surroundProject(tx *store.Tx, project int64) error {
+	err := errors.Join(
+		tx.PutHook(store.Hook{Project: project, ID: project, State: engine.HookOK, CheckedAt: tx.Now(), WrittenAt: tx.Now()}),
+		tx.PutWatch(store.Watch{Project: project, Since: tx.Now(), CheckedAt: tx.Now(), TagsKnown: true}),
+	)
+	for i := range mrsOfEach {
+		mr := store.MergeRequest{
+			Project: project, State: "opened", Head: fmt.Sprintf("%040x", i), HeadTitle: "Make it larger", Stacks: []string{"s00001", "s00002"},
+			MergeRequest: runs.MergeRequest{IID: int64(i + 1), Title: "Make the cluster larger", URL: "https://gitlab.test/x/-/merge_requests/1", TargetBranch: "main"},
+		}
+		err = errors.Join(err, tx.PutMergeRequest(mr))
+	}
+	return err
 }
 
 func largeRun(tx *store.Tx, n, stacks int, stay bool) (string, error) {
