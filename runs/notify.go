@@ -29,7 +29,7 @@ var Topics = []Topic{
 // topicOf is what a run that just moved to its state is news for, "" for most states.
 func topicOf(r Run) Topic {
 	switch {
-	case r.State == Unconfirmed, r.State == Queued && r.Unapproved:
+	case r.NeedsPerson():
 		return OnWaiting
 	case r.State == Failed:
 		return OnFailed

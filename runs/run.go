@@ -234,6 +234,9 @@ func (r Run) In(iid int64) *MergeRequest {
 	return nil
 }
 
+// NeedsPerson reports whether the run waits for a person's yes or approval.
+func (r Run) NeedsPerson() bool { return r.State == Unconfirmed || r.State == Queued && r.Unapproved }
+
 // Entered returns when the run last entered its present state.
 func (r Run) Entered() time.Time {
 	if n := len(r.Transitions); n > 0 {

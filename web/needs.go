@@ -157,7 +157,7 @@ func findNeeds(tx *store.Tx, parked []store.Report, room runs.Room) (needs, erro
 		return n, err
 	}
 	for _, r := range active {
-		if r.State == runs.Unconfirmed || r.State == runs.Queued && r.Unapproved {
+		if r.NeedsPerson() {
 			n.waiting = append(n.waiting, *r)
 		}
 	}

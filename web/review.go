@@ -1,6 +1,7 @@
 package web
 
 import (
+	"slices"
 	"time"
 
 	"groundcrew/runs"
@@ -123,6 +124,7 @@ func fillReviews(m *view.RunModel, who actor, g runs.Gate) {
 		v.Review.WhyNot = "You started this, so your approval does not count. You can reject it."
 		v.Own = true
 	}
+	v.Approved = slices.ContainsFunc(g.Approvals, func(r runs.Review) bool { return r.Person.Is(who.Person) })
 	m.Reviews = v
 	if err := g.Err(); err != nil && m.Newer == nil && m.Confirm.Can {
 		m.Confirm = view.Act{WhyNot: err.Error()}

@@ -40,7 +40,7 @@ func (m StartModel) Moving() Moving {
 	}
 	for _, r := range slices.Concat(m.Needs, m.Unseen) {
 		if !r.Over {
-			out.Needs[r.Run.ID] = r.StackName + " " + needWord(r.Run.State)
+			out.Needs[r.Run.ID] = r.StackName + " " + needWord(r.Run)
 		}
 	}
 	for _, r := range m.Work {

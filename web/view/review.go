@@ -17,6 +17,7 @@ type ReviewsModel struct {
 	Policies   []runs.PolicyResult // what approval policies say
 	Review     Act                 // whether the one who looks may approve or reject
 	Own        bool                // reject only: it is their own
+	Approved   bool                // they did already
 }
 
 func (v ReviewsModel) head() string {

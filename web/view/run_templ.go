@@ -211,7 +211,7 @@ func RunHead(p Page, m RunModel) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = Pill(m.Run.State).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = runPill(m.Run).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -346,7 +346,7 @@ func runTable(p Page, rows []RunRow, stack bool) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = Pill(r.Run.State).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = runPill(r.Run).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -1010,7 +1010,7 @@ func mrState(slug string, r MRRow) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = Pill(r.Run.State).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = runPill(*r.Run).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -94,23 +94,37 @@ func inPlace(rows []RunRow) int {
 }
 
 // needMark is the word of a run that needs a person, "" for one that doesn't.
-func needMark(s runs.State) string {
-	switch s {
-	case runs.Unconfirmed:
+func needMark(r runs.Run) string {
+	switch {
+	case r.NeedsPerson() && r.Unapproved:
+		return "approve"
+	case r.NeedsPerson():
 		return "confirm"
-	case runs.Failed:
+	case r.State == runs.Failed:
 		return "failed"
 	default:
 		return ""
 	}
 }
 
-// needWord says aloud what a run has come to that needs a person.
-func needWord(s runs.State) string {
-	if s == runs.Failed {
-		return "failed"
+// needLook is the shape and colour of a run that needs a person.
+func needLook(r runs.Run) string {
+	if r.NeedsPerson() {
+		return lookWait
 	}
-	return "waits for confirmation"
+	return look(r.State)
+}
+
+// needWord says aloud what a run has come to that needs a person.
+func needWord(r runs.Run) string {
+	switch {
+	case r.State == runs.Failed:
+		return "failed"
+	case r.Unapproved:
+		return "waits for approval"
+	default:
+		return "waits for confirmation"
+	}
 }
 
 // A bar is one hour of the day's chart, in units of the view box (240 × 32).

@@ -462,13 +462,13 @@ func need(p Page, r RunRow) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if word := needMark(r.Run.State); word != "" && !r.Over {
-			templ_7745c5c3_Err = mark(look(r.Run.State), word).Render(ctx, templ_7745c5c3_Buffer)
+		if word := needMark(r.Run); word != "" && !r.Over {
+			templ_7745c5c3_Err = mark(needLook(r.Run), word).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = Pill(r.Run.State).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = runPill(r.Run).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -490,7 +490,7 @@ func need(p Page, r RunRow) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-		} else if r.Run.State == runs.Unconfirmed {
+		} else if r.Run.NeedsPerson() {
 			var templ_7745c5c3_Var19 string
 			templ_7745c5c3_Var19, templ_7745c5c3_Err = templ.JoinStringErrs("waits ")
 			if templ_7745c5c3_Err != nil {
@@ -545,7 +545,7 @@ func need(p Page, r RunRow) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-		} else if r.Run.State == runs.Unconfirmed {
+		} else if r.Run.NeedsPerson() {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 36, "<a class=\"btn small primary\" href=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -962,7 +962,7 @@ func work(p Page, r RunRow) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = Pill(r.Run.State).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = runPill(r.Run).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
