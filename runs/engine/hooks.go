@@ -74,16 +74,16 @@ func knownHook(tx *store.Tx, row store.Hook, t store.Traffic) (Hook, error) {
 
 // lookAtHook asks GitLab how a used project's hook stands and remembers it.
 func (e *Engine) lookAtHook(ctx context.Context, c *gitlab.Client, project int64) (Hook, error) {
-	traffic, err := e.traffic()
+	traffic, err := e.traffic(project)
 	if err != nil {
 		return Hook{}, err
 	}
 	return e.hookState(ctx, c, project, traffic[project], true)
 }
 
-func (e *Engine) traffic() (out map[int64]store.Traffic, err error) {
+func (e *Engine) traffic(of ...int64) (out map[int64]store.Traffic, err error) {
 	err = e.st.View(func(tx *store.Tx) (err error) {
-		out, err = tx.Traffic()
+		out, err = tx.Traffic(of...)
 		return err
 	})
 	return out, err

@@ -98,9 +98,16 @@ func projectsIn(tx *store.Tx) (list []Project, err error) {
 	return list, err
 }
 
+func idsOf(list []Project) (ids []int64) {
+	for _, p := range list {
+		ids = append(ids, p.ID)
+	}
+	return ids
+}
+
 // know fills in how the hooks of projects were last seen, and what is set of the projects.
 func know(tx *store.Tx, list []Project) error {
-	traffic, err := tx.Traffic()
+	traffic, err := tx.Traffic(idsOf(list)...)
 	if err != nil {
 		return err
 	}
