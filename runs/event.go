@@ -56,6 +56,7 @@ type (
 		Reviews    []Review       // that are there, of a plan with the same effect
 		Policies   []PolicyResult // what plan and approval policies said; warnings of theirs are among Warnings
 		Weighed    string         // see [Run]
+		Authors    []Person       // see [Run]
 	}
 	// Denied: the plan is there, and a policy forbids it. Note names it.
 	Denied struct {

@@ -128,13 +128,18 @@ type Changes struct {
 	Outputs   []OutputChange   `json:"outputs,omitempty"`
 	Drift     []ResourceChange `json:"drift,omitempty"` // changed outside the tool
 
-	// Commands is a digest of the provisioners in the code, which say in no attribute what they will do.
-	Commands string `json:"-"`
+	// Code is a digest of what the code says of the resources that change, and of the providers: which provider makes them, what
+	// an unknown value will be made of.
+	Code string `json:"-"`
+	// Unsaid reports that not all of the effect stands in the plan: a resource that changes has a provisioner, of whose command the
+	// plan holds a part only.
+	Unsaid bool `json:"-"`
 }
 
 // Fingerprint names the effect of a plan: two plans that would do the same, in the tool's order, have the same one, whatever commit
-// or moment they were made at and whatever drift they found. All of every value counts, sensitive ones too, and so do the commands
-// of provisioners; without the key nobody can try values until they fit. It is "" where no effect is listed.
+// or moment they were made at and whatever drift they found. All of every value counts, sensitive ones too, and so does what the code
+// says of the resources that change; without the key nobody can try values until they fit. It is "" where no effect is listed. Of
+// plans that are Unsaid the caller has to take in more.
 func (c Changes) Fingerprint(key []byte) string {
 	if len(c.Resources)+len(c.Outputs) == 0 {
 		return ""
@@ -153,7 +158,7 @@ func (c Changes) Fingerprint(key []byte) string {
 		O []OutputChange   `json:",omitempty"`
 		E []string
 		C string
-	}{c.Resources, c.Outputs, effects, c.Commands})
+	}{c.Resources, c.Outputs, effects, c.Code})
 	if err != nil {
 		return "" // strings, booleans and slices always marshal
 	}

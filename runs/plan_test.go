@@ -93,7 +93,7 @@ func TestFingerprintTellsPlansApart(t *testing.T) {
 		"another output": func(c *Changes) { c.Outputs[0].Name = "ids" },
 		"hidden value":   func(c *Changes) { c.Resources[0].Attributes[0].Effect = "d1" },
 		"hidden output":  func(c *Changes) { c.Outputs[0].Effect = "d1" },
-		"provisioner":    func(c *Changes) { c.Commands = "d1" },
+		"code":           func(c *Changes) { c.Code = "d1" },
 	} {
 		c := plan()
 		change(&c)

@@ -43,6 +43,7 @@ type Policy struct {
 
 	LastError   string    `json:"last_error,omitempty"` // why the last evaluation came to nothing; cleared by one that did not
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	LastErrorOf string    `json:"last_error_of,omitempty"` // the stack it was asked about; an answer about another one does not clear it
 
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`

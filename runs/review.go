@@ -88,7 +88,7 @@ func (r Run) Reviewable() error {
 		return Conflictf("A test of a module changes nothing that lasts, so there is nothing to approve.")
 	case r.Type == Proposed && r.State == Finished && r.Delta != nil && !r.Delta.Empty():
 	case r.Type == Tracked && r.State == Unconfirmed:
-	case (r.Type == Task || r.Type == Destroy) && r.State == Queued && r.Attempt == 0:
+	case (r.Type == Task || r.Type == Destroy) && r.State == Queued:
 	case r.State == Finished && r.Delta != nil && r.Delta.Empty():
 		return Conflictf("The plan changes nothing, so there is nothing to approve.")
 	default:
@@ -101,26 +101,31 @@ func (r Run) Reviewable() error {
 }
 
 // Intent names what a task or destroy run would do, as [Changes.Fingerprint] does for a plan: the same command at the same commit
-// is the same. It is "" for runs that are planned first.
-func (r Run) Intent() string {
+// in the same environment, named by a digest, is the same. It is "" for runs that are planned first.
+func (r Run) Intent(environment string) string {
 	if r.Type != Task && r.Type != Destroy {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{string(r.Type), r.Commit.SHA, r.Command}, "\x00")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{string(r.Type), r.Commit.SHA, r.Command, environment}, "\x00")))
 	return hex.EncodeToString(sum[:16])
 }
 
 // A Gate says whether reviews let a run go on to what changes the world.
 type Gate struct {
-	Need       int      // approvals the stack asks for, 0: none
+	Need       int      // approvals the stack asks for, and More; 0: none
+	More       int      // approvals beyond that, because some of those who wrote or started it are not known
 	Approvals  []Review // that count, oldest first
 	Rejections []Review // that stand
 	// Policies are what the approval policies of the stack say, each with an outcome of “approve”, “reject”, “undecided” or “error”.
 	Policies []PolicyResult
+	// Changed says in words that what was asked for is not what would happen now; then the gate stays shut.
+	Changed string
 }
 
 // NewGate weighs the reviews there are of what a run would do. Of each person the newest counts, and none older than [MaxReviewAge]; who
-// wrote or started it has no say.
+// wrote or started it has no say. Where somebody who did may be among those who approve without our knowing (an author nobody knows, or
+// one known only by an account in GitLab beside an approver who has none here), one more has to approve for each: then enough of them
+// are others all the same. An author that is not known is one [Person] who is nobody.
 func NewGate(need int, reviews []Review, authors []Person, now time.Time) Gate {
 	g := Gate{Need: need}
 	for _, v := range newestOf(reviews) {
@@ -133,7 +138,30 @@ func NewGate(need int, reviews []Review, authors []Person, now time.Time) Gate {
 			g.Approvals = append(g.Approvals, v)
 		}
 	}
+	if need > 0 {
+		g.More = hiddenAmong(g.Approvals, authors)
+		g.Need += g.More
+	}
 	return g
+}
+
+// hiddenAmong is how many of those who approved may be authors without our knowing.
+func hiddenAmong(approvals []Review, authors []Person) int {
+	nobody, inGitLab, unconnected := 0, 0, 0
+	for _, a := range authors {
+		switch {
+		case !a.Known():
+			nobody = 1
+		case a.User == "":
+			inGitLab++
+		}
+	}
+	for _, v := range approvals {
+		if v.Person.GitLab == 0 {
+			unconnected++
+		}
+	}
+	return nobody + min(inGitLab, unconnected)
 }
 
 // newestOf keeps each person's newest review, oldest first.
@@ -154,7 +182,7 @@ func (g Gate) Asked() bool { return g.Need > 0 || len(g.Policies) > 0 }
 
 // Open reports whether the run may go on.
 func (g Gate) Open() bool {
-	return !g.Asked() || len(g.Rejections) == 0 && len(g.Approvals) >= g.Need &&
+	return !g.Asked() || g.Changed == "" && len(g.Rejections) == 0 && len(g.Approvals) >= g.Need &&
 		!slices.ContainsFunc(g.Policies, func(p PolicyResult) bool { return p.Outcome != OutcomeApprove })
 }
 
@@ -174,11 +202,17 @@ func (g Gate) Text() string {
 		return ""
 	}
 	var parts []string
+	if g.Changed != "" {
+		parts = append(parts, g.Changed)
+	}
 	for _, v := range g.Rejections {
 		parts = append(parts, "rejected by "+v.Name+because(v.Note))
 	}
 	if g.Need > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d %s%s", len(g.Approvals), g.Need, plural(g.Need, "approval"), names(g.Approvals)))
+	}
+	if g.More > 0 {
+		parts = append(parts, fmt.Sprintf("%d more than the stack asks for, because not everybody who wrote or started it can be told from those who approve", g.More))
 	}
 	for _, p := range g.Policies {
 		if p.Outcome != OutcomeApprove {
@@ -195,6 +229,8 @@ func (g Gate) Err() error {
 		return nil
 	case g.Refused() != "":
 		return Conflictf("%s.", g.Refused())
+	case g.Changed != "":
+		return Conflictf("It is not what was asked for any more: %s. Discard it and start it again.", g.Changed)
 	case len(g.Rejections) > 0:
 		return Conflictf("It is rejected: %s. Whoever rejected it can approve it after all; or discard it.", g.Text())
 	default:

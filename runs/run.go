@@ -164,6 +164,7 @@ type Run struct {
 	Reused       string   `json:"reused,omitempty"`        // the run whose init made what this one uses instead of an init of its own
 	Afresh       bool     `json:"afresh,omitempty"`        // what was reused did not fit, so this run's own init is run
 
+	Authors    []Person       `json:"authors,omitempty"`    // who wrote what brought its commit, as GitLab said when it was planned; one who is nobody: it could not be asked
 	Unapproved bool           `json:"unapproved,omitempty"` // it waits for approvals, as far as was known when it last moved
 	Reviews    []Review       `json:"reviews,omitempty"`    // that opened the way to what it did
 	Policies   []PolicyResult `json:"policies,omitempty"`   // what policies said of it

@@ -51,7 +51,7 @@ func stepQueued(r Run, ev Event) (Run, []Effect, error) {
 	case Claimed:
 		r.Attempt++
 		r.Unapproved = false
-		if r.Intent() != "" {
+		if changesAtOnce(r.Type) {
 			return passed(r, Preparing, e.Meta, e.Reviews)
 		}
 		return move(r, Preparing, e.Meta)
@@ -232,7 +232,7 @@ func planned(r Run, e Planned) (Run, []Effect, error) {
 		return refuse(r, e)
 	}
 	d := e.Delta
-	r.Delta, r.Fingerprint, r.Warnings, r.Policies, r.Weighed = &d, e.Fingerprint, e.Warnings, e.Policies, e.Weighed
+	r.Delta, r.Fingerprint, r.Warnings, r.Policies, r.Weighed, r.Authors = &d, e.Fingerprint, e.Warnings, e.Policies, e.Weighed, e.Authors
 	switch {
 	case r.Type != Tracked || d.Empty():
 		return end(r, Finished, e.Meta)
@@ -274,6 +274,8 @@ func passed(r Run, to State, m Meta, reviews []Review, more ...Effect) (Run, []E
 	r.Unapproved = false
 	if len(reviews) > 0 {
 		r.Reviews = slices.Clone(reviews)
+	}
+	if r.Fingerprint != "" {
 		more = append(more, SpendReviews{r.Fingerprint})
 	}
 	return move(r, to, m, more...)
@@ -290,24 +292,39 @@ func discard(r Run, e Discard) (Run, []Effect, error) {
 
 // reviewed weighs what waits anew. It can open the way to an apply only where the stack needs nobody's confirmation.
 func reviewed(r Run, e Reviewed) (Run, []Effect, error) {
-	if r.State == Queued && r.Intent() == "" {
+	if r.State == Queued && !changesAtOnce(r.Type) {
 		return refuse(r, e)
 	}
 	r.Policies, r.Weighed = withApprovals(r.Policies, e.Policies), e.Weighed
 	switch {
 	case e.Refused != "":
+		said := e.Note
 		e.Note = e.Refused
-		return end(r, Failed, e.Meta)
+		n, eff, err := end(r, Failed, e.Meta)
+		return n, append(eff, append(decided(e, said), SpendReviews{r.Fingerprint})...), err
 	case r.State == Unconfirmed && e.Autodeploy && !e.Unapproved && len(r.Warnings) == 0:
-		return deployed(r, e.Meta, e.Reviews)
+		n, eff, err := deployed(r, e.Meta, e.Reviews)
+		return n, append(eff, decided(e, e.Note)...), err
 	}
+	opened := r.Unapproved && !e.Unapproved
 	r.Unapproved = e.Unapproved
-	eff := []Effect{Report{}}
-	if e.Decision != "" {
-		eff = append(eff, Record{string(e.Decision), cmp.Or(e.By, System), e.Note})
+	eff := append([]Effect{Report{}}, decided(e, e.Note)...)
+	if opened && r.State == Unconfirmed {
+		eff = append(eff, Notify{OnWaiting}) // for a yes, now
 	}
 	return r, eff, nil
 }
+
+// decided records a person's review.
+func decided(e Reviewed, note string) []Effect {
+	if e.Decision == "" {
+		return nil
+	}
+	return []Effect{Record{string(e.Decision), cmp.Or(e.By, System), note}}
+}
+
+// changesAtOnce reports whether a run of this type changes the world without a plan that is shown first.
+func changesAtOnce(t Type) bool { return t == Task || t == Destroy }
 
 // withApprovals replaces what approval policies said before.
 func withApprovals(old, now []PolicyResult) []PolicyResult {

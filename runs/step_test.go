@@ -82,6 +82,7 @@ var (
 	asked  = func(r *Run) { r.StopAsked, r.Reason = "bob", "wrong branch" }
 	reused = func(r *Run) { r.Reused = "00" }
 	spent  = func(r *Run) { r.Losses = MaxLosses }
+	named  = func(r *Run) { r.Fingerprint = "f1" }
 	hasMR  = func(r *Run) { r.MR = &MergeRequest{IID: 3} }
 	only   = func(t ...Type) []Type { return t }
 	but    = func(out ...Type) []Type {
@@ -119,7 +120,7 @@ var table = []row{
 		Applying:  "applying: ", // autodeploy: it was applying before a worker took the job
 	}},
 
-	{name: "claimed, approved", event: Claimed{Meta: system, Reviews: approved}, types: only(Task, Destroy), moves: map[State]string{
+	{name: "claimed, approved", event: Claimed{Meta: system, Reviews: approved}, types: only(Task, Destroy), given: named, moves: map[State]string{
 		Queued:    "preparing: spendreviews, report, record preparing",
 		Confirmed: "applying: report, record applying",
 		Applying:  "applying: ",
@@ -150,7 +151,7 @@ var table = []row{
 	{name: "planned, autodeploy and a warning", event: Planned{Meta: system, Delta: adds, Autodeploy: true, Warnings: []string{"deprecated"}}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
 	{name: "planned, a warning", event: Planned{Meta: system, Delta: adds, Warnings: []string{"deprecated"}}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
 	{
-		name: "planned, autodeploy and approved", event: Planned{Meta: system, Delta: adds, Autodeploy: true, Reviews: approved}, types: only(Tracked),
+		name: "planned, autodeploy and approved", event: Planned{Meta: system, Delta: adds, Fingerprint: "f1", Autodeploy: true, Reviews: approved}, types: only(Tracked),
 		moves: map[State]string{Planning: "applying: enqueue apply, spendreviews, report, record applying"},
 	},
 	{name: "planned, not approved", event: Planned{Meta: system, Delta: adds, Unapproved: true}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
@@ -165,7 +166,7 @@ var table = []row{
 	{name: "rules changed", event: Reviewed{Meta: system, Unapproved: true}, types: only(Tracked), moves: map[State]string{Unconfirmed: "unconfirmed: report"}},
 	{
 		name: "approved, nothing else was missing", event: Reviewed{Meta: alice, Decision: Approve, Autodeploy: true, Reviews: approved}, types: only(Tracked),
-		given: func(r *Run) { r.Warnings = nil }, moves: map[State]string{Unconfirmed: "applying: enqueue apply, spendreviews, report, record applying"},
+		given: func(r *Run) { r.Warnings = nil }, moves: map[State]string{Unconfirmed: "applying: enqueue apply, spendreviews, report, record applying, record approve"},
 	},
 	{
 		name: "approved, with a warning", event: Reviewed{Meta: alice, Decision: Approve, Autodeploy: true, Reviews: approved}, types: only(Tracked),
@@ -175,12 +176,16 @@ var table = []row{
 		name: "approved once, autodeploy", event: Reviewed{Meta: alice, Decision: Approve, Autodeploy: true, Unapproved: true}, types: only(Tracked),
 		given: func(r *Run) { r.Warnings = nil }, moves: map[State]string{Unconfirmed: "unconfirmed: report, record approve"},
 	},
-	{name: "refused by a policy", event: Reviewed{Meta: alice, Decision: Reject, Refused: "The policy says no"}, types: only(Tracked), moves: map[State]string{Unconfirmed: ends(Failed)}},
+	{name: "refused by a policy", event: Reviewed{Meta: alice, Decision: Reject, Refused: "The policy says no"}, types: only(Tracked), moves: map[State]string{Unconfirmed: ends(Failed) + ", record reject, spendreviews"}},
+	{
+		name: "the last approval", event: Reviewed{Meta: alice, Decision: Approve, Reviews: approved}, types: only(Tracked), given: func(r *Run) { r.Unapproved = true },
+		moves: map[State]string{Unconfirmed: "unconfirmed: report, record approve"},
+	},
 
 	{name: "planned, stop asked", event: Planned{Meta: system, Delta: adds}, types: only(Tracked), given: asked, moves: map[State]string{Planning: ends(Stopped)}},
 	{name: "planned, stop asked, autodeploy", event: Planned{Meta: system, Delta: adds, Autodeploy: true}, types: only(Tracked), given: asked, moves: map[State]string{Planning: ends(Stopped)}},
 
-	{name: "confirm", event: Confirm{Meta: alice}, moves: map[State]string{Unconfirmed: "confirmed: enqueue apply, report, record confirmed"}},
+	{name: "confirm", event: Confirm{Meta: alice}, moves: map[State]string{Unconfirmed: "confirmed: enqueue apply, spendreviews, report, record confirmed"}},
 	{
 		name: "confirm, approved", event: Confirm{Meta: alice, Reviews: approved},
 		moves: map[State]string{Unconfirmed: "confirmed: enqueue apply, spendreviews, report, record confirmed"},
@@ -312,7 +317,8 @@ func (row row) check(t *testing.T, typ Type, s State) {
 	if got := string(next.State) + ": " + words(effects); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	wantNews(t, next, len(next.Transitions) > len(before.Transitions), effects)
+	opened := before.Unapproved && !next.Unapproved && next.State == Unconfirmed
+	wantNews(t, next, len(next.Transitions) > len(before.Transitions) || opened, effects)
 }
 
 // wantNews: people are told of a run exactly when it moved to where there is something to tell.

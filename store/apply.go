@@ -25,6 +25,9 @@ func (tx *Tx) Apply(id string, ev runs.Event) (runs.Run, error) {
 		return r, err
 	}
 	next.ID = id
+	if _, is := ev.(runs.Reviewed); is {
+		tx.changed.Jobs = true // a task may have waited for it
+	}
 	if err := tx.putRun(r, next); err != nil {
 		return r, err
 	}
@@ -80,7 +83,7 @@ func (tx *Tx) effect(r runs.Run, e runs.Effect) error {
 		_, err := tx.Apply(tx.NewID(), runs.Requested{
 			Meta: runs.Meta{At: tx.now, By: runs.System, Note: e.Note},
 			Run: runs.Run{
-				Stack: r.Stack, Project: r.Project, Type: runs.Tracked, Trigger: r.Trigger, TriggeredBy: runs.System,
+				Stack: r.Stack, Project: r.Project, Type: runs.Tracked, Trigger: r.Trigger, TriggeredBy: runs.System, Author: r.Author,
 				Commit: r.Commit, Branch: r.Branch, RetryOf: r.ID,
 			},
 		})

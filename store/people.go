@@ -40,6 +40,8 @@ type User struct {
 	GitLabID    int64  `json:"gitlab_id,omitempty"`
 	GitLabURL   string `json:"gitlab_url,omitempty"`
 	DisplayName string `json:"display_name,omitempty"`
+	// FormerGitLab is the number of the account that was disconnected last. It gives no right; reviews still know the person by it.
+	FormerGitLab int64 `json:"former_gitlab,omitempty"`
 
 	InviteHash  string    `json:"invite_hash,omitempty"` // of the one-time link's token
 	InviteUntil time.Time `json:"invite_until,omitzero"`

@@ -120,8 +120,22 @@ func (tx *Tx) detachPolicies(stack string) error {
 		if err != nil || i < 0 {
 			continue
 		}
-		p.Stacks = slices.Delete(p.Stacks, i, i+1)
+		p.Stacks = slices.Delete(slices.Clone(p.Stacks), i, i+1)
 		err = put(tx, "policies", p.Slug, p)
+	}
+	if err != nil {
+		return err
+	}
+	return tx.dropSamplesOf(stack)
+}
+
+// dropSamplesOf forgets what policies said of a stack that is deleted: another one may have its address one day, and other readers.
+func (tx *Tx) dropSamplesOf(stack string) error {
+	list, err := all[Sample](tx, "policy_samples", "")
+	for _, sm := range list {
+		if err == nil && sm.Stack == stack {
+			err = unmark(tx, "policy_samples", sm.Policy+"/"+sm.ID)
+		}
 	}
 	return err
 }
@@ -183,12 +197,12 @@ func (tx *Tx) notePolicy(sm Sample) error {
 	if err != nil {
 		return err
 	}
-	before := p
-	p.LastError, p.LastErrorAt = "", time.Time{}
-	if sm.Result.Outcome == runs.OutcomeError {
-		p.LastError, p.LastErrorAt = strings.Join(sm.Result.Messages, " "), sm.At
-	}
-	if p.LastError == "" && before.LastError == "" {
+	switch {
+	case sm.Result.Outcome == runs.OutcomeError:
+		p.LastError, p.LastErrorAt, p.LastErrorOf = strings.Join(sm.Result.Messages, " "), sm.At, sm.Stack
+	case p.LastError != "" && p.LastErrorOf == sm.Stack:
+		p.LastError, p.LastErrorAt, p.LastErrorOf = "", time.Time{}, ""
+	default:
 		return nil
 	}
 	return put(tx, "policies", p.Slug, p)

@@ -70,12 +70,13 @@ func (tx *Tx) ActiveIn(project, iid int64) ([]runs.Run, error) {
 	return out, err
 }
 
-// AuthorsIn are those who set off the runs of a merge request: who opened it, and who pushed to it.
+// AuthorsIn are those who set off the runs of a merge request: who opened it, and who pushed to it; one who is nobody where that is
+// not known of one of them.
 func (tx *Tx) AuthorsIn(project, iid int64) (people []runs.Person, err error) {
 	prefix := mrKey(project, iid) + "/"
 	err = each(tx, "mr_runs", prefix, func(k string, _ []byte) (bool, error) {
 		r, err := tx.Run(strings.TrimPrefix(k, prefix))
-		if r.Author.Known() && !slices.Contains(people, r.Author) {
+		if !slices.Contains(people, r.Author) {
 			people = append(people, r.Author)
 		}
 		return true, err

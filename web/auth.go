@@ -225,7 +225,10 @@ func (s *Server) keyHolder(text string) (actor, error) {
 	return actor{Name: "API key " + k.Name, Role: k.Role, Key: k.ID, Person: owner}, nil
 }
 
-func personOf(u store.User) runs.Person { return runs.Person{User: u.ID, GitLab: u.GitLabID} }
+// personOf is the user as reviews tell people apart, who stay the same after they disconnect their account in GitLab.
+func personOf(u store.User) runs.Person {
+	return runs.Person{User: u.ID, GitLab: cmp.Or(u.GitLabID, u.FormerGitLab)}
+}
 
 // ownerOf is the person who made a key; nobody when they may not sign in any more.
 func ownerOf(tx *store.Tx, k store.APIKey) (runs.Person, error) {

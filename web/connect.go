@@ -171,6 +171,7 @@ func putIdentity(tx *store.Tx, action string, old, u store.User, by, note string
 }
 
 func withoutGitLab(u store.User) store.User {
+	u.FormerGitLab = u.GitLabID
 	u.GitLabID, u.GitLabURL, u.DisplayName = 0, "", ""
 	return u
 }

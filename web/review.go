@@ -98,10 +98,7 @@ func (s *Server) review(c *request, d runs.Decision, in reviewInput) error {
 	if err != nil {
 		return err
 	}
-	if in.Fingerprint != "" && r.Reviewable() == nil && in.Fingerprint != r.Fingerprint {
-		return runs.Conflictf("The plan was made again since you looked at it. Look at the new one, then review that.")
-	}
-	_, err = s.eng.Review(c.Request().Context(), r.ID, c.who.Person, c.who.Name, d, in.Note)
+	_, err = s.eng.Review(c.Request().Context(), r.ID, c.who.Person, c.who.Name, d, in.Note, in.Fingerprint)
 	return err
 }
 

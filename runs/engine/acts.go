@@ -122,7 +122,11 @@ func lockedFor(st runs.Stack, who string) bool { return st.LockedBy != "" && st.
 // request brings a run of a stack into being inside a transaction.
 func (e *Engine) request(tx *store.Tx, st runs.Stack, r runs.Run, note string) (runs.Run, error) {
 	r.Stack, r.Project = st.Slug, st.Project
-	if r.Fingerprint = r.Intent(); r.Fingerprint != "" {
+	if changesAtOnce(r.Type) {
+		var err error
+		if r.Fingerprint, err = e.intent(tx, st, r); err != nil {
+			return r, err
+		}
 		g, err := e.Gate(tx, st, r)
 		if err != nil {
 			return r, err
@@ -370,7 +374,7 @@ func (e *Engine) editStackIn(tx *store.Tx, slug, by, action, note string, edit f
 	if err := tx.PutStack(st); err != nil {
 		return st, err
 	}
-	if st.Approvals != old.Approvals || st.Autodeploy != old.Autodeploy {
+	if st.Approvals != old.Approvals {
 		if err := e.Reweigh(tx, slug); err != nil {
 			return st, err
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"groundcrew/runs"
@@ -54,11 +55,13 @@ func (e *Engine) ask(ctx context.Context, t runs.PolicyType, m matter) (policy.V
 		if ctx.Err() != nil {
 			return policy.Verdict{}, ctx.Err()
 		}
+		if m.hide != nil { // before texts are cut: half a secret would not be found
+			a, err = hideAnswer(a, m.hide), hideError(err, m.hide)
+		}
 		asked = append(asked, policy.Asked{Policy: p, Answer: a, Err: err})
 	}
 	v := policy.Judge(t, asked, now)
 	if m.hide != nil {
-		hideVerdict(&v, m.hide)
 		raw = hideInput(raw, m.hide)
 	}
 	for _, r := range v.Results {
@@ -69,15 +72,20 @@ func (e *Engine) ask(ctx context.Context, t runs.PolicyType, m matter) (policy.V
 	return v, nil
 }
 
-func hideVerdict(v *policy.Verdict, hide func(string) string) {
-	for i := range v.Messages {
-		v.Messages[i] = hide(v.Messages[i])
-	}
-	for _, r := range v.Results {
-		for i := range r.Messages {
-			r.Messages[i] = hide(r.Messages[i])
+func hideAnswer(a policy.Answer, hide func(string) string) policy.Answer {
+	for _, list := range [][]string{a.Deny, a.Warn, a.Ignore, a.Reject} {
+		for i := range list {
+			list[i] = hide(list[i])
 		}
 	}
+	return a
+}
+
+func hideError(err error, hide func(string) string) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(hide(err.Error()))
 }
 
 // hideInput takes secrets out of an input. One that stands there as a number cannot be taken out of JSON as text is: then the plan is

@@ -16,8 +16,13 @@ func (t *task) askPlan(ctx context.Context, w tofu.Work, delta runs.Delta, finge
 	run := t.run
 	run.Delta, run.Fingerprint = &delta, fingerprint
 	m := matter{stack: t.stack, run: run.ID, hide: t.hide.String, input: policy.Input{}.About(run)}
-	err := t.e.st.View(func(tx *store.Tx) (err error) {
-		m.policies, err = policiesOf(tx, t.stack, runs.PolicyPlan)
+	err := t.e.st.View(func(tx *store.Tx) error {
+		st, err := tx.Stack(t.stack.Slug) // its labels may be others by now
+		if err != nil {
+			return notGone(err)
+		}
+		m.stack = st
+		m.policies, err = policiesOf(tx, st, runs.PolicyPlan)
 		return err
 	})
 	if err != nil || len(m.policies) == 0 {
@@ -57,6 +62,41 @@ func (t *task) askApproval(ctx context.Context, planned runs.Run) (results []run
 	}
 	results, err = t.e.asked(ctx, w)
 	return results, w.of, err
+}
+
+// wroteIt asks who wrote what a tracked run of a stack that asks for approvals would apply: an approval may be there already, of a
+// plan with the same effect. Where GitLab cannot be asked one who is nobody stands for them.
+func (t *task) wroteIt(ctx context.Context) ([]runs.Person, error) {
+	if t.run.Type != runs.Tracked {
+		return nil, nil
+	}
+	asks := false
+	err := t.e.st.View(func(tx *store.Tx) error {
+		st, err := tx.Stack(t.stack.Slug)
+		asks = st.Approvals > 0
+		return notGone(err)
+	})
+	if err != nil || !asks {
+		return nil, err
+	}
+	people, iids, err := t.e.authorsThere(ctx, t.run)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return []runs.Person{{}}, nil
+	}
+	err = t.e.st.View(func(tx *store.Tx) error {
+		for _, iid := range iids {
+			more, err := tx.AuthorsIn(t.run.Project, iid)
+			if err != nil {
+				return err
+			}
+			people = append(people, more...)
+		}
+		return nil
+	})
+	return people, err
 }
 
 // deniedBy is why a plan is not applied, for people.

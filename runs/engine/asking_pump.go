@@ -2,11 +2,14 @@ package engine
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"groundcrew/runs"
@@ -23,8 +26,9 @@ func (e *Engine) askAll(ctx context.Context) (time.Duration, error) {
 	return idle, e.askWhatFollows(ctx)
 }
 
-// weighedOf names what approval policies were asked about: the policies as they are, and what people said. "" for no policies.
-func weighedOf(policies []runs.Policy, need int, reviews []runs.Review) string {
+// weighedOf names what approval policies were asked about: the policies as they are, the very plan, and what people said. "" for no
+// policies.
+func weighedOf(policies []runs.Policy, need int, r runs.Run, reviews []runs.Review) string {
 	if len(policies) == 0 {
 		return ""
 	}
@@ -32,7 +36,8 @@ func weighedOf(policies []runs.Policy, need int, reviews []runs.Review) string {
 	for _, p := range policies {
 		fmt.Fprintf(sum, "%s %s\n", p.Slug, p.UpdatedAt.UTC().Format(time.RFC3339Nano))
 	}
-	fmt.Fprintln(sum, need)
+	fmt.Fprintln(sum, need, r.ID, r.Fingerprint)
+	reviews = slices.SortedFunc(slices.Values(reviews), func(a, b runs.Review) int { return strings.Compare(a.Person.Key(), b.Person.Key()) })
 	for _, v := range reviews {
 		fmt.Fprintf(sum, "%s %s %s\n", v.Person.Key(), v.Decision, v.At.UTC().Format(time.RFC3339Nano))
 	}
@@ -65,9 +70,64 @@ func (e *Engine) weighing(tx *store.Tx, st runs.Stack, r runs.Run) (w weighing, 
 	if err != nil {
 		return w, err
 	}
-	reviews := slices.Concat(r.Reviews, kept)
-	w.gate, w.of = runs.NewGate(st.Approvals, reviews, authors, tx.Now()), weighedOf(w.policies, st.Approvals, reviews)
+	reviews, err := stillIn(tx, slices.Concat(r.Reviews, kept))
+	if err != nil {
+		return w, err
+	}
+	w.gate, w.of = runs.NewGate(st.Approvals, reviews, authors, tx.Now()), weighedOf(w.policies, st.Approvals, r, reviews)
+	if r.State == runs.Queued && changesAtOnce(r.Type) {
+		now, err := e.intent(tx, st, r)
+		if err != nil {
+			return w, err
+		}
+		if now != r.Fingerprint {
+			w.gate.Changed = "a variable or mounted file of the stack was changed since"
+		}
+	}
 	return w, nil
+}
+
+// stillIn leaves out the approvals of people who may not sign in any more.
+func stillIn(tx *store.Tx, reviews []runs.Review) (out []runs.Review, err error) {
+	for _, v := range reviews {
+		if v.Decision == runs.Approve && v.Person.User != "" {
+			u, err := tx.User(v.Person.User)
+			if errors.Is(err, runs.ErrNotFound) || err == nil && !u.DisabledAt.IsZero() {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// intent names what a task or destroy run would do now, in the environment that it would get.
+func (e *Engine) intent(tx *store.Tx, st runs.Stack, r runs.Run) (string, error) {
+	env, err := resolve(tx, st)
+	if err != nil {
+		return "", err
+	}
+	raw, err := json.Marshal(env)
+	if err != nil {
+		return "", err
+	}
+	mac := hmac.New(sha256.New, e.st.PlanKey())
+	mac.Write(raw)
+	return r.Intent(hex.EncodeToString(mac.Sum(nil))), nil
+}
+
+// askAgain is after how long an approval policy that did not approve is asked once more: it may look at the time, or could not be asked
+// when the machine was busy.
+const askAgain = 5 * time.Minute
+
+// stale reports whether what approval policies said of a run is to be asked again.
+func stale(r runs.Run, now time.Time) bool {
+	return slices.ContainsFunc(r.Policies, func(p runs.PolicyResult) bool {
+		return p.Type == runs.PolicyApproval && p.Outcome != runs.OutcomeApprove && now.Sub(p.At) >= askAgain
+	})
 }
 
 // said is what the approval policies said of this very matter, or that they were not asked yet.
@@ -119,7 +179,7 @@ func (e *Engine) askForApproval(ctx context.Context) error {
 				continue
 			}
 			var w weighing
-			if w, err = e.weighing(tx, st, *r); err == nil && w.of != r.Weighed {
+			if w, err = e.weighing(tx, st, *r); err == nil && (w.of != r.Weighed || w.of != "" && stale(*r, tx.Now())) {
 				todo = append(todo, w)
 			}
 		}
@@ -155,7 +215,7 @@ func (e *Engine) settleApproval(ctx context.Context, w weighing) error {
 			return notGone(err)
 		}
 		now, err := e.weighing(tx, st, r)
-		if err != nil || now.of != w.of {
+		if err != nil || now.of != w.of || len(r.Transitions) != len(w.run.Transitions) {
 			return err
 		}
 		r.Policies, r.Weighed = results, w.of
@@ -166,8 +226,11 @@ func (e *Engine) settleApproval(ctx context.Context, w weighing) error {
 	return err
 }
 
-// maxChain is how many runs of other stacks may follow one after the other.
-const maxChain = 10
+// Limits of trigger policies.
+const (
+	maxChain     = 10 // runs of other stacks that follow one after the other
+	maxTriggered = 50 // stacks that follow one run
+)
 
 // askWhatFollows asks trigger policies of the runs that have ended, and starts what they name.
 func (e *Engine) askWhatFollows(ctx context.Context) error {
@@ -213,7 +276,13 @@ func (e *Engine) follow(ctx context.Context, id string) error {
 		return err
 	}
 	return e.st.Update(func(tx *store.Tx) error {
-		for _, slug := range v.Trigger {
+		for i, slug := range v.Trigger {
+			if i == maxTriggered {
+				if err := refuseTrigger(tx, r, slug, fmt.Sprintf("%d stacks were named, and %d is the most", len(v.Trigger), maxTriggered)); err != nil {
+					return err
+				}
+				break
+			}
 			if err := e.triggerAfter(tx, r, slug); err != nil {
 				return err
 			}
@@ -241,10 +310,22 @@ func (e *Engine) triggerAfter(tx *store.Tx, after runs.Run, slug string) error {
 		why = "nothing was pushed to its branch yet"
 	}
 	if why != "" {
-		return tx.Audit(store.AuditEntry{By: runs.System, Action: "policy.trigger_refused", Target: slug, Stack: after.Stack, Note: fmt.Sprintf("After run %s a trigger policy named “%s”, and nothing was started: %s.", after.ID, slug, why)})
+		return refuseTrigger(tx, after, slug, why)
+	}
+	if old, there, err := tx.NewestRunOf(slug, runs.Tracked, st.TrackedCommit.SHA); err != nil || there && old.State == runs.Queued {
+		return err // one that waits comes after this one anyway
 	}
 	_, err = e.request(tx, st, runs.Run{
 		Type: runs.Tracked, Trigger: runs.ByPolicy, TriggeredBy: runs.System, Author: after.Author, Commit: st.TrackedCommit, Branch: st.Branch, Chain: chain,
 	}, "a trigger policy asks for it after run "+after.ID+" of "+after.Stack)
 	return err
+}
+
+// refuseTrigger says in the audit log why a stack that a trigger policy named was not started.
+func refuseTrigger(tx *store.Tx, after runs.Run, slug, why string) error {
+	slug = clip(slug, maxCell)
+	return tx.Audit(store.AuditEntry{
+		By: runs.System, Action: "policy.trigger_refused", Target: slug, Stack: after.Stack,
+		Note: fmt.Sprintf("After run %s a trigger policy named “%s”, and nothing was started: %s.", after.ID, slug, why),
+	})
 }

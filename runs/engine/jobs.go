@@ -222,7 +222,10 @@ func (e *Engine) claim(j store.Job) error {
 		if _, err := tx.Apply(j.Run, runs.Claimed{Meta: runs.Meta{At: tx.Now()}, Reviews: approvals}); err != nil {
 			return err
 		}
-		return tx.ClaimJob(j)
+		if err := tx.ClaimJob(j); err != nil || !changesAtOnce(r.Type) {
+			return err
+		}
+		return e.Reweigh(tx, r.Stack) // it used up what others may have counted on
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"groundcrew/runs"
@@ -197,6 +198,10 @@ func (t *task) judged(ctx context.Context, w tofu.Work, delta runs.Delta, finger
 	}
 	planned := t.run
 	planned.Delta, planned.Fingerprint, planned.Warnings = &delta, fingerprint, ev.Warnings
+	if planned.Authors, err = t.wroteIt(ctx); err != nil {
+		return t.run, err
+	}
+	ev.Authors = planned.Authors
 	approval, of, err := t.askApproval(ctx, planned)
 	if err != nil {
 		return t.run, err
@@ -246,7 +251,11 @@ func (t *task) readPlan(w tofu.Work) (changes runs.Changes, delta runs.Delta, fi
 	if err != nil {
 		return changes, delta, "", err
 	}
-	fingerprint = changes.Fingerprint(t.e.st.PlanKey())
+	key := t.e.st.PlanKey()
+	if t.run.Basis != nil && (changes.Unsaid || t.stack.Tool == runs.Custom) {
+		key = append(slices.Clip(key), t.run.Basis.SHA...) // what it would do stands in the code alone, so it is bound to that
+	}
+	fingerprint = changes.Fingerprint(key)
 	t.hideIn(&changes)
 	return changes, delta, fingerprint, nil
 }

@@ -77,7 +77,7 @@ func edited(old runs.Policy, by string, edit func(*runs.Policy)) runs.Policy {
 	tidyPolicy(&p)
 	p.Slug, p.CreatedAt, p.UpdatedBy = old.Slug, old.CreatedAt, by
 	if p.Body != old.Body {
-		p.LastError, p.LastErrorAt = "", time.Time{}
+		p.LastError, p.LastErrorAt, p.LastErrorOf = "", time.Time{}, ""
 	}
 	return p
 }
@@ -134,7 +134,7 @@ func auditPolicy(tx *store.Tx, by, action, slug string, before, after any) error
 		return err
 	}
 	changes = slices.DeleteFunc(changes, func(c store.AuditChange) bool {
-		return slices.Contains([]string{"updated_by", "last_error", "last_error_at"}, c.Field)
+		return slices.Contains([]string{"updated_by", "last_error", "last_error_at", "last_error_of"}, c.Field)
 	})
 	return tx.Audit(store.AuditEntry{By: by, Action: action, Target: slug, Changes: changes})
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -16,19 +17,13 @@ func (e *Engine) Gate(tx *store.Tx, st runs.Stack, r runs.Run) (runs.Gate, error
 	return w.gate, err
 }
 
-// authorsHere are those who, as far as is known here, wrote or started what a run does: who set it off, who set off the runs
-// it repeats, and who pushed to its merge requests and the given ones.
+// authorsHere are those who, as far as is known here, wrote or started what a run does: who set it off, who set off the runs it
+// repeats, who pushed to its merge requests and the given ones, and, because a plan holds what was not applied before, who set off the
+// stack's tracked runs since the last one that was applied. One who is nobody stands for those who are not known.
 func authorsHere(tx *store.Tx, r runs.Run, more []int64) ([]runs.Person, error) {
-	out := []runs.Person{r.Author}
-	for _, id := range []string{r.RetryOf, r.PromotedOf} {
-		if id == "" {
-			continue
-		}
-		before, err := tx.Run(id)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, before.Author)
+	out, err := startedBy(tx, r)
+	if err != nil {
+		return nil, err
 	}
 	for _, iid := range append(mergeRequestsOf(r), more...) {
 		people, err := tx.AuthorsIn(r.Project, iid)
@@ -37,7 +32,53 @@ func authorsHere(tx *store.Tx, r runs.Run, more []int64) ([]runs.Person, error) 
 		}
 		out = append(out, people...)
 	}
-	return slices.DeleteFunc(out, func(p runs.Person) bool { return !p.Known() }), nil
+	if r.Type == runs.Tracked {
+		page, _, err := tx.Runs(store.RunFilter{Stack: r.Stack, Types: []runs.Type{runs.Tracked}}, r.ID, maxPending)
+		if err != nil {
+			return nil, err
+		}
+		for _, before := range page {
+			if before.State == runs.Finished {
+				break
+			}
+			out = append(append(out, before.Author), before.Authors...)
+		}
+	}
+	return known(tx, out)
+}
+
+// maxPending is how many tracked runs of a stack are looked through for one that was applied.
+const maxPending = 100
+
+// startedBy are who set off a run and the runs it repeats, and who wrote its commit.
+func startedBy(tx *store.Tx, r runs.Run) ([]runs.Person, error) {
+	out := append([]runs.Person{r.Author}, r.Authors...)
+	for range maxPending {
+		id := cmp.Or(r.RetryOf, r.PromotedOf)
+		if id == "" {
+			return out, nil
+		}
+		var err error
+		if r, err = tx.Run(id); err != nil {
+			return nil, err
+		}
+		out = append(append(out, r.Author), r.Authors...)
+	}
+	return append(out, runs.Person{}), nil // too many to follow
+}
+
+// known gives those of whom only the account in GitLab is known the account here that is bound to it, and leaves out doubles.
+func known(tx *store.Tx, people []runs.Person) (out []runs.Person, err error) {
+	users, err := tx.Users()
+	for _, p := range people {
+		if i := slices.IndexFunc(users, func(u store.User) bool { return p.GitLab != 0 && u.GitLabID == p.GitLab }); p.User == "" && i >= 0 {
+			p.User = users[i].ID
+		}
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out, err
 }
 
 func mergeRequestsOf(r runs.Run) (iids []int64) {
@@ -58,8 +99,8 @@ func (e *Engine) authorsThere(ctx context.Context, r runs.Run) (people []runs.Pe
 		return nil, nil, err
 	}
 	list, err := c.MergeRequestsOfCommit(ctx, r.Project, r.Commit.SHA)
-	if gitlab.KindOf(err) == gitlab.KindNotFound {
-		return nil, nil, nil // the commit is gone, and with it who brought it
+	if gitlab.Absent(err) {
+		return []runs.Person{{}}, nil, nil // the commit is gone, and with it who brought it
 	}
 	if err != nil {
 		return nil, nil, gitlabError(err, "the commit was not found")
@@ -73,7 +114,9 @@ func (e *Engine) authorsThere(ctx context.Context, r runs.Run) (people []runs.Pe
 
 // Review records what a person says of what a run would do. Who wrote or started it may reject it and not approve it; GitLab is
 // asked who wrote it. An approval that was the last one missing lets a run go on that needs nobody's confirmation.
-func (e *Engine) Review(ctx context.Context, id string, who runs.Person, name string, d runs.Decision, note string) (runs.Run, error) {
+//
+// seen is the fingerprint of what was looked at, "" for what stands there when this is called.
+func (e *Engine) Review(ctx context.Context, id string, who runs.Person, name string, d runs.Decision, note, seen string) (runs.Run, error) {
 	var r runs.Run
 	err := e.st.View(func(tx *store.Tx) (err error) {
 		r, err = tx.Run(id)
@@ -82,6 +125,7 @@ func (e *Engine) Review(ctx context.Context, id string, who runs.Person, name st
 	if err != nil {
 		return r, err
 	}
+	seen = cmp.Or(seen, r.Fingerprint)
 	var theirs []runs.Person
 	var iids []int64
 	if d == runs.Approve {
@@ -96,6 +140,9 @@ func (e *Engine) Review(ctx context.Context, id string, who runs.Person, name st
 		st, err := e.reviewable(tx, r)
 		if err != nil {
 			return err
+		}
+		if r.Fingerprint != seen {
+			return runs.Conflictf("The plan was made again since you looked at it. Look at the new one, then review that.")
 		}
 		authors, err := authorsHere(tx, r, iids)
 		if err != nil {

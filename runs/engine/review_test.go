@@ -14,8 +14,8 @@ import (
 
 // people of a world who can review.
 var (
-	ann = runs.Person{User: "u-ann", GitLab: 901}
-	bob = runs.Person{User: "u-bob"}
+	ann = runs.Person{GitLab: 901}
+	bob = runs.Person{GitLab: 902}
 	cyd = runs.Person{GitLab: 903}
 )
 
@@ -43,7 +43,7 @@ func (w *world) planWaits(st runs.Stack, warnings ...string) runs.Run {
 }
 
 func (w *world) review(r runs.Run, who runs.Person, name string, d runs.Decision) (runs.Run, error) {
-	return w.e.Review(w.t.Context(), r.ID, who, name, d, "as discussed")
+	return w.e.Review(w.t.Context(), r.ID, who, name, d, "as discussed", "")
 }
 
 func (w *world) mustReview(r runs.Run, who runs.Person, name string, d runs.Decision) runs.Run {
@@ -135,7 +135,7 @@ func TestApprovalsAreOfTheEffect(t *testing.T) {
 			t.Errorf("the same effect: %v", err)
 		}
 		w.apply(r.ID, runs.Claimed{}, runs.Done{})
-		other := w.request(runs.Run{Stack: st.Slug, Type: runs.Tracked, Branch: "main", Commit: r.Commit})
+		other := w.request(runs.Run{Stack: st.Slug, Type: runs.Tracked, Branch: "main", Commit: r.Commit, Author: ann})
 		events := planned(runs.Delta{Add: 1}, false)
 		events[3] = runs.Planned{Delta: runs.Delta{Add: 1}, Fingerprint: "another"}
 		w.apply(other.ID, events...)
@@ -345,10 +345,10 @@ func TestWhatCannotBeReviewed(t *testing.T) {
 		w.apply(r.ID, planned(runs.Delta{}, false)...)
 		_, err = w.review(r, bob, "bob", runs.Reject)
 		wantConflict(t, err, "changes nothing")
-		if _, err := w.e.Review(t.Context(), "01", bob, "bob", runs.Approve, ""); !errors.Is(err, runs.ErrNotFound) {
+		if _, err := w.e.Review(t.Context(), "01", bob, "bob", runs.Approve, "", ""); !errors.Is(err, runs.ErrNotFound) {
 			t.Errorf("a run that is not there: %v", err)
 		}
-		if _, err := w.e.Review(t.Context(), w.planWaits(st).ID, bob, "bob", "perhaps", ""); !errors.Is(err, runs.ErrInvalid) {
+		if _, err := w.e.Review(t.Context(), w.planWaits(st).ID, bob, "bob", "perhaps", "", ""); !errors.Is(err, runs.ErrInvalid) {
 			t.Errorf("no decision: %v", err)
 		}
 		w.quiet()

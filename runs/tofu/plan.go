@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -29,6 +31,7 @@ func ReadPlan(r io.Reader) (runs.Changes, runs.Delta, error) {
 	slices.SortStableFunc(p.changes.Resources, byAddress)
 	slices.SortStableFunc(p.changes.Drift, byAddress)
 	slices.SortFunc(p.changes.Outputs, func(a, b runs.OutputChange) int { return cmp.Compare(a.Name, b.Name) })
+	p.takeCode()
 	return p.changes, p.delta, nil
 }
 
@@ -37,6 +40,7 @@ type plan struct {
 	format  string
 	changes runs.Changes
 	delta   runs.Delta
+	code    code
 }
 
 // passed takes a JSON value and keeps nothing of it.
@@ -64,7 +68,7 @@ func (p *plan) read(d *json.Decoder) error {
 		case "output_changes":
 			err = p.readOutputs(d)
 		case "configuration":
-			err = p.readCommands(d)
+			err = p.readCode(d)
 		default:
 			err = d.Decode(new(passed))
 		}
@@ -235,40 +239,66 @@ func (p *plan) readOutputs(d *json.Decoder) error {
 	return nil
 }
 
-// A module of the code as far as it holds provisioners.
+// A module of the code.
 type module struct {
-	Resources []struct {
-		Address      string
-		Provisioners json.RawMessage
-	}
+	Resources   []json.RawMessage
 	ModuleCalls map[string]struct{ Module module } `json:"module_calls"`
 }
 
-// readCommands notes the provisioners in the code: what they do stands in no attribute, and is an effect all the same.
-func (p *plan) readCommands(d *json.Decoder) error {
+// A code is what the configuration says, by address without indexes.
+type code struct {
+	resources   map[string]json.RawMessage
+	provisioned map[string]bool
+	providers   json.RawMessage
+}
+
+// readCode keeps what the code says of resources and providers.
+func (p *plan) readCode(d *json.Decoder) error {
 	var c struct {
-		Root module `json:"root_module"`
+		Providers json.RawMessage `json:"provider_config"`
+		Root      module          `json:"root_module"`
 	}
 	if err := d.Decode(&c); err != nil {
 		return err
 	}
-	if found := c.Root.commands(""); len(found) > 0 {
-		slices.Sort(found)
-		p.changes.Commands = effect(found)
+	p.code = code{resources: map[string]json.RawMessage{}, provisioned: map[string]bool{}, providers: c.Providers}
+	return p.code.add("", c.Root)
+}
+
+func (c *code) add(at string, m module) error {
+	for _, raw := range m.Resources {
+		var r struct {
+			Address      string
+			Provisioners []json.RawMessage
+		}
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return err
+		}
+		c.resources[at+r.Address], c.provisioned[at+r.Address] = raw, len(r.Provisioners) > 0
+	}
+	for name, call := range m.ModuleCalls {
+		if err := c.add(at+"module."+name+".", call.Module); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (m module) commands(at string) (found []string) {
-	for _, r := range m.Resources {
-		if text := compact(r.Provisioners); text != "" {
-			found = append(found, at+r.Address+" "+text)
-		}
+var index = regexp.MustCompile(`\[("([^"\\]|\\.)*"|[0-9]+)\]`)
+
+// takeCode digests what the code says of the resources that change.
+func (p *plan) takeCode() {
+	addresses := map[string]bool{}
+	for _, r := range p.changes.Resources {
+		address, _, _ := strings.Cut(r.Address, " (deposed object ")
+		addresses[index.ReplaceAllString(address, "")] = true
 	}
-	for name, call := range m.ModuleCalls {
-		found = append(found, call.Module.commands(at+name+".")...)
+	said := []string{compact(p.code.providers)}
+	for _, address := range slices.Sorted(maps.Keys(addresses)) {
+		said = append(said, address+" "+compact(p.code.resources[address]))
+		p.changes.Unsaid = p.changes.Unsaid || p.code.provisioned[address]
 	}
-	return found
+	p.changes.Code = effect(said)
 }
 
 // reasons says the tools' action_reason in words.

@@ -166,10 +166,11 @@ var unhashed = cmpopts.IgnoreFields(runs.AttributeChange{}, "Effect")
 func TestFingerprintCountsWhatIsNotShown(t *testing.T) {
 	long := strings.Repeat("x", 3000)
 	base := `"before":{"a":"1","long":"` + long + `"},"after":{"a":"2","long":"y` + long + `"},"after_sensitive":{"a":true}}}],"configuration":{"root_module":{
-		"resources":[{"address":"a.b"}],"module_calls":{"m":{"module":{"resources":[{"address":"a.c","provisioners":[{"type":"local-exec","expressions":{"command":{"constant_value":"true"}}}]}]}}}}}}`
+		"resources":[{"address":"a.b","provider_config_key":"a","provisioners":[{"type":"local-exec","expressions":{"command":{"constant_value":"true"}}}]},{"address":"a.other","x":1}]},
+		"provider_config":{"a":{"name":"a","expressions":{"region":{"constant_value":"north"}}}}}}`
 	of := func(text string) string {
 		t.Helper()
-		c, _, err := ReadPlan(strings.NewReader(`{"format_version":"1.2","resource_changes":[{"address":"a.b","change":{"actions":["update"],` + text))
+		c, _, err := ReadPlan(strings.NewReader(`{"format_version":"1.2","resource_changes":[{"address":"a.b[\"k]\"]","change":{"actions":["update"],` + text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,14 +184,20 @@ func TestFingerprintCountsWhatIsNotShown(t *testing.T) {
 		"a sensitive value":            strings.Replace(base, `"a":"2"`, `"a":"3"`, 1),
 		"the end of a long value":      strings.Replace(base, `"y`+long, `"y`+long+"z", 1),
 		"the command of a provisioner": strings.Replace(base, `"constant_value":"true"`, `"constant_value":"false"`, 1),
-		"where a provisioner is":       strings.Replace(base, `"m":{`, `"n":{`, 1),
+		"which provider makes it":      strings.Replace(base, `"provider_config_key":"a"`, `"provider_config_key":"a.prod"`, 1),
+		"how a provider is set up":     strings.Replace(base, `"north"`, `"south"`, 1),
 	} {
 		if text == base || of(text) == of(base) {
 			t.Errorf("%s does not count", what)
 		}
 	}
-	if spaced := strings.ReplaceAll(base, `:{"type"`, `: { "type"`); of(spaced) != of(base) {
-		t.Error("white space counts")
+	for what, text := range map[string]string{
+		"white space": strings.ReplaceAll(base, `[{"type"`, `[ { "type"`),
+		"the code of what does not change counts": strings.Replace(base, `"x":1`, `"x":2`, 1),
+	} {
+		if text == base || of(text) != of(base) {
+			t.Error(what)
+		}
 	}
 }
 
