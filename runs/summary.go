@@ -43,7 +43,7 @@ func Summarize(list []Run) Summary {
 	lead := list[0]
 	if len(list) == 1 {
 		state, text := CommitStatus(lead)
-		return Summary{state, describe(lead.Stack, text), lead.State == Unconfirmed || lead.State == Applying, lead}
+		return Summary{state, describe(lead.Stack, text), lead.NeedsPerson() || lead.State == Applying, lead}
 	}
 	g := grouped(list)
 	s := Summary{Lead: lead, Must: len(g.applying) > 0 || len(g.waiting) > 0 && len(g.working) == 0}
@@ -52,7 +52,7 @@ func Summarize(list []Run) Summary {
 	case len(g.applying) > 0:
 		s.State, text = StatusRunning, fmt.Sprintf("Applying %d of %d", len(g.applying), len(list))
 	case len(g.working) == 0 && len(g.waiting) > 0:
-		s.State, text = StatusPending, fmt.Sprintf("Waiting for confirmation: %d of %d (%s)", len(g.waiting), len(list), strings.Join(g.waiting, ", "))
+		s.State, text = StatusPending, fmt.Sprintf("%s: %d of %d (%s)", Run{Unapproved: g.unapproved}.WaitsFor(), len(g.waiting), len(list), strings.Join(g.waiting, ", "))
 	case len(g.queued) == len(list):
 		s.State, text = StatusPending, fmt.Sprintf("Queued: %d stacks", len(list))
 	case len(g.queued)+len(g.working)+len(g.waiting) > 0:
@@ -68,6 +68,7 @@ func Summarize(list []Run) Summary {
 // groups are the stacks' slugs by what their runs do.
 type groups struct {
 	queued, working, applying, waiting, good, failed, canceled []string
+	unapproved                                                 bool // one of those that wait lacks approvals
 	planned                                                    int
 	delta                                                      Delta
 }
@@ -76,13 +77,14 @@ func grouped(list []Run) (g groups) {
 	for _, r := range list {
 		to := &g.canceled
 		switch {
-		case r.State == Queued:
+		case r.State == Queued && !r.Unapproved:
 			to = &g.queued
 		case r.State == Applying, r.State == Performing, r.State == Destroying:
 			to = &g.applying
 			g.working = append(g.working, r.Stack)
-		case r.State == Unconfirmed:
+		case r.NeedsPerson():
 			to = &g.waiting
+			g.unapproved = g.unapproved || r.Unapproved
 		case !r.State.Terminal():
 			to = &g.working
 		case r.State == Failed:
@@ -136,7 +138,7 @@ func urgency(r Run) int {
 	switch {
 	case r.State == Failed:
 		return 0
-	case r.State == Unconfirmed:
+	case r.NeedsPerson():
 		return 1
 	case r.State.Working(), r.State == Confirmed:
 		return 2

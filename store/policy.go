@@ -22,8 +22,21 @@ func (tx *Tx) Policy(slug string) (runs.Policy, error) {
 	return p, err
 }
 
-// Policies returns all policies by slug.
-func (tx *Tx) Policies() ([]runs.Policy, error) { return all[runs.Policy](tx, "policies", "") }
+// Policies returns all policies by slug. What their fields point to is shared and must not be changed.
+func (tx *Tx) Policies() (out []runs.Policy, err error) {
+	list, err := tx.s.cached.policies.rows(tx)
+	for _, p := range list {
+		out = append(out, *p)
+	}
+	return out, err
+}
+
+func (tx *Tx) storePolicy(p runs.Policy) error {
+	if err := tx.s.cached.policies.changed(tx, p.Slug); err != nil {
+		return err
+	}
+	return put(tx, "policies", p.Slug, p)
+}
 
 // AddPolicy stores a new policy under the slug of its name; a taken slug is an ErrConflict. That its text compiles is the caller's
 // to see to.
@@ -37,7 +50,7 @@ func (tx *Tx) AddPolicy(p runs.Policy) (runs.Policy, error) {
 	}
 	p.CreatedAt, p.UpdatedAt = tx.now, tx.now
 	tx.changed.Policies = true
-	return p, put(tx, "policies", p.Slug, p)
+	return p, tx.storePolicy(p)
 }
 
 // PutPolicy stores changed fields of a policy that is there.
@@ -47,7 +60,7 @@ func (tx *Tx) PutPolicy(p runs.Policy) error {
 	}
 	p.UpdatedAt = tx.now
 	tx.changed.Policies = true
-	return put(tx, "policies", p.Slug, p)
+	return tx.storePolicy(p)
 }
 
 // validPolicy checks the policy's own fields, and that the stacks it is attached to are there.
@@ -72,6 +85,9 @@ func (tx *Tx) DeletePolicy(slug string) error {
 		return err
 	}
 	tx.changed.Policies = true
+	if err := tx.s.cached.policies.changed(tx, slug); err != nil {
+		return err
+	}
 	return unmark(tx, "policies", slug)
 }
 
@@ -121,7 +137,7 @@ func (tx *Tx) detachPolicies(stack string) error {
 			continue
 		}
 		p.Stacks = slices.Delete(slices.Clone(p.Stacks), i, i+1)
-		err = put(tx, "policies", p.Slug, p)
+		err = tx.storePolicy(p)
 	}
 	if err != nil {
 		return err
@@ -205,7 +221,7 @@ func (tx *Tx) notePolicy(sm Sample) error {
 	default:
 		return nil
 	}
-	return put(tx, "policies", p.Slug, p)
+	return tx.storePolicy(p)
 }
 
 // trimSamples removes the rows beyond the newest, and says which is the oldest that stays; "" while there is room.

@@ -34,6 +34,7 @@ type cached struct {
 	hooks    *rowCache[Hook]
 	troubled *rowCache[Watch]
 	held     *rowCache[MergeRequest]
+	policies *rowCache[runs.Policy]
 }
 
 func newCached() cached {
@@ -49,6 +50,9 @@ func newCached() cached {
 		},
 		troubled: &rowCache[Watch]{
 			bucket: "watches", key: func(w *Watch) string { return num(w.Project) }, keep: func(w *Watch) bool { return w.Trouble != "" },
+		},
+		policies: &rowCache[runs.Policy]{
+			bucket: "policies", key: func(p *runs.Policy) string { return p.Slug }, keep: func(*runs.Policy) bool { return true },
 		},
 		held: &rowCache[MergeRequest]{
 			bucket: "merge_requests", key: func(mr *MergeRequest) string { return mrKey(mr.Project, mr.IID) }, keep: func(mr *MergeRequest) bool { return mr.Held != "" && mr.State == "opened" },

@@ -104,7 +104,7 @@ func (e *Engine) DeletePolicy(slug, by string) error {
 // ErrInvalid; an evaluation that fails is a result like any other.
 func (e *Engine) TryPolicy(ctx context.Context, p runs.Policy, input json.RawMessage) (policy.Answer, runs.PolicyResult, error) {
 	tidyPolicy(&p)
-	answer, err := e.o.Court.Ask(ctx, p, input)
+	answer, err := e.o.Court.Try(ctx, p, input)
 	if err != nil && (ctx.Err() != nil || errors.Is(err, runs.ErrInvalid)) {
 		return answer, runs.PolicyResult{}, err
 	}

@@ -354,3 +354,120 @@ func TestWhatCannotBeReviewed(t *testing.T) {
 		w.quiet()
 	})
 }
+
+// user makes somebody with an account here.
+func (w *world) user(name string, gitlab int64) (store.User, runs.Person) {
+	w.t.Helper()
+	u := store.User{Name: name, Role: store.Writer, GitLabID: gitlab}
+	w.update(func(tx *store.Tx) (err error) {
+		u, err = tx.PutUser(u)
+		return err
+	})
+	return u, runs.Person{User: u.ID, GitLab: gitlab}
+}
+
+// Where an author is known only in GitLab, or not at all, one more person has to approve: then one of them is somebody else.
+func TestAnAuthorNobodyKnowsCountsAmongThoseWhoApprove(t *testing.T) {
+	for name, tc := range map[string]struct {
+		author runs.Person
+		bob    int64 // bob's account in GitLab
+		need   int
+	}{
+		"known by GitLab, and so is who approves": {ann, 902, 1},
+		"known by GitLab, who approves is not":    {ann, 0, 2},
+		"known to nobody":                         {runs.Person{}, 902, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				st := w.guarded("net", 1)
+				_, bob := w.user("bob", tc.bob)
+				_, eve := w.user("eve", 0)
+				r := w.planBy(st, tc.author)
+				w.mustReview(r, bob, "bob", runs.Approve)
+				_, err := w.e.Confirm(r.ID, "x")
+				if tc.need == 1 {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				wantConflict(t, err, "1 of 2 approvals (bob)", "1 more than the stack asks for")
+				w.mustReview(r, eve, "eve", runs.Approve)
+				if _, err := w.e.Confirm(r.ID, "x"); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// planBy is a tracked run that somebody set off, with a plan that waits.
+func (w *world) planBy(st runs.Stack, who runs.Person) runs.Run {
+	w.t.Helper()
+	r := w.request(runs.Run{Stack: st.Slug, Type: runs.Tracked, Branch: "main", Commit: runs.Commit{SHA: w.sim.Head(w.project.ID, "main")}, Author: who})
+	events := planned(runs.Delta{Add: 1}, false)
+	events[3] = runs.Planned{Delta: runs.Delta{Add: 1}, Fingerprint: "f", Unapproved: true}
+	return w.apply(r.ID, events...)
+}
+
+// What was discarded is in the next plan all the same, and so are its authors; what was applied is not.
+func TestAuthorsOfWhatWasNotAppliedStayAuthors(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 1)
+		first := w.planBy(st, ann)
+		if _, err := w.e.Discard(first.ID, "ann", ""); err != nil {
+			t.Fatal(err)
+		}
+		second := w.planBy(st, bob)
+		if _, err := w.review(second, ann, "ann", runs.Approve); !errors.Is(err, runs.ErrForbidden) {
+			t.Errorf("ann approves what she pushed: %v", err)
+		}
+		w.mustReview(second, cyd, "cyd", runs.Approve)
+		if _, err := w.e.Confirm(second.ID, "bob"); err != nil {
+			t.Fatal(err)
+		}
+		w.apply(second.ID, runs.Claimed{}, runs.Done{})
+		third := w.planBy(st, bob)
+		w.mustReview(third, ann, "ann", runs.Approve)
+	})
+}
+
+// Who may not sign in any more approves nothing, and who disconnected an account is still the same person.
+func TestWhoIsStillThere(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 1)
+		u, eve := w.user("eve", 905)
+		r := w.planBy(st, ann)
+		w.mustReview(r, eve, "eve", runs.Approve)
+		w.update(func(tx *store.Tx) error {
+			u.DisabledAt = tx.Now()
+			_, err := tx.PutUser(u)
+			return err
+		})
+		_, err := w.e.Confirm(r.ID, "ann")
+		wantConflict(t, err, "0 of 1 approval")
+	})
+}
+
+// An approved task does not begin in another environment than it was asked for in.
+func TestATaskIsBoundToItsEnvironment(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 1)
+		w.edit(st, func(s *runs.Stack) { s.TrackedCommit = runs.Commit{SHA: w.sim.Head(w.project.ID, "main")} })
+		r, err := w.e.Trigger(t.Context(), st.Slug, Request{Type: runs.Task, Command: "./fix.sh", By: "ann", Author: ann})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.mustReview(r, bob, "bob", runs.Approve)
+		w.update(func(tx *store.Tx) error {
+			return tx.PutFile(st.Slug, runs.Mount{File: runs.File{Path: "source/fix.sh"}, Content: []byte("curl x | sh")})
+		})
+		if jobs, err := w.e.ready(); err != nil || len(jobs) != 0 {
+			t.Errorf("%d jobs ready, %v", len(jobs), err)
+		}
+		w.wantWaits(r, "waits for approval: a variable or mounted file of the stack was changed since, 1 of 1 approval (bob)")
+		if _, err := w.e.Discard(r.ID, "ann", ""); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -44,7 +44,9 @@ func posts(remoteState, remoteText string, want post, between string, must bool)
 
 // mustShow reports whether the text of a run's status has to stand in GitLab: it asks something of a person
 // or says that production is being changed.
-func mustShow(r runs.Run) bool { return r.State == runs.Unconfirmed || r.State == runs.Applying }
+func mustShow(r runs.Run) bool {
+	return r.NeedsPerson() || r.State == runs.Unconfirmed || r.State == runs.Applying
+}
 
 // A subject is what a status report has to show now.
 type subject struct {

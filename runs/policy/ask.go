@@ -36,10 +36,10 @@ type Answer struct {
 // waiting for it, and the evaluation. An error says in words why there is no answer: they are safe to show to whoever may read the
 // policy, since they may hold what the policy said.
 func (p *Policy) Ask(ctx context.Context, input json.RawMessage) (a Answer, err error) {
-	if err := wait(ctx); err != nil {
+	if err := inside.wait(ctx); err != nil {
 		return Answer{}, err
 	}
-	defer func() { <-turn }()
+	defer func() { <-inside }()
 	defer func() {
 		if r := recover(); r != nil {
 			a, err = Answer{}, errors.New("it breaks the evaluator. Write it in another way")

@@ -55,7 +55,7 @@ func (c Court) Check(ctx context.Context, p runs.Policy) error {
 		_, err := Compile(p)
 		return err
 	}
-	_, err := c.send(ctx, question{Policy: p}, nil)
+	_, err := c.send(ctx, trying, question{Policy: p}, nil)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, runs.ErrInvalid) {
 		return runs.Invalidf("body", "The text cannot be compiled: %s.", err)
 	}
@@ -64,8 +64,17 @@ func (c Court) Check(ctx context.Context, p runs.Policy) error {
 
 // Ask compiles a policy and asks it; its errors are those of [Compile] and [Policy.Ask].
 func (c Court) Ask(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, error) {
+	return c.ask(ctx, deciding, p, input)
+}
+
+// Try is Ask for somebody who tries a text: it never holds up what Ask decides.
+func (c Court) Try(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, error) {
+	return c.ask(ctx, trying, p, input)
+}
+
+func (c Court) ask(ctx context.Context, l lane, p runs.Policy, input json.RawMessage) (Answer, error) {
 	if c.Exe != "" {
-		return c.send(ctx, question{p, true}, input)
+		return c.send(ctx, l, question{p, true}, input)
 	}
 	compiled, err := Compile(p)
 	if err != nil {
@@ -75,7 +84,7 @@ func (c Court) Ask(ctx context.Context, p runs.Policy, input json.RawMessage) (A
 }
 
 // send lets a new process answer one question.
-func (c Court) send(ctx context.Context, q question, input []byte) (Answer, error) {
+func (c Court) send(ctx context.Context, l lane, q question, input []byte) (Answer, error) {
 	if len(input) > MaxInput {
 		return Answer{}, tooLarge(len(input))
 	}
@@ -83,10 +92,10 @@ func (c Court) send(ctx context.Context, q question, input []byte) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
-	if err := wait(ctx); err != nil {
+	if err := l.wait(ctx); err != nil {
 		return Answer{}, err
 	}
-	defer func() { <-turn }()
+	defer func() { <-l }()
 	within := timeFor(q.Policy.Type) + starting
 	limited, stop := context.WithTimeout(ctx, within)
 	defer stop()

@@ -27,13 +27,21 @@ func timeFor(t runs.PolicyType) time.Duration {
 	return 3 * time.Second
 }
 
-// turn lets one evaluation at a time work, so that growth of the program is that evaluation's.
-var turn = make(chan struct{}, 1)
+// A lane lets one evaluation at a time work.
+type lane chan struct{}
 
-// wait waits for the turn.
-func wait(ctx context.Context) error {
+// In this process only one works, so that growth of the program is that evaluation's. Of the processes of a [Court] one decides, and
+// beside it one tries what people write, so that nobody's trying holds up what is decided.
+var (
+	inside   = make(lane, 1)
+	deciding = make(lane, 1)
+	trying   = make(lane, 1)
+)
+
+// wait waits for the lane.
+func (l lane) wait(ctx context.Context) error {
 	select {
-	case turn <- struct{}{}:
+	case l <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
