@@ -50,8 +50,9 @@
 // moment, sends it, and clears the mark only if nothing was marked meanwhile. The jobs pump (jobs.go) claims the job,
 // lays out a workspace (prepare.go; what an earlier init made of the same is reused, warm.go) and has runs/proc start a
 // shim: this program again, in a session of its own, which
-// runs init, plan and show and needs no living server. What comes of it is kept (keep.go) and applied as an event,
-// Planned. A person's yes is the event Confirm; then a second job applies exactly the plan that was stored.
+// runs init, plan and show and needs no living server. What comes of it is kept (keep.go), the stack's
+// policies are asked of it (asking_plan.go), and it is applied as an event, Planned. A person's yes is the event Confirm, once as many
+// have approved as the stack asks for (review.go); then a second job applies exactly the plan that was stored.
 //
 // A comment on a merge request goes the same way: runs.ParseCommand finds the command in it, commandcheck.go asks GitLab who
 // wrote it and what they may do, command.go does it, and the answer is a report like any other (reply.go).

@@ -192,12 +192,6 @@ func failed(tx *store.Tx, stacks []*runs.Stack) (list []runs.Run, count int, err
 	return list, len(ids), nil
 }
 
-// isThere reports whether a stack still exists; stacks are by slug.
-func isThere(stacks []*runs.Stack, slug string) bool {
-	_, there := store.FindStack(stacks, slug)
-	return there
-}
-
 // findTrouble is what the inbox holds that nobody dismissed, as the start page shows it.
 func findTrouble(tx *store.Tx, stacks []*runs.Stack, parked []store.Report, room runs.Room) (out []view.Trouble, notices []store.Notice, detached bool, err error) {
 	in, known, err := tx.Integration()
