@@ -201,7 +201,8 @@ func (e *Engine) orderPlan(tx *store.Tx, o *order, files []string) (out outcome,
 }
 
 // record is the merge request with the commit that is to be planned. A fork's has to be named by a Maintainer, which
-// releases it: what runs here is what they looked at, and not what was pushed since.
+// releases it: what runs here is what they looked at, and not what was pushed since. They name the whole id, because
+// commits that begin with the same digits can be made at will.
 func (o *order) record(tx *store.Tx) (store.MergeRequest, error) {
 	mr, _, err := tx.MergeRequest(o.id, o.iid)
 	if err != nil {
@@ -224,8 +225,8 @@ func (o *order) record(tx *store.Tx) (store.MergeRequest, error) {
 		return mr, nil
 	case o.level < gitlab.Maintainer:
 		return mr, runs.Forbiddenf("The code comes from a fork. A Maintainer has to release commit %s before it runs here.", runs.ShortSHA(mr.Head))
-	case o.Name == "":
-		return mr, runs.Conflictf("The code comes from a fork, so say which commit may run here, once you have looked at it: “/%s plan %s”.", o.word, runs.ShortSHA(mr.Head))
+	case o.Name != mr.Head:
+		return mr, runs.Conflictf("The code comes from a fork, so name the commit that may run here by its whole id, once you have looked at it: “/%s plan %s”.", o.word, mr.Head)
 	case mr.Held != mr.Head:
 		return mr, runs.Conflictf("Commit %s has not come in from GitLab yet. Comment again in a moment.", runs.ShortSHA(mr.Head))
 	}

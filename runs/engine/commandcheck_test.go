@@ -182,12 +182,14 @@ func TestCommandReleasesForks(t *testing.T) {
 		w.mr, w.head = &runs.MergeRequest{IID: iid}, head
 		before := len(w.runsOf(runs.Proposed))
 		says(t, w.say(w.dan, "/groundcrew plan "+head[:8]), "A Maintainer has to release commit "+head[:8])
-		says(t, w.say(w.ann, "/groundcrew plan"), "say which commit may run here", head[:8])
+		says(t, w.say(w.ann, "/groundcrew plan"), "by its whole id", "/groundcrew plan "+head)
+		says(t, w.say(w.ann, "/groundcrew plan "+head[:8]), "by its whole id", "/groundcrew plan "+head)
+		says(t, w.say(w.ann, "/groundcrew plan "+head[:39]), "by its whole id", "/groundcrew plan "+head)
 		says(t, w.say(w.ann, "/groundcrew plan 0123456789abcdef"), "and you named 0123456789abcdef")
 		if n := len(w.runsOf(runs.Proposed)); n != before {
 			t.Fatalf("%d runs more", n-before)
 		}
-		says(t, w.say(w.ann, "/groundcrew plan network "+head[:8]), "is being planned")
+		says(t, w.say(w.ann, "/groundcrew plan network "+head), "is being planned")
 		if e := w.audited("merge_request.release"); len(e) != 1 || e[0].Note != head || e[0].By != fmt.Sprintf("@ann (GitLab %d)", w.ann.ID) {
 			t.Errorf("audit log: %+v", e)
 		}
