@@ -20,6 +20,16 @@ const watching = `(() => {
   return true;
 })()`
 
+// changing posts a form whose data change while the question is open, and says yes.
+const changing = `(() => {
+  document.querySelector("main").insertAdjacentHTML("beforeend", '<form action="/logout" method="post" data-ask="Sure?"><input type="hidden" name="plan" value="a"><button type="submit">Go</button></form>');
+  const form = document.querySelector("main").lastElementChild;
+  form.requestSubmit();
+  form.elements.plan.value = "b";
+  document.querySelector("#ask-yes").click();
+  return true;
+})()`
+
 // still is true while the page is the one that was opened, and what was chosen has the focus; unmoved, when also nothing has moved.
 const (
 	still   = `window.opened && document.activeElement === window.chosen`
@@ -63,6 +73,7 @@ func TestPagesMoveInABrowser(t *testing.T) {
 	lists.look("live-runs")
 	lists.do("the new one, when it is wanted", chromedp.Click(`#new a`), chromedp.WaitVisible(`[data-key="`+third+`"]`))
 
+	lists.do("a yes to what changed while it was asked", lists.true(changing), lists.true(`document.querySelector("#toasts").textContent.includes("This changed meanwhile.")`), lists.true(`location.pathname === "/runs"`))
 	r.sim.AddMember(r.project.ID, mia.ID, 0)
 	lists.do("a try to act, which asks GitLab", lists.true(`(window.tried ??= fetch("/stacks/network/lock", { method: "POST" }).then((a) => (window.answer = a.status)), window.answer === 404)`))
 	lists.do("what may not be seen any more goes", lists.true(`!document.querySelector("main [data-key]") && !document.querySelector("#rows").textContent.includes("Network")`))

@@ -122,7 +122,7 @@ func (w *world) exactly(p *project, m *mergeRequest, verb, root string, who sim.
 			w.released[mr.SHA] = true
 			w.mu.Unlock()
 		}
-		return " " + mr.SHA[:10]
+		return " " + mr.SHA
 	}
 	return ""
 }

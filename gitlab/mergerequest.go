@@ -91,6 +91,7 @@ type noteJSON struct {
 	Internal     bool
 	Confidential bool   // the older name of Internal
 	CreatedAt    string `json:"created_at"`
+	UpdatedAt    string `json:"updated_at"`
 	Author       struct {
 		ID       int64
 		Username string
@@ -100,7 +101,7 @@ type noteJSON struct {
 func (j noteJSON) note() Note {
 	return Note{
 		ID: j.ID, Body: j.Body, AuthorID: j.Author.ID, AuthorName: j.Author.Username, System: j.System,
-		Internal: j.Internal || j.Confidential, CreatedAt: parseTime(j.CreatedAt),
+		Internal: j.Internal || j.Confidential, CreatedAt: parseTime(j.CreatedAt), UpdatedAt: parseTime(j.UpdatedAt),
 	}
 }
 

@@ -132,6 +132,7 @@ type Note struct {
 	System     bool
 	Internal   bool      // only members see it
 	CreatedAt  time.Time // zero when GitLab doesn't say
+	UpdatedAt  time.Time // of the text, or of its thread being resolved; zero when GitLab doesn't say
 }
 
 // A Discussion is a thread on a merge request.

@@ -137,12 +137,15 @@ function ask(text, label, danger) {
     });
   });
 }
+// What is posted is what was asked about: a page that changes by itself may have changed the form meanwhile.
+const meaning = (form) => [form.isConnected, form.getAttribute("action"), JSON.stringify(form.dataset), new URLSearchParams(new FormData(form))].join("\n");
 async function askThenPost(form, text) {
   const button = $("button[type=submit]", form);
-  if (await ask(text, button.textContent, button.classList.contains("danger"))) {
-    form.dataset.sure = "";
-    form.requestSubmit(button);
-  }
+  const was = meaning(form);
+  if (!(await ask(text, button.textContent, button.classList.contains("danger")))) return;
+  if (meaning(form) !== was) return toast("This changed meanwhile. Look at it again.");
+  form.dataset.sure = "";
+  form.requestSubmit(button);
 }
 document.addEventListener("submit", (ev) => {
   const form = ev.target;

@@ -74,12 +74,20 @@ function fragment({ id, html, held }) {
 const say = ({ text }) => ($("#announce").textContent = text);
 
 // The stream.
-let source, last, timer, over;
+let source, last, timer, slow, over, tries = 0;
+const mostShown = 6000; // characters of an address that name rows, because proxies refuse a long one
+function shown(params) {
+  let room = mostShown;
+  for (const list of $$("[data-rows]", page)) {
+    const named = keys(list).filter((k) => (room -= encodeURIComponent(k).length + 1) >= 0);
+    params.set("shown-" + list.dataset.rows, named.join("*"));
+  }
+}
 const open = (fresh) => {
   const url = new URL(page.dataset.live, location.href);
   if (last) url.searchParams.set("after", last);
   if (fresh) url.searchParams.set("fresh", "1");
-  else for (const list of $$("[data-rows]", page)) url.searchParams.set("shown-" + list.dataset.rows, keys(list).join("*"));
+  else shown(url.searchParams);
   let began = false;
   source = new EventSource(url);
   const takes = { fragment, say, end, log: (data) => page.dispatchEvent(new CustomEvent("live", { bubbles: true, detail: { type: "log", data } })) };
@@ -89,18 +97,22 @@ const open = (fresh) => {
       take(JSON.parse(ev.data));
     });
   }
+  slow = setTimeout(stale, 20000, "No news came through in 20 seconds: a proxy may hold it back.");
   source.onopen = () => {
     began = true;
+    tries = 0;
+    clearTimeout(slow);
     $("#toasts .stale")?.remove();
   };
   source.onerror = () => {
     close();
     if (!began) explain(url);
-    timer = setTimeout(open, began ? 1000 : 10000);
+    timer = setTimeout(open, Math.min(30000, 1000 * 2 ** tries++) * (0.5 + Math.random())); // not all readers at once
   };
 };
 function close() {
   clearTimeout(timer);
+  clearTimeout(slow);
   source?.close();
 }
 function end() {
@@ -111,13 +123,17 @@ function end() {
 // Why there is no stream: the server's own words, since a reader must not take for the present what is not.
 async function explain(url) {
   let why = "The server does not answer.";
+  const cut = new AbortController();
   try {
-    const answer = await fetch(url, { headers: { Accept: "application/json" } });
-    if (answer.ok) return;
+    const answer = await fetch(url, { headers: { Accept: "text/event-stream" }, signal: cut.signal });
+    if (answer.ok) return cut.abort(); // a stream after all: the next try has it
     why = answer.status === 401 ? "You are signed out. Sign in again, here or in another tab." : ((await answer.json()).detail ?? why);
   } catch {
     // It does not answer, or not as it should.
   }
+  stale(why);
+}
+function stale(why) {
   const note = $("#toasts .stale") ?? make("p", { className: "stale" });
   note.textContent = why + " This page shows what was known before, and changes no more until that is over.";
   $("#toasts").append(note);

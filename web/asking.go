@@ -17,10 +17,9 @@ import (
 // An answer that is too old opens nothing, but tells what to ask first: most people may read few of many projects, so those
 // they could read are known anew after a moment, and for those they could not read no page waits.
 const (
-	pageWaits  = 600 * time.Millisecond // a page, for GitLab's answers about lists
-	askedAgain = askedAge / 2           // an answer this old is used, and asked for anew
-	askers     = 12                     // requests to GitLab at once, for all people together
-	pastAge    = time.Hour              // an answer this old is forgotten; before, it says what to ask first
+	pageWaits = 600 * time.Millisecond // a page, for GitLab's answers about lists
+	askers    = 12                     // requests to GitLab at once, for all people together
+	pastAge   = time.Hour              // an answer this old is forgotten; before, it says what to ask first
 )
 
 // asked remembers GitLab's answers for a short while, and asks for more of them.
@@ -52,11 +51,12 @@ type askedLine struct {
 // mostAsked bounds what is remembered of GitLab's answers; it is forgotten at once and asked again.
 const mostAsked = 200000
 
-func (a *asked) get(k askedKey) (int, bool) {
+// get returns an answer that is younger than atMost.
+func (a *asked) get(k askedKey, atMost time.Duration) (int, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	v, ok := a.known[k]
-	return v.level, ok && time.Since(v.at) < askedAge
+	return v.level, ok && time.Since(v.at) < atMost
 }
 
 func (a *asked) put(k askedKey, level int) {
@@ -77,8 +77,9 @@ type survey struct {
 	changed chan struct{} // closed when there is more to know
 }
 
-// survey looks up what is known and lines up what is to be asked: what is not known before what gets old.
-func (a *asked) survey(user int64, projects []int64, since time.Time) survey {
+// survey looks up what is known, by answers younger than atMost, and lines up what is to be asked: what is not known before what
+// is older than half of that.
+func (a *asked) survey(user int64, projects []int64, since time.Time, atMost time.Duration) survey {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.pending == nil {
@@ -92,9 +93,9 @@ func (a *asked) survey(user int64, projects []int64, since time.Time) survey {
 		v, ok := a.known[k]
 		age := now.Sub(v.at)
 		switch {
-		case ok && age < askedAge:
+		case ok && age < atMost:
 			out.levels[p] = v.level
-			if age > askedAgain && !a.pending[k] {
+			if age > atMost/2 && !a.pending[k] {
 				old = append(old, p)
 			}
 		default:
@@ -214,7 +215,7 @@ func (s *Server) askOn() {
 
 // ask answers a question from memory, or (fresh) from GitLab itself.
 func (s *Server) ask(ctx context.Context, k askedKey, fresh bool) (int, error) {
-	if level, ok := s.asked.get(k); ok && !fresh {
+	if level, ok := s.asked.get(k, askedAge); ok && !fresh {
 		return level, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
@@ -256,10 +257,13 @@ func (s *Server) levels(c *request, projects []int64) (map[int64]int, error) {
 	}
 	late := time.NewTimer(time.Until(c.waitUntil))
 	defer late.Stop()
+	before := c.unknown // by another list of the same page
 	for {
-		found := s.asked.survey(c.who.GitLab, projects, begin)
+		found := s.asked.survey(c.who.GitLab, projects, begin, c.askedAge())
 		s.goAsk()
-		if c.unknown = found.unknown - found.old; found.unknown == 0 || c.unknown == 0 && !whole {
+		unknown := found.unknown - found.old
+		c.unknown = max(before, unknown)
+		if found.unknown == 0 || unknown == 0 && !whole {
 			return found.levels, nil
 		}
 		if found.failed {
@@ -285,7 +289,7 @@ func (s *Server) askAhead(user int64) {
 		s.log.Error("the projects could not be listed", "error", err)
 		return
 	}
-	s.asked.survey(user, projects, time.Now())
+	s.asked.survey(user, projects, time.Now(), askedAge)
 	s.goAsk()
 }
 

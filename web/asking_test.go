@@ -92,14 +92,14 @@ func TestOldAnswersSayWhatToAskFirst(t *testing.T) {
 		t.Errorf("status %d, or the page is not whole", got.status)
 	}
 	t.Logf("%d projects, one of them readable, after ten minutes: %v", projects, took)
-	s := g.web.asked.survey(g.ids["reporter"], all, time.Now())
+	s := g.web.asked.survey(g.ids["reporter"], all, time.Now(), askedAge)
 	if s.unknown == 0 || s.unknown != s.old || s.levels[g.f.project.ID] != sim.Reporter {
 		t.Errorf("the page waited for what could not be read before: %d unknown, %d of them old", s.unknown, s.old)
 	}
 	if got := g.get(b, "/api/v1/stacks"); got.status != 200 || !strings.Contains(got.body, `"a"`) {
 		t.Errorf("a program: status %d", got.status)
 	}
-	if s := g.web.asked.survey(g.ids["reporter"], all, time.Now()); s.unknown != 0 {
+	if s := g.web.asked.survey(g.ids["reporter"], all, time.Now(), askedAge); s.unknown != 0 {
 		t.Errorf("a program got its answer with %d projects not asked", s.unknown)
 	}
 	g.f.AddMember(g.f.project.ID, g.ids["reporter"], 0)
@@ -118,7 +118,7 @@ func TestAnswersAreAskedAnewBeforeTheyAreOld(t *testing.T) {
 		t.Fatal("a Reporter does not see the stack")
 	}
 	g.f.AddMember(g.f.project.ID, g.ids["reporter"], 0)
-	g.age(askedAgain + time.Second)
+	g.age(askedAge/2 + time.Second)
 	if !sees() {
 		t.Error("an answer that is not too old was not used")
 	}

@@ -174,11 +174,12 @@ func (s *Server) identify(c echo.Context) (actor, error) {
 	if err != nil {
 		return actor{}, nil
 	}
-	return s.sessionHolder(ck.Value, c.RealIP())
+	return s.sessionHolder(ck.Value, c.RealIP(), !wantsEvents(r))
 }
 
-// sessionHolder finds whose session a token is of, and notes that it is used.
-func (s *Server) sessionHolder(token, address string) (who actor, err error) {
+// sessionHolder finds whose session a token is of, and notes that it is used where a person does that: a page that is left open
+// and brings itself up to date does not keep anybody signed in.
+func (s *Server) sessionHolder(token, address string, used bool) (who actor, err error) {
 	stale := false
 	err = s.st.View(func(tx *store.Tx) error {
 		row, u, ok, err := tx.Session(token)
@@ -187,7 +188,7 @@ func (s *Server) sessionHolder(token, address string) (who actor, err error) {
 			if u.Role == store.Admin && u.PasswordHash != "" && row.Via != "gitlab" {
 				who.GitLab = 0 // the way in while GitLab is away: an admin with a password, who came in with it
 			}
-			stale = store.Stale(row.LastSeen, tx.Now())
+			stale = used && store.Stale(row.LastSeen, tx.Now())
 		}
 		return err
 	})

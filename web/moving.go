@@ -189,7 +189,7 @@ func (l *watched) due() bool {
 
 // look sends the parts that are not what the reader has.
 func (l *watched) look(bool) (end bool, err error) {
-	if !l.due() {
+	if !l.due() || !l.turn() {
 		return false, nil
 	}
 	gen := l.s.hub.generation()
@@ -211,11 +211,25 @@ func (l *watched) look(bool) (end bool, err error) {
 	return false, l.say(m.Needs, !held)
 }
 
+// turn waits for the reader's turn to look, which render ends. Without one the stream goes on, and looks again later: it may
+// have ended, or its heartbeat is due.
+func (l *watched) turn() bool {
+	late := time.NewTimer(heartbeat / 2)
+	defer late.Stop()
+	select {
+	case l.s.turns <- struct{}{}:
+		return true
+	case <-late.C:
+	case <-l.s.done:
+	case <-l.c.Request().Context().Done():
+	}
+	return false
+}
+
 // render makes the page anew. Readers take turns, so that all of them together never cost more than one core, and none waits
 // meanwhile for GitLab.
 func (l *watched) render() (parts []part, m view.Moving, err error) {
-	l.s.turns.Lock()
-	defer l.s.turns.Unlock()
+	defer func() { <-l.s.turns }()
 	begin := time.Now()
 	defer func() {
 		l.looked = time.Now()

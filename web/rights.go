@@ -30,8 +30,12 @@ type access struct {
 	project string // path; "" when the request is about no single stack
 }
 
-// askedAge is how long an answer of GitLab serves pages. An act is asked for at its moment.
-const askedAge = time.Minute
+// How long an answer of GitLab serves pages, and the lists of a page that somebody watches: an open page must not ask GitLab of
+// every project each half minute. An act is asked for at its moment.
+const (
+	askedAge   = time.Minute
+	watchedAge = 10 * time.Minute
+)
 
 // askWithin is how long GitLab may take to say what somebody may do.
 const askWithin = 10 * time.Second
@@ -41,7 +45,7 @@ const askWithin = 10 * time.Second
 func (a actor) restricted() bool { return a.GitLab != 0 && a.Role != store.Admin }
 
 // measure is the one place where the rights of people from GitLab are asked: for the stack that the request is about, at
-// this moment for an act, and at most a minute old for a page. What they may not read is not there for them.
+// this moment for an act, and at most as old as askedAge for a page. What they may not read is not there for them.
 func (s *Server) measure(c echoContext, who actor, r route) (actor, error) {
 	if who.GitLab == 0 || r.need == public || r.need == bearer || r.need == session {
 		return who, nil
@@ -249,7 +253,7 @@ func (s *Server) rowAct(c *request, project int64, path, verb string) view.Act {
 	if !c.who.restricted() || !c.who.has(store.Writer) {
 		return c.who.may(store.Writer, verb)
 	}
-	level, known := s.asked.get(askedKey{c.who.GitLab, project})
+	level, known := s.asked.get(askedKey{c.who.GitLab, project}, c.askedAge())
 	if !known {
 		return view.Act{Can: true}
 	}
@@ -260,6 +264,14 @@ func (s *Server) rowAct(c *request, project int64, path, verb string) view.Act {
 func (a actor) blocking() actor {
 	a.access.enough = levelMaintainer
 	return a
+}
+
+// askedAge is how old an answer of GitLab about lists may be in this request.
+func (c *request) askedAge() time.Duration {
+	if wantsEvents(c.Request()) {
+		return watchedAge
+	}
+	return askedAge
 }
 
 // reads says which projects' stacks the one who asks may see. Of what GitLab was not asked yet
@@ -367,15 +379,19 @@ func keep[T any](list []T, ok func(T) bool) []T {
 	return out
 }
 
-// stillMay asks again, while somebody watches a stream, whether they may.
+// stillMay asks again, while somebody watches a stream, whether they may. What the stream shows from then on follows what
+// they are by then.
 func (s *Server) stillMay(c *request) bool {
 	r, _ := c.Get(routeKey).(route)
 	who, err := s.identify(c.Context)
 	if err != nil || who.Name != c.who.Name || allowed(who, r.need) != nil {
 		return false
 	}
-	_, err = s.measure(c, who, r)
-	return err == nil
+	if who, err = s.measure(c, who, r); err != nil {
+		return false
+	}
+	c.who = who
+	return true
 }
 
 const routeKey = "route"

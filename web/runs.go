@@ -61,7 +61,7 @@ func (s *Server) runRows(tx *store.Tx, c *request, f store.RunFilter, may func(r
 	if err != nil {
 		return nil, 0, "", err
 	}
-	if next != "" && len(more) > 0 {
+	if next != "" && len(more) > 0 && len(page) > 0 {
 		next = page[len(page)-1].ID // goes on below what is shown
 	}
 	if cursor == "" {

@@ -75,7 +75,7 @@ type Server struct {
 	refusals  *rate.Limiter // of stored refused deliveries
 	hashing   chan struct{} // bounds the memory of password checks
 	hub       *hub
-	turns     sync.Mutex // of pages that change by themselves
+	turns     chan struct{} // of pages that change by themselves: who has put something in has the turn
 	needed    needsCache
 	countedTo lineCounter
 	onces     sync.Map // idempotency keys at work: a request of a sender is done by one at a time
@@ -98,6 +98,7 @@ func New(o Options) *Server {
 		refusals: rate.NewLimiter(1, 1),
 		hashing:  make(chan struct{}, 4),
 		hub:      newHub(),
+		turns:    make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
 	if t := o.BootstrapToken.Reveal(); len(t) >= MinBootstrapToken {

@@ -395,19 +395,9 @@ func (e *Engine) editStackIn(tx *store.Tx, slug, by, action, note string, edit f
 // this code may run here. A new push needs a new release (S8).
 func (e *Engine) Release(ctx context.Context, project, iid int64, sha, by string) ([]runs.Run, error) {
 	var mr store.MergeRequest
-	err := e.st.View(func(tx *store.Tx) error {
-		var ok bool
-		var err error
-		if mr, ok, err = tx.MergeRequest(project, iid); err == nil && !ok {
-			err = runs.NotFoundf("There is no merge request !%d here.", iid)
-		}
-		return err
-	})
+	err := e.st.View(func(tx *store.Tx) (err error) { mr, err = held(tx, project, iid, sha); return err })
 	if err != nil {
 		return nil, err
-	}
-	if mr.Held == "" || mr.Held != sha {
-		return nil, runs.Conflictf("Commit %s of merge request !%d does not wait for a release; its head may have moved. Look at the merge request again.", runs.ShortSHA(sha), iid)
 	}
 	files, err := e.mergeRequestFiles(ctx, project, iid)
 	if err != nil {
@@ -419,12 +409,31 @@ func (e *Engine) Release(ctx context.Context, project, iid int64, sha, by string
 	}
 	v := verdict{}
 	err = e.st.Update(func(tx *store.Tx) error {
+		mr, err := held(tx, project, iid, sha) // it may have moved while GitLab was asked
+		if err != nil {
+			return err
+		}
 		if err := release(tx, &mr, by); err != nil {
 			return err
 		}
 		return e.propose(tx, &v, mr, files, wish, runs.Person{})
 	})
 	return v.runs, err
+}
+
+// held returns a merge request that waits for the release of this commit.
+func held(tx *store.Tx, project, iid int64, sha string) (store.MergeRequest, error) {
+	mr, ok, err := tx.MergeRequest(project, iid)
+	switch {
+	case err != nil:
+		return mr, err
+	case !ok:
+		return mr, runs.NotFoundf("There is no merge request !%d here.", iid)
+	case mr.Held == "" || mr.Held != sha:
+		return mr, runs.Conflictf("Commit %s of merge request !%d does not wait for a release; its head may have moved. Look at the merge request again.", runs.ShortSHA(sha), iid)
+	default:
+		return mr, nil
+	}
 }
 
 // release says that the commit a fork's merge request waits with may run here.

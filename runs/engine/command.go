@@ -102,17 +102,14 @@ type outcome struct {
 
 // carryOut does what the command says, with its answer and verdict. What the audit log gets meanwhile names the comment.
 func (e *Engine) carryOut(ctx context.Context, v *verdict, o *order) error {
-	var files []string
-	if o.Verb == runs.CommandPlan && o.mr.State == "opened" {
-		var err error
-		if files, err = e.mergeRequestFiles(ctx, o.id, o.iid); gitlab.KindOf(err).Temporary() {
-			return err
-		}
+	files, err := e.askBefore(ctx, o)
+	if err != nil {
+		return err
 	}
 	acts := e.st.Acting(o.by, store.Origin{Via: fmt.Sprintf("comment %d on %s!%d by %s", o.note, o.project, o.iid, o.who)})
 	defer acts.End()
 	var out outcome
-	err := e.st.Update(func(tx *store.Tx) (err error) {
+	err = e.st.Update(func(tx *store.Tx) (err error) {
 		if tx.Replied(o.id, o.iid, o.note) {
 			return runs.Conflictf("This comment has its answer already.")
 		}
@@ -137,6 +134,25 @@ func (e *Engine) carryOut(ctx context.Context, v *verdict, o *order) error {
 		}
 	}
 	return err
+}
+
+// askBefore asks for the files that a plan is about (nil: not known) and, where no stack is named, what push policies say of them.
+func (e *Engine) askBefore(ctx context.Context, o *order) (files []string, err error) {
+	if o.Verb != runs.CommandPlan || o.mr.State != "opened" {
+		return nil, nil
+	}
+	if files, err = e.mergeRequestFiles(ctx, o.id, o.iid); gitlab.KindOf(err).Temporary() {
+		return nil, err
+	}
+	if o.Stack != "" {
+		return files, nil
+	}
+	var mr store.MergeRequest
+	if err = e.st.View(func(tx *store.Tx) (err error) { mr, err = o.mergeRequest(tx); return err }); err != nil {
+		return nil, err
+	}
+	o.wish, err = e.askProposals(ctx, mr, files)
+	return files, err
 }
 
 func (e *Engine) obey(tx *store.Tx, o *order, files []string) (outcome, error) {
@@ -200,9 +216,8 @@ func (e *Engine) orderPlan(tx *store.Tx, o *order, files []string) (out outcome,
 	return out, nil
 }
 
-// record is the merge request with the commit that is to be planned. A fork's has to be named by a Maintainer, which
-// releases it: what runs here is what they looked at, and not what was pushed since.
-func (o *order) record(tx *store.Tx) (store.MergeRequest, error) {
+// mergeRequest is the merge request as GitLab says it is.
+func (o *order) mergeRequest(tx *store.Tx) (store.MergeRequest, error) {
 	mr, _, err := tx.MergeRequest(o.id, o.iid)
 	if err != nil {
 		return mr, err
@@ -215,6 +230,17 @@ func (o *order) record(tx *store.Tx) (store.MergeRequest, error) {
 		IID: o.iid, Title: o.mr.Title, SourceBranch: o.mr.SourceBranch, TargetBranch: o.mr.TargetBranch, URL: o.mr.WebURL,
 		Fork: o.mr.SourceProject != o.mr.TargetProject,
 	}
+	return mr, nil
+}
+
+// record is the merge request with the commit that is to be planned. A fork's has to be named by a Maintainer, which
+// releases it: what runs here is what they looked at, and not what was pushed since. They name the whole id, because
+// commits that begin with the same digits can be made at will.
+func (o *order) record(tx *store.Tx) (store.MergeRequest, error) {
+	mr, err := o.mergeRequest(tx)
+	if err != nil {
+		return mr, err
+	}
 	switch {
 	case mr.Head == "":
 		return mr, runs.Conflictf("GitLab is still preparing the merge request. Comment again in a moment.")
@@ -224,15 +250,16 @@ func (o *order) record(tx *store.Tx) (store.MergeRequest, error) {
 		return mr, nil
 	case o.level < gitlab.Maintainer:
 		return mr, runs.Forbiddenf("The code comes from a fork. A Maintainer has to release commit %s before it runs here.", runs.ShortSHA(mr.Head))
-	case o.Name == "":
-		return mr, runs.Conflictf("The code comes from a fork, so say which commit may run here, once you have looked at it: “/%s plan %s”.", o.word, runs.ShortSHA(mr.Head))
+	case o.Name != mr.Head:
+		return mr, runs.Conflictf("The code comes from a fork, so name the commit that may run here by its whole id, once you have looked at it: “/%s plan %s”.", o.word, mr.Head)
 	case mr.Held != mr.Head:
 		return mr, runs.Conflictf("Commit %s has not come in from GitLab yet. Comment again in a moment.", runs.ShortSHA(mr.Head))
 	}
 	return mr, release(tx, &mr, o.by)
 }
 
-// planAgain begins a proposed run of a stack, unless one of the commit is at work.
+// planAgain begins a proposed run of a stack, unless one of the commit is at work, or push policies leave the stack out that
+// neither was planned before nor is named.
 func (e *Engine) planAgain(tx *store.Tx, st runs.Stack, mr store.MergeRequest, o *order) (line string, began runs.Run, err error) {
 	link := mr.MergeRequest
 	old, known, err := tx.NewestRunOf(st.Slug, runs.Proposed, mr.Head)
@@ -244,6 +271,9 @@ func (e *Engine) planAgain(tx *store.Tx, st runs.Stack, mr store.MergeRequest, o
 			return "", began, err
 		}
 		return e.stackLine(st.Slug, "is being planned already", old), began, nil
+	}
+	if outcome, _ := o.wish.of(st, runs.OutcomePropose, false); outcome == runs.OutcomeIgnore && !known && o.Stack == "" {
+		return "The stack " + gitlab.Inline(st.Slug) + " is left out: a policy says so", began, nil
 	}
 	next := runs.Run{
 		Type: runs.Proposed, Trigger: runs.ByComment, TriggeredBy: o.by, Author: runs.Person{GitLab: o.author}, Commit: runs.Commit{SHA: mr.Head, Title: mr.HeadTitle},

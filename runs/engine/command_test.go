@@ -445,12 +445,14 @@ func TestCommandAnswersWhereItWasAsked(t *testing.T) {
 			}
 		}
 		says(t, answer.Body, "“frobnicate” is no command here", "/groundcrew plan [stack]")
-		gone := w.sim.Fault(sim.Fault{Method: "POST", Path: regexp.MustCompile("/discussions/[0-9a-f]+/notes$"), Status: 404, Body: `{"message":"404 Discussion Not Found"}`})
-		opened = w.by(w.dan, "POST", "/discussions", map[string]any{"body": "/groundcrew help"})
-		w.settle()
-		gone()
-		first := opened["notes"].([]any)[0].(map[string]any)["id"].(float64)
-		says(t, w.answer(int64(first)), "Write a command") // beside it, because its thread is gone
+		for status, why := range map[int]string{404: "404 Discussion Not Found", 400: "400 Bad request", 403: "403 Forbidden"} {
+			gone := w.sim.Fault(sim.Fault{Method: "POST", Path: regexp.MustCompile("/discussions/[0-9a-f]+/notes$"), Status: status, Body: `{"message":"` + why + `"}`})
+			opened = w.by(w.dan, "POST", "/discussions", map[string]any{"body": "/groundcrew help"})
+			w.settle()
+			gone()
+			first := opened["notes"].([]any)[0].(map[string]any)["id"].(float64)
+			says(t, w.answer(int64(first)), "Write a command") // beside it, because its thread takes no answer
+		}
 		says(t, w.say(w.dan, "/groundcrew plan a b c"), "too many words")
 		says(t, w.say(w.dan, "/groundcrew help\n/groundcrew plan"), "Only the first command of a comment counts")
 	})

@@ -18,6 +18,9 @@ const (
 	thatDay  = 24 * time.Hour
 )
 
+// editedAfter is how long after it was written a comment may still be written to by GitLab itself.
+const editedAfter = 2 * time.Second
+
 // commandPatience is how long a command waits for GitLab to say who wrote it.
 const commandPatience = thatDay
 
@@ -53,6 +56,8 @@ type order struct {
 	crowd   int    // commands of the merge request that were answered in the last minute
 	thread  string // the answer goes into it; "" for none
 	written time.Time
+	edited  bool   // it was changed after it was written
+	wish    wishes // of push policies, for a plan that names no stack
 
 	who   string // "@ann (GitLab 42)"
 	by    string // what runs and the audit log call the author: the account here, or who
@@ -116,6 +121,7 @@ func (e *Engine) believe(ctx context.Context, c *gitlab.Client, o *order, h gitl
 		return "the comment in GitLab says something else than its delivery: it was changed since, or the delivery is not GitLab's", nil
 	}
 	o.author, o.who, o.written = note.AuthorID, nameOf(note.AuthorID, note.AuthorName), note.CreatedAt
+	o.edited = note.UpdatedAt.Sub(note.CreatedAt) > editedAfter
 	if o.level, err = c.MemberLevel(ctx, o.id, note.AuthorID); err != nil {
 		return "", err
 	}
@@ -160,7 +166,8 @@ func userOf(tx *store.Tx, in store.Integration, id int64) (store.User, bool, err
 
 // allowedHere is the access level that a person's account here lets count at most, and why it is no higher. Somebody without
 // an account is taken for what the first sign-in with GitLab would make of them; where nobody signs in with GitLab, or only
-// members of some groups do, they can plan, as by a push, and no more.
+// members of some groups do, they can plan, as by a push, and no more. So can somebody whose account is left over: it has no way
+// in any more, or nothing shows that they are still of the groups.
 func allowedHere(tx *store.Tx, u store.User, known bool) (most int, why string, err error) {
 	how, err := tx.SignIn()
 	if err != nil {
@@ -176,7 +183,7 @@ func allowedHere(tx *store.Tx, u store.User, known bool) (most int, why string, 
 	case role == store.Reader:
 		return gitlab.Reporter, "In Groundcrew you are a reader, who looks and changes nothing. Ask an admin there.", nil
 	case known:
-		return gitlab.Owner, "", nil
+		return comesIn(tx, u, how)
 	case !how.GitLab:
 		return gitlab.Developer, "People do not sign in to this Groundcrew with GitLab, so it does not know you. Do it on its pages.", nil
 	case len(how.Groups) > 0:
@@ -184,6 +191,22 @@ func allowedHere(tx *store.Tx, u store.User, known bool) (most int, why string, 
 	default:
 		return gitlab.Owner, "", nil
 	}
+}
+
+// comesIn is allowedHere for an account that is there and may change something.
+func comesIn(tx *store.Tx, u store.User, how store.SignIn) (most int, why string, err error) {
+	can := how.GitLab || u.PasswordHash != ""
+	if len(how.Groups) > 0 {
+		sessions, err := tx.Sessions(u.ID)
+		if err != nil {
+			return 0, "", err
+		}
+		can = len(sessions) > 0
+	}
+	if !can {
+		return gitlab.Developer, "Groundcrew cannot tell whether your account may still come in there. Sign in to Groundcrew once, then comment again.", nil
+	}
+	return gitlab.Owner, "", nil
 }
 
 // age is how old a command is, by GitLab's word and by when it got here, whichever is older.
@@ -212,10 +235,15 @@ func (e *Engine) mayOrder(ctx context.Context, c *gitlab.Client, o *order, recei
 	case o.age(e.now(), received) > r.counts:
 		return runs.Conflictf("Your comment got here too late: it is from %s, and a command like this counts for %s. Nothing was done. Comment again if you still mean it.",
 			o.written.UTC().Format("2 Jan 15:04 UTC"), runs.SpanText(r.counts))
+	case o.edited && (r.changes || o.Name != ""): // a name can release a fork's commit
+		return runs.Conflictf("The comment was changed after it was written. Nothing was done. Write a new one if you still mean it.")
 	case !r.changes:
 		return nil
 	}
 	u, err := c.User(ctx, o.author)
+	if gitlab.Absent(err) {
+		return runs.Forbiddenf("GitLab does not show your account, so nobody can tell whether you are a person. Nothing was done.")
+	}
 	if err == nil && u.Bot {
 		return runs.Forbiddenf("You are a bot in GitLab. Bots can plan; a yes or no is a person's.")
 	}

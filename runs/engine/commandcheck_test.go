@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,22 @@ func TestCommandRights(t *testing.T) {
 			w.update(func(tx *store.Tx) error { return tx.PutSignIn(c.how) })
 			says(t, w.say(mia, "/groundcrew apply"), c.why)
 		}
+		// An account counts as long as its owner could come in.
+		groups := on
+		groups.Groups = []string{"ops"}
+		for _, how := range []store.SignIn{{}, groups} {
+			account(store.Writer, time.Time{}, how)
+			says(t, w.say(w.ann, "/groundcrew unlock"), "Sign in to Groundcrew once, then comment again.")
+			says(t, w.say(w.ann, "/groundcrew plan"), "is merged. Only an open one can be planned")
+		}
+		w.update(func(tx *store.Tx) error {
+			u, _, err := tx.UserByName("anna")
+			if err == nil {
+				_, err = tx.AddSession(store.Session{User: u.ID, ExpiresAt: tx.Now().Add(time.Hour)})
+			}
+			return err
+		})
+		says(t, w.say(w.ann, "/groundcrew unlock"), "No stack of this merge request is locked")
 		bot := w.sim.AddBot("robot", "Robot")
 		w.sim.AddMember(w.project.ID, bot.ID, sim.Maintainer)
 		account(store.Writer, time.Time{}, on)
@@ -119,9 +136,46 @@ func TestCommandForgedAndChanged(t *testing.T) {
 		if v := w.verdict(); !strings.HasPrefix(v, "ignored: a comment that was changed") {
 			t.Errorf("verdict of an edit: %s", v)
 		}
+		time.Sleep(time.Minute)
+		late := w.write(w.ann, "Hm")
+		time.Sleep(5 * time.Second)
+		w.edit(w.ann, late, "/groundcrew apply")
+		w.forge(late, w.ann.ID, "/groundcrew apply", "create")
+		w.settle()
+		says(t, w.answer(late), "The comment was changed after it was written")
 		if w.run(r.ID).State != runs.Unconfirmed {
 			t.Errorf("%s", w.run(r.ID).State)
 		}
+	})
+}
+
+// What GitLab refuses for good is refused at once: a command does not wait a day for it. Who is no account there is no person.
+func TestCommandRefusedForGood(t *testing.T) {
+	speaking(t, func(w *forum) {
+		for status, body := range map[int]string{403: `{"message":"403 Forbidden"}`, 400: `{"message":"400 Bad request"}`} {
+			clear := w.sim.Fault(sim.Fault{Method: "GET", Path: regexp.MustCompile(`/notes/\d+$`), Status: status, Body: body})
+			if got := w.say(w.ann, "/groundcrew unlock"); got != "" {
+				t.Errorf("%d: answered %s", status, got)
+			}
+			clear()
+			if v := w.verdict(); !strings.HasPrefix(v, "refused: GitLab ") {
+				t.Errorf("%d: verdict %s", status, v)
+			}
+		}
+		clear := w.sim.Fault(sim.Fault{Method: "GET", Path: regexp.MustCompile(fmt.Sprintf("/users/%d$", w.ann.ID)), Status: 404, Body: `{"message":"404 User Not Found"}`})
+		defer clear()
+		says(t, w.say(w.ann, "/groundcrew unlock"), "GitLab does not show your account")
+	})
+}
+
+// A plan that names no stack asks the push policies as a push does: what they ignore is left out, unless it is named or was planned.
+func TestCommandPlanAsksPolicies(t *testing.T) {
+	speaking(t, func(w *forum) {
+		w.stack("edge")
+		w.stack("docs")
+		w.policy("Quiet", runs.PolicyPush, `ignore contains "not now" if input.stack.name != "none"`, "edge", "network")
+		says(t, w.say(w.dan, "/groundcrew plan"), "network` is being planned", "docs` is being planned", "edge` is left out: a policy says so")
+		says(t, w.say(w.dan, "/groundcrew plan edge"), "edge` is being planned")
 	})
 }
 
@@ -182,12 +236,14 @@ func TestCommandReleasesForks(t *testing.T) {
 		w.mr, w.head = &runs.MergeRequest{IID: iid}, head
 		before := len(w.runsOf(runs.Proposed))
 		says(t, w.say(w.dan, "/groundcrew plan "+head[:8]), "A Maintainer has to release commit "+head[:8])
-		says(t, w.say(w.ann, "/groundcrew plan"), "say which commit may run here", head[:8])
+		says(t, w.say(w.ann, "/groundcrew plan"), "by its whole id", "/groundcrew plan "+head)
+		says(t, w.say(w.ann, "/groundcrew plan "+head[:8]), "by its whole id", "/groundcrew plan "+head)
+		says(t, w.say(w.ann, "/groundcrew plan "+head[:39]), "by its whole id", "/groundcrew plan "+head)
 		says(t, w.say(w.ann, "/groundcrew plan 0123456789abcdef"), "and you named 0123456789abcdef")
 		if n := len(w.runsOf(runs.Proposed)); n != before {
 			t.Fatalf("%d runs more", n-before)
 		}
-		says(t, w.say(w.ann, "/groundcrew plan network "+head[:8]), "is being planned")
+		says(t, w.say(w.ann, "/groundcrew plan network "+head), "is being planned")
 		if e := w.audited("merge_request.release"); len(e) != 1 || e[0].Note != head || e[0].By != fmt.Sprintf("@ann (GitLab %d)", w.ann.ID) {
 			t.Errorf("audit log: %+v", e)
 		}
@@ -197,5 +253,34 @@ func TestCommandReleasesForks(t *testing.T) {
 		w.do(err)
 		w.settle()
 		says(t, w.say(w.dan, "/groundcrew plan"), "A Maintainer has to release commit "+next[:8])
+	})
+}
+
+// A release is for the commit that waits, also when another one comes while GitLab is asked what it changes.
+func TestReleaseOfACommitThatMoves(t *testing.T) {
+	speaking(t, func(w *forum) {
+		fork, err := w.sim.AddFork(w.project.ID, "eve/network")
+		w.do(err)
+		head, err := w.sim.Push(fork.ID, "theirs", "From outside", map[string]string{"x.tf": "theirs"})
+		w.do(err)
+		iid, err := w.sim.OpenForkMergeRequest(w.project.ID, fork.ID, "theirs", "main", "From outside", w.ann.ID)
+		w.do(err)
+		w.settle()
+		before := len(w.runsOf(runs.Proposed))
+		clear := w.sim.Fault(sim.Fault{Method: "GET", Path: regexp.MustCompile("/diffs$"), Delay: 20 * time.Second})
+		defer clear()
+		moved := make(chan error)
+		go func() {
+			time.Sleep(time.Second)
+			_, err := w.sim.Push(fork.ID, "theirs", "More", map[string]string{"x.tf": "more"})
+			moved <- err
+		}()
+		if _, err := w.e.Release(w.t.Context(), w.project.ID, iid, head, "ann"); err == nil || !strings.Contains(err.Error(), "does not wait for a release") {
+			t.Errorf("released: %v", err)
+		}
+		w.do(<-moved)
+		if n := len(w.runsOf(runs.Proposed)); n != before || len(w.audited("merge_request.release")) != 0 {
+			t.Errorf("%d runs more, or a release in the audit log", n-before)
+		}
 	})
 }

@@ -60,7 +60,7 @@ func (o *order) stacks(tx *store.Tx, shown map[string]runs.Run) ([]runs.Stack, e
 }
 
 // concerned are the stacks and modules that a plan is about: the one that is named, or those that a push of these files would
-// concern; all of them where the files are not known (nil).
+// concern, with those that push policies add; all of them where the files are not known (nil).
 func (o *order) concerned(tx *store.Tx, mr store.MergeRequest, files []string) ([]runs.Stack, []runs.Module, error) {
 	modules, err := tx.ModulesOf(o.id)
 	if err != nil {
@@ -83,7 +83,8 @@ func (o *order) concerned(tx *store.Tx, mr store.MergeRequest, files []string) (
 	stacks = keepIf(stacks, func(st runs.Stack) bool {
 		_, planned, e := tx.NewestRunOf(st.Slug, runs.Proposed, mr.Head)
 		err = errors.Join(err, e)
-		return st.Branch == mr.TargetBranch && (planned || st.Concerns(files, glob))
+		wish, _ := o.wish.of(st, runs.OutcomeIgnore, false)
+		return st.Branch == mr.TargetBranch && (planned || st.Concerns(files, glob)) || wish != runs.OutcomeIgnore
 	})
 	modules = keepIf(modules, func(m runs.Module) bool { return m.Branch == mr.TargetBranch && m.Source().Concerns(files, glob) })
 	return stacks, modules, err

@@ -49,19 +49,35 @@ func (e *Engine) process(ctx context.Context, id string) (time.Duration, error) 
 		e.log.Error("delivery could not be processed and is tried again", "delivery", d.ID, "error", err)
 		return e.wait(d), nil
 	}
-	if gitlab.KindOf(err) != "" && e.now().Sub(d.ReceivedAt) < patienceFor(hook) {
+	kind := gitlab.KindOf(err)
+	if hook.Note != nil && forGood(err) {
+		return 0, e.judge(v, store.DeliveryDone, "refused: "+message(err))
+	}
+	if kind != "" && e.now().Sub(d.ReceivedAt) < patienceFor(hook) {
 		return e.wait(d), nil
 	}
 	e.log.Error("delivery could not be processed", "delivery", d.ID, "error", err)
 	return 0, e.judge(v, store.DeliveryFailed, "failed: "+message(err))
 }
 
-// patienceFor is how long a delivery waits for GitLab: a command that nobody can vouch for is not carried out.
+// patienceFor is how long a delivery waits for GitLab: a command that nobody can vouch for is not carried out. What GitLab
+// refuses for good is not waited for (see [forGood]).
 func patienceFor(h gitlab.Hook) time.Duration {
 	if h.Note != nil {
 		return commandPatience
 	}
 	return patience
+}
+
+// forGood reports whether GitLab would say the same again however long a command waits. It waits for GitLab that is away, for
+// another token, and for a project to be seen again, which a bot that lost its role does not see.
+func forGood(err error) bool {
+	switch kind := gitlab.KindOf(err); {
+	case kind == "", kind.Temporary(), away(kind):
+		return false
+	default:
+		return kind != gitlab.KindNotFound || gitlab.Absent(err)
+	}
 }
 
 // bodyGone gives its verdict to a delivery whose body is lost, unless the delivery is gone with it.

@@ -38,12 +38,15 @@ func (e *Engine) sendReply(ctx context.Context, c *gitlab.Client, r *store.Repor
 }
 
 // writeReply answers in the thread that a comment stands in. A plain comment is answered beside it: a reply would make a
-// thread of it, which can keep the merge request from being merged. So is one whose thread is gone.
+// thread of it, which can keep the merge request from being merged. So is one whose thread is gone or
+// takes no answer.
 func writeReply(ctx context.Context, c *gitlab.Client, r *store.Report) (int64, error) {
 	body := replyMarker(r.Target) + "\n" + r.Text + "\n"
 	if r.Discussion != "" {
 		note, err := c.Reply(ctx, r.Project, r.MR, r.Discussion, body)
-		if gitlab.KindOf(err) != gitlab.KindNotFound {
+		switch gitlab.KindOf(err) {
+		case gitlab.KindNotFound, gitlab.KindInvalid, gitlab.KindForbidden:
+		default:
 			return note.ID, err
 		}
 	}
