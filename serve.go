@@ -49,7 +49,10 @@ func serve(ctx context.Context, c config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	debug.FreeOSMemory() // what opening took once (hashing a password, reading rows) is not needed while nothing happens
+	debug.FreeOSMemory()                  // what opening took once (hashing a password, reading rows) is not needed while nothing happens
+	if err := proc.Settle(); err != nil { // and nor are the pages of the program that only starting needs
+		logger(c, os.Stderr).Debug("the pages that starting needed are kept", "error", err)
+	}
 	fmt.Fprintf(stdout, "Groundcrew %s listens on %s\n", version, s.url)
 	if link, fresh, err := s.web.SetupLink(); err != nil {
 		return errors.Join(err, s.close())

@@ -101,7 +101,7 @@ func TestCalls(t *testing.T) {
 	status := Status{
 		State: "running", Name: "groundcrew/network", Ref: "feature/nat", TargetURL: "https://g.example.com/runs/17", Description: "Planning", PipelineID: 3301,
 	}
-	note := Note{ID: 5510, Body: "Plan: 2 to add, 0 to change, 0 to destroy.", AuthorID: 91, AuthorName: "project_42_bot_5a3f1c9e2b7d4f60", CreatedAt: time.Date(2026, 3, 3, 9, 12, 1, 0, time.UTC)}
+	note := Note{ID: 5510, Body: "Plan: 2 to add, 0 to change, 0 to destroy.", AuthorID: 91, AuthorName: "project_42_bot_5a3f1c9e2b7d4f60", CreatedAt: time.Date(2026, 3, 3, 9, 12, 1, 0, time.UTC), UpdatedAt: time.Date(2026, 3, 3, 9, 12, 1, 0, time.UTC)}
 	env := Environment{ID: 51, Name: "production/network", State: "available", Tier: "production", ExternalURL: "https://appliance.example.com/stacks/network"}
 	hook := ProjectHook{
 		ID: 301, URL: "https://appliance.example.com/webhooks/gitlab", PushEvents: true, TagPushEvents: true, MergeRequestsEvents: true,
