@@ -36,18 +36,24 @@ func (e *Engine) Projects(ctx context.Context) ([]Project, error) {
 	return list, e.AskProjects(ctx, list)
 }
 
-// AskProjects brings projects to what GitLab says of them now, a few at a time.
+// AskProjects brings projects to what GitLab says of them now, a few at a time. While it is away the others are not asked after the
+// first.
 func (e *Engine) AskProjects(ctx context.Context, list []Project) error {
 	c, err := e.linkedClient()
-	if err != nil {
+	if err != nil || len(list) == 0 {
 		return err
 	}
-	inLanes(len(list), func(i int) {
-		p := &list[i]
-		if found, err := c.Project(ctx, strconv.FormatInt(p.ID, 10)); err == nil {
+	ask := func(p *Project) error {
+		found, err := c.Project(ctx, strconv.FormatInt(p.ID, 10))
+		if err == nil {
 			p.Path, p.DefaultBranch, p.WebURL = found.Path, found.DefaultBranch, found.WebURL
 		}
-	})
+		return err
+	}
+	if err := ask(&list[0]); away(gitlab.KindOf(err)) {
+		return gitlabError(err, "the project was not found")
+	}
+	inLanes(len(list)-1, func(i int) { _ = ask(&list[1+i]) }) // what it says of the hooks tells what is wrong
 	return e.askHooks(ctx, c, list)
 }
 
