@@ -22,7 +22,8 @@ type mergeRequestJSON struct {
 		SHA string
 		Ref string
 	} `json:"head_pipeline"`
-	DivergedCommitsCount int `json:"diverged_commits_count"`
+	DivergedCommitsCount int    `json:"diverged_commits_count"`
+	DetailedMergeStatus  string `json:"detailed_merge_status"`
 }
 
 func (j mergeRequestJSON) mergeRequest() MergeRequest {
@@ -30,7 +31,7 @@ func (j mergeRequestJSON) mergeRequest() MergeRequest {
 		IID: j.IID, Title: j.Title, State: j.State, SourceBranch: j.SourceBranch, TargetBranch: j.TargetBranch,
 		HeadSHA: j.SHA, WebURL: j.WebURL, SourceProject: j.SourceProjectID, TargetProject: j.TargetProjectID,
 		Draft: j.Draft, HeadPipelineID: j.HeadPipeline.ID, HeadPipelineSHA: j.HeadPipeline.SHA, HeadPipelineRef: j.HeadPipeline.Ref,
-		DivergedCommits: j.DivergedCommitsCount, AuthorID: j.Author.ID,
+		DivergedCommits: j.DivergedCommitsCount, AuthorID: j.Author.ID, Preparing: j.DetailedMergeStatus == "preparing",
 	}
 }
 

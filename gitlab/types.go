@@ -92,6 +92,7 @@ type MergeRequest struct {
 	HeadPipelineRef string // a branch, or refs/merge-requests/<iid>/head or /merge for a pipeline of the merge request itself
 	DivergedCommits int    // commits the target branch is ahead
 	AuthorID        int64  // of the account that opened it
+	Preparing       bool   // just opened: GitLab has not made its diff yet, and lists no changed file (CONTRACT §5, GOTCHAS 23)
 }
 
 // A Status is a commit status to post. GitLab allows 255 characters for Ref, TargetURL and Description and refuses

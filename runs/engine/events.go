@@ -124,13 +124,19 @@ func (e *Engine) pushedFiles(ctx context.Context, v *verdict, h gitlab.Hook, sin
 		return nil, nil
 	}
 	files, complete, err := c.CompareFiles(ctx, h.ProjectID, from, p.After)
-	if kind := gitlab.KindOf(err); err != nil && (!kind.Temporary() || e.now().Sub(v.delivery.ReceivedAt) > patience/2) {
+	switch {
+	case e.worthWaiting(v.delivery, err):
+		return nil, err
+	case err != nil || !complete:
 		return nil, nil
 	}
-	if err != nil || !complete {
-		return nil, err
-	}
 	return nonNil(files), nil
+}
+
+// worthWaiting reports whether GitLab may say which files changed when it is asked again: within half of patience, then all
+// stacks are concerned.
+func (e *Engine) worthWaiting(d store.Delivery, err error) bool {
+	return gitlab.KindOf(err).Temporary() && e.now().Sub(d.ReceivedAt) <= patience/2
 }
 
 // pushed does what a push means for one stack. again says that the very same push was processed before.
@@ -343,7 +349,7 @@ func (e *Engine) reactMergeRequest(ctx context.Context, v *verdict, h gitlab.Hoo
 		return err
 	} else if !known {
 		if files, err = e.mergeRequestFiles(ctx, mr.Project, mr.IID); err != nil {
-			if gitlab.KindOf(err).Temporary() {
+			if e.worthWaiting(v.delivery, err) {
 				return err
 			}
 			files = nil

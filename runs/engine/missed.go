@@ -124,7 +124,8 @@ func (k *comparison) seeMergeRequests(ctx context.Context) error {
 		mr, ok := known[m.IID]
 		delete(known, m.IID)
 		switch {
-		case m.HeadSHA == "": // being prepared
+		case m.HeadSHA == "": // its source branch is empty
+		case m.Preparing: // its own delivery follows when GitLab has its diff, or the next look finds it
 		case k.first && !ok:
 			k.notes = append(k.notes, func(tx *store.Tx) error { return rememberMR(tx, k.project.ID, m) })
 		case !ok:

@@ -2,12 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"groundcrew/gitlab"
 	"groundcrew/gitlab/sim"
 	"groundcrew/runs"
 	"groundcrew/store"
@@ -15,12 +17,12 @@ import (
 
 // listening is a world whose GitLab delivers nothing at all: what happens there is found by comparing, at start and every ten
 // minutes.
-func listening(t *testing.T, f func(w *world)) {
+func listening(t *testing.T, f func(w *world), with ...func(*sim.Options)) {
 	t.Helper()
 	inBubble(t, func(w *world) {
 		w.listen()
 		f(w)
-	})
+	}, with...)
 }
 
 // listen starts the pumps that look and react, beside the outbox.
@@ -199,6 +201,37 @@ func TestMissedMergeRequestsAreFound(t *testing.T) {
 		w.quiet()
 		w.unrefused()
 	})
+}
+
+// TestMergeRequestBeingPreparedIsLeftForLater: while GitLab makes its diff no file is known, which would mean all stacks (GOTCHAS 23).
+func TestMergeRequestBeingPreparedIsLeftForLater(t *testing.T) {
+	listening(t, func(w *world) {
+		w.stack("network")
+		w.stack("edge")
+		w.update(func(tx *store.Tx) error {
+			st, err := tx.Stack("edge")
+			st.ProjectRoot = "edge"
+			return errors.Join(err, tx.PutStack(st))
+		})
+		w.later()
+		sha := w.push("feature")
+		iid, err := w.sim.OpenMergeRequest(w.project.ID, "feature", "main", "Merge feature", 0)
+		w.do(err)
+		w.later()
+		if _, err := w.e.mergeRequestFiles(context.Background(), w.project.ID, iid); !gitlab.KindOf(err).Temporary() {
+			t.Errorf("the files of a merge request being prepared: %v", err)
+		}
+		if list := w.runsOf(runs.Proposed); len(list) != 0 || w.found() != 0 {
+			t.Fatalf("while it is prepared: %d events, runs %+v", w.found(), list)
+		}
+		w.sim.WaitHooks()
+		w.later()
+		if list := w.runsOf(runs.Proposed); len(list) != 1 || list[0].Commit.SHA != sha || list[0].Stack != "network" {
+			t.Errorf("runs %+v", list)
+		}
+		w.quiet()
+		w.unrefused()
+	}, func(o *sim.Options) { o.PrepareDelay = 2 * watchEvery })
 }
 
 func TestMissedDraftsAndForksAreFound(t *testing.T) {

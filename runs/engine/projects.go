@@ -142,10 +142,22 @@ func (e *Engine) mergeRequestFiles(ctx context.Context, project, iid int64) ([]s
 		return nil, err
 	}
 	files, complete, err := c.MergeRequestFiles(ctx, project, iid)
+	if err == nil && len(files) == 0 {
+		err = prepared(ctx, c, project, iid)
+	}
 	if err != nil || !complete {
 		return nil, err
 	}
 	return nonNil(files), nil
+}
+
+// prepared is a temporary error while GitLab is still making the diff of a merge request.
+func prepared(ctx context.Context, c *gitlab.Client, project, iid int64) error {
+	m, err := c.MergeRequest(ctx, project, iid)
+	if err == nil && m.Preparing {
+		err = &gitlab.Error{Kind: gitlab.KindConflict, Message: "GitLab is still preparing the merge request"}
+	}
+	return err
 }
 
 // nonNil tells "nothing changed" from "not known".

@@ -43,19 +43,24 @@ type world struct {
 }
 
 // inBubble runs a test in a world of its own, where time costs nothing.
-func inBubble(t *testing.T, f func(w *world)) {
+func inBubble(t *testing.T, f func(w *world), with ...func(*sim.Options)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newWorld(t, with...)
 		w.start()
 		f(w)
 	})
 }
 
-func newWorld(t *testing.T) *world {
+// newWorld lets the test say how its GitLab is.
+func newWorld(t *testing.T, with ...func(*sim.Options)) *world {
 	t.Helper()
 	w := &world{t: t}
-	g, err := sim.New(sim.Options{Dir: t.TempDir(), HookClient: &http.Client{Transport: letterbox{w}}})
+	o := sim.Options{Dir: t.TempDir(), HookClient: &http.Client{Transport: letterbox{w}}}
+	for _, set := range with {
+		set(&o)
+	}
+	g, err := sim.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
