@@ -82,10 +82,10 @@ func chromium(t testing.TB) string {
 	return ""
 }
 
-// do runs steps for at most 30 seconds.
+// do runs steps for at most two minutes.
 func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Minute)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		where, _ := chromedp.Run(b.ctx, chromedp.Location()) // for the message below

@@ -236,7 +236,7 @@ func (g *guild) module() (m runs.Module) {
 // gate asks an address and says with a letter of wantRights what came of it. It reads no more than that takes: streams stay open.
 func (g *guild) gate(b *http.Client, key, method, path string) byte {
 	g.t.Helper()
-	ctx, cancel := context.WithTimeout(g.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(g.t.Context(), 2*time.Minute)
 	defer cancel()
 	req := g.form(path, "type", "proposed", "commit", "main").WithContext(ctx)
 	if strings.HasPrefix(path, "/api/") {

@@ -131,6 +131,7 @@ func (a *acting) mr() int64 {
 		must(a.t, err)
 		a.iid, err = a.f.OpenMergeRequest(a.f.project.ID, "feature", "main", "Change", a.f.AddUser("author", "Author", false).ID)
 		must(a.t, err)
+		a.f.WaitHooks() // GitLab is done preparing it
 	}
 	return a.iid
 }

@@ -131,7 +131,7 @@ func TestLoadEarlierLines(t *testing.T) {
 	if _, err := chromedp.Call(ctx, network.SetCookie, network.SetCookieParams{Name: jar[0].Name, Value: jar[0].Value, URL: s.srv.URL}); err != nil {
 		t.Fatal(err)
 	}
-	step, cancel := context.WithTimeout(ctx, time.Minute)
+	step, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	must(t, chromedp.Do(step, chromedp.Navigate(s.srv.URL+"/runs/"+r.ID), chromedp.WaitReady("body")))
 	_, err := chromedp.Run(step, chromedp.Poll[bool](`(() => {

@@ -59,7 +59,7 @@ func TestS43NothingFromOutsideRuns(t *testing.T) {
 		default:
 			path = strings.ReplaceAll(path, ":id", run.ID)
 		}
-		step, cancel := context.WithTimeout(ctx, 30*time.Second)
+		step, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		err := chromedp.Do(step, chromedp.Navigate(s.srv.URL+path), chromedp.WaitReady("body"))
 		cancel()
 		if err != nil {

@@ -55,7 +55,7 @@ func (rc *receiver) next(t *testing.T, event string) received {
 			if r.header.Get("X-Gitlab-Event") == event {
 				return r
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("no %s arrived", event)
 		}
 	}

@@ -136,7 +136,7 @@ func (c *crowd) next() string {
 	select {
 	case id := <-c.began:
 		return id
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		c.t.Fatal("no job began")
 		return ""
 	}
@@ -380,7 +380,7 @@ func TestASlowFetchLendsItsWorker(t *testing.T) {
 
 func until(t testing.TB, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it did not come")
 		}

@@ -156,7 +156,7 @@ func TestGroupEndsDaemons(t *testing.T) {
 	b = newBench(t, shell("work", script+"touch begun; sleep 7000"))
 	done := make(chan error, 1)
 	go func() { _, err := b.try(t.Context()); done <- err }()
-	for until := time.Now().Add(30 * time.Second); !exists(b.work("begun")); time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(patience); !exists(b.work("begun")); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("it did not begin")
 		}
@@ -199,7 +199,7 @@ func TestGroupsAreCleared(t *testing.T) {
 		}
 		done <- err
 	}()
-	for until := time.Now().Add(30 * time.Second); !exists(b.work("begun")); time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(patience); !exists(b.work("begun")); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("it did not begin")
 		}

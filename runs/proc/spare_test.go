@@ -12,7 +12,7 @@ import (
 // spareOf waits until the runner has a shim at hand.
 func spareOf(t *testing.T, r *Runner) *worker {
 	t.Helper()
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
 		r.mu.Lock()
 		w := r.spare
 		r.mu.Unlock()
@@ -113,7 +113,7 @@ func TestASpareEndsWithTheServer(t *testing.T) {
 	spare := spareOf(t, r)
 	pid := spare.cmd.Process.Pid
 	var sandbox []int
-	for until := time.Now().Add(30 * time.Second); len(sandbox) == 0; time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(patience); len(sandbox) == 0; time.Sleep(5 * time.Millisecond) {
 		all, err := allProcesses()
 		if err != nil || time.Now().After(until) {
 			t.Fatal("no sandbox waits", err)

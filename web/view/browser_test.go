@@ -106,10 +106,13 @@ func (s *site) posted() []string {
 	return append([]string(nil), s.posts...)
 }
 
+// patience is how long what must come is waited for: long, because the machine may be busy with other things.
+const patience = time.Minute
+
 // awaitPost waits for the nth form and the page it leads to, and returns it; more than n are a mistake of the page.
 func (s *site) awaitPost(t *testing.T, b *browserTab, n int) string {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for len(s.posted()) < n && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -159,7 +162,7 @@ func (s *site) leave() {
 // awaitStreams waits until so many streams are open, and returns what the last one asked for.
 func (s *site) awaitStreams(t *testing.T, n int) string {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		s.mu.Lock()
 		open, asked := s.open, s.asked
@@ -249,7 +252,7 @@ func (b *browserTab) complaints() []string {
 
 func (b *browserTab) run(t *testing.T, actions ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second) // an element that is not there is waited for
+	ctx, cancel := context.WithTimeout(b.ctx, patience) // an element that is not there is waited for
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		t.Fatal(err)
@@ -269,7 +272,7 @@ func get[T any](t *testing.T, b *browserTab, a chromedp.Action[T]) T {
 // wants waits until a script expression is true.
 func (b *browserTab) wants(t *testing.T, expr string) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](expr)) // fails while the page changes
 		if ok && err == nil {

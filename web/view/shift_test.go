@@ -39,7 +39,7 @@ func (s *site) holdScripts(w http.ResponseWriter, r *http.Request) {
 	if painted := s.painted.Load(); painted != nil && strings.HasSuffix(r.URL.Path, ".js") && !strings.HasPrefix(r.URL.Path, static.Path("theme.js")) {
 		select {
 		case <-*painted:
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 		case <-r.Context().Done():
 		}
 	}
