@@ -42,8 +42,8 @@
 //
 // GitLab posts to /webhooks/gitlab. web/webhook.go checks the secret, caps the body and hands the raw request to
 // [store.Store.AddDelivery]; when that returns, the delivery is on disk, and only then the answer is given. The commit
-// wakes the inbox pump (runs/engine/inbox.go): gitlab.ReadHook understands the body, events.go asks which stacks the
-// changed files concern, and [store.Tx.Apply] brings a run into being. In that one transaction are the run, its job, a
+// wakes the inbox pump (runs/engine/inbox.go): gitlab.ReadHook understands the body, events.go (pushes,
+// tags) and mergerequests.go ask which stacks the changed files concern, and [store.Tx.Apply] brings a run into being. In that one transaction are the run, its job, a
 // mark for each thing GitLab must be told, the entry in the audit log, and the delivery's verdict.
 //
 // The same commit wakes two more pumps. The outbox (outbox.go) renders each marked report from the run as it is at that
