@@ -141,6 +141,8 @@ func (sh *shell) serverCommands() []*cobra.Command {
 		command("demo", "The server with a simulated GitLab beside it, to look at", demo),
 		command("doctor", "Look at everything a server with these flags needs, change nothing; exit 1 when a check fails", examine),
 		command("admin", "Print a one-time link that makes somebody an admin: the way back in; works while the server runs or is stopped", func(_ context.Context, c config, out io.Writer) error { return admin(c, out) }),
+		command("backup", "Write all data into one file, by the server where it runs, and try that it can be restored (FILE)", backup),
+		command("restore", "Make a data folder of a backup (FILE); the folder holds no data before", restore),
 		command("healthcheck", "Exit 0 when the server at --listen answers", func(ctx context.Context, c config, _ io.Writer) error { return healthcheck(ctx, c) }),
 		{
 			Use: "version", Short: "Say which version this is", GroupID: groupServer, Args: cobra.NoArgs,

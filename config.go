@@ -55,6 +55,7 @@ type config struct {
 	proxy                                       []string
 	trusted                                     prefixes
 	adminName                                   string // of groundcrew admin
+	file                                        string // of groundcrew backup and restore
 }
 
 // defaultInitCache holds the largest providers in some versions.
@@ -90,19 +91,24 @@ func readConfig(command string, args []string, getenv func(string) string, stder
 	if command == "demo" {
 		fs.StringVar(&c.gitlabListen, "gitlab-listen", "127.0.0.1:8929", "address of the simulated GitLab")
 	}
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return c, usageError{code: exitOK}
-		}
-		return c, usageError{code: exitUsage} // flag has said why
+	err := fs.Parse(args)
+	if fileCommand(command) && err == nil && fs.NArg() > 0 {
+		c.file = fs.Arg(0)
+		err = fs.Parse(fs.Args()[1:]) // flags may come after the file
 	}
-	if fs.NArg() > 0 {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return c, usageError{code: exitOK}
+	case err != nil:
+		return c, usageError{code: exitUsage} // flag has said why
+	case fileCommand(command) && c.file == "":
+		return c, usageError{exitUsage, fmt.Sprintf("%s which file? Like: groundcrew %s groundcrew-2026-01-31.backup --data-dir %s", command, command, c.dataDir)}
+	case fs.NArg() > 0:
 		return c, usageError{exitUsage, fmt.Sprintf("%q is more than was asked for; see groundcrew help", fs.Arg(0))}
 	}
 	if err := fromEnv(fs, getenv); err != nil {
 		return c, err
 	}
-	var err error
 	if c.adminPassword, err = secret("GROUNDCREW_ADMIN_PASSWORD", getenv); err != nil {
 		return c, err
 	}
@@ -120,6 +126,9 @@ func readConfig(command string, args []string, getenv func(string) string, stder
 	}
 	return c, c.check()
 }
+
+// fileCommand reports whether a command is about one file, which it is told.
+func fileCommand(command string) bool { return command == "backup" || command == "restore" }
 
 // fromEnv sets each flag that was not given from its variable.
 func fromEnv(fs *flag.FlagSet, getenv func(string) string) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,13 +123,9 @@ func (d *doctor) room(dir string) {
 	}
 }
 
-func (d *doctor) keyFile() string {
-	return cmp.Or(d.c.masterKeyFile, filepath.Join(d.dir, "master.key"))
-}
-
 // secrecy looks whether others of this machine could read what they must not.
 func (d *doctor) secrecy() {
-	for _, one := range [][2]string{{"master key", d.keyFile()}, {"database", filepath.Join(d.dir, "groundcrew.db")}} {
+	for _, one := range [][2]string{{"master key", keyFile(d.c)}, {"database", filepath.Join(d.dir, "groundcrew.db")}} {
 		what, path := one[0], one[1]
 		info, err := os.Stat(path)
 		switch {
@@ -240,7 +235,7 @@ func (d *doctor) data(ctx context.Context) {
 	if _, err := os.Stat(filepath.Join(d.dir, "groundcrew.db")); err != nil {
 		return // said already
 	}
-	if _, err := os.Stat(d.keyFile()); err != nil {
+	if _, err := os.Stat(keyFile(d.c)); err != nil {
 		d.say(bad, "master key", "the data is sealed with a key that is not there: %v", err)
 		return
 	}
@@ -254,7 +249,7 @@ func (d *doctor) data(ctx context.Context) {
 		d.say(bad, "database", "no copy could be made to look into: %v", err)
 		return
 	}
-	st, err := store.Open(store.Options{Dir: dir, MasterKeyFile: d.keyFile()})
+	st, err := store.Open(store.Options{Dir: dir, MasterKeyFile: keyFile(d.c)})
 	if err != nil {
 		d.say(bad, "database", "%v", err)
 		return

@@ -59,7 +59,7 @@ var fences = map[string][]string{
 	"github.com/hashicorp/":          {"runs/tofu"}, // version constraints, plan JSON
 	"github.com/landlock-lsm/":       {"runs/proc"},
 	"golang.org/x/sys/":              {"runs/proc"},
-	"github.com/klauspost/compress/": {"runs/logs"},
+	"github.com/klauspost/compress/": {"runs/logs", "store"}, // logs; backups
 	"go.yaml.in/yaml/":               {"runs/repofile"},
 	"github.com/wneessen/go-mail":    {"runs/notify"},
 	"github.com/prometheus/":         {"web/metrics"},

@@ -113,6 +113,10 @@ func (s Stack) Concerns(files []string, glob func(pattern, file string) bool) bo
 	})
 }
 
+// Deploys reports whether what was planned for the stack may be applied without a person's yes: nobody locked it, and it is
+// known what the last apply did.
+func (s Stack) Deploys() bool { return s.Autodeploy && s.LockedBy == "" && s.Flag == "" }
+
 // WantsThreads reports whether plans that take something away open a thread, where the integration says byDefault.
 func (s Stack) WantsThreads(byDefault bool) bool {
 	return s.DestroyThreads == ThreadsOn || byDefault && s.DestroyThreads == ""

@@ -78,7 +78,7 @@ func (tx *Tx) effect(r runs.Run, e runs.Effect) error {
 		if err := tx.PutStack(st); err != nil {
 			return err
 		}
-		return tx.Notify(runs.OnFlagged, Said{Title: "An apply of " + st.Name + " was cut off", Text: e.Note, Stack: st.Slug, Run: r.ID, Type: r.Type})
+		return tx.Notify(runs.OnFlagged, Said{Title: "The state of " + st.Name + " needs a look", Text: e.Note, Stack: st.Slug, Run: r.ID, Type: r.Type})
 	case runs.Replan:
 		_, err := tx.Apply(tx.NewID(), runs.Requested{
 			Meta: runs.Meta{At: tx.now, By: runs.System, Note: e.Note},

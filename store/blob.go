@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 )
 
+// tempPrefix begins the names of files that are being written.
+const tempPrefix = ".tmp-"
+
 // writeFile writes a file so that after a power cut it is there whole or not at all: temp, fsync, rename,
 // fsync of the folder. Mode 0600.
 func writeFile(path string, data []byte) error {
@@ -14,7 +17,7 @@ func writeFile(path string, data []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".tmp-*")
+	f, err := os.CreateTemp(dir, tempPrefix+"*")
 	if err != nil {
 		return err
 	}

@@ -162,19 +162,20 @@ func (s *Store) migrate() error {
 	return nil
 }
 
-func (s *Store) schema() (int, error) {
-	have := 0
-	err := s.db.View(func(b *bolt.Tx) error {
-		meta := b.Bucket([]byte("meta"))
-		if meta == nil {
-			return nil
-		}
-		var err error
-		have, err = strconv.Atoi(string(meta.Get([]byte("schema"))))
-		if err != nil {
-			return fmt.Errorf("the data's schema number is damaged: %w. Restore a backup", err)
-		}
-		return nil
-	})
+func (s *Store) schema() (have int, err error) {
+	err = s.db.View(func(b *bolt.Tx) error { have, err = schemaOf(b); return err })
 	return have, err
+}
+
+// schemaOf is the number of migrations that a database has seen; 0 for an empty one.
+func schemaOf(b *bolt.Tx) (int, error) {
+	meta := b.Bucket([]byte("meta"))
+	if meta == nil {
+		return 0, nil
+	}
+	have, err := strconv.Atoi(string(meta.Get([]byte("schema"))))
+	if err != nil {
+		return 0, fmt.Errorf("the data's schema number is damaged: %w. Restore a backup", err)
+	}
+	return have, nil
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -51,6 +52,8 @@ type Store struct {
 
 	actingMu sync.Mutex // guards acting, see [Store.Acting]
 	acting   map[string][]*Acts
+
+	backingUp atomic.Bool // a backup is being made
 }
 
 // A Change says what a committed transaction touched, so that listeners know whom to wake.
@@ -107,9 +110,9 @@ func Open(o Options) (*Store, error) {
 			return nil, fmt.Errorf("the data folder cannot be used: %w. Give a folder this user may write with --data-dir", err)
 		}
 	}
-	path := filepath.Join(o.Dir, "groundcrew.db")
+	path := filepath.Join(o.Dir, databaseFile)
 	db, err := openFile(path, o.NoSync)
-	if errors.Is(err, bolterrors.ErrTimeout) {
+	if isRunning(err) {
 		return nil, fmt.Errorf("another Groundcrew is running on %s. Stop it first, or use another --data-dir", o.Dir)
 	}
 	if err != nil {
@@ -117,11 +120,14 @@ func Open(o Options) (*Store, error) {
 	}
 	db.MaxBatchDelay = batchDelay
 	s := &Store{db: db, dir: o.Dir, now: o.Now, allow: o.Allow, log: o.Log, cached: newCached(), entropy: ulid.Monotonic(rand.Reader, 0)}
-	if err := s.prepare(o); err != nil {
+	if err := errors.Join(s.dropStages(), s.prepare(o)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
+
+// isRunning reports whether a database could not be opened because a server has it.
+func isRunning(err error) bool { return errors.Is(err, bolterrors.ErrTimeout) }
 
 // openFile opens the database file. bbolt panics, or reads beyond the end of the mapped file, where a file is
 // damaged; that is an error for people like any other. The file then stays locked until the process ends.

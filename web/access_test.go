@@ -39,7 +39,7 @@ var wantRights = []struct {
 	// A key, the token of a run or a ticket, which the handlers ask for themselves (registry_test.go); no session opens them.
 	{bearer, "???? ??? ????", []string{
 		"GET /registry/modules/v1/:namespace/:name/:provider/versions", "GET /registry/modules/v1/:namespace/:name/:provider/:version/download",
-		"GET /registry/archives/:file", "GET /git/*", "POST /git/*",
+		"GET /registry/archives/:file", "GET /git/*", "POST /git/*", "GET /backup",
 	}},
 	// A browser that somebody signed in with.
 	{session, "???? +++ ++++", []string{

@@ -19,6 +19,7 @@ func (s *Server) pages() []route {
 		p(get, "/healthz", public, s.getHealth),
 		p(get, "/readyz", public, s.getReady),
 		p(get, metricsPath, reader, s.getMetrics),
+		{method: get, path: backupPath, need: bearer, handle: s.getBackup, stream: true},
 		p(get, "/static/*", public, fromHTTP(static.Handler())),
 		p(get, "/favicon.ico", public, getFavicon),
 		{method: post, path: "/webhooks/gitlab", need: public, handle: s.postWebhook, raw: true},

@@ -128,7 +128,7 @@ type Engine struct {
 	weighAnew  bool              // policies or reviews changed since approval policies were last looked at
 }
 
-// New checks the options and returns an engine at rest.
+// New checks the options, settles what restored data owes, and returns an engine at rest.
 func New(o Options) (*Engine, error) {
 	if o.Store == nil || o.Runner == nil || o.Source == nil {
 		return nil, errors.New("engine: Store, Source and Runner are needed")
@@ -154,7 +154,7 @@ func New(o Options) (*Engine, error) {
 		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{}, hitches: map[string]string{}, weighAnew: true,
 	}
 	o.Store.Listen(e.changed)
-	return e, nil
+	return e, e.restored()
 }
 
 // changed wakes the pumps whose work a commit touched.

@@ -224,7 +224,7 @@ func (t *task) judged(ctx context.Context, w tofu.Work, delta runs.Delta, finger
 			return err
 		}
 		ev.Meta, ev.Reviews, ev.Unapproved = m, g.Approvals, !g.Open()
-		ev.Autodeploy = st.Autodeploy && st.LockedBy == "" && g.Open()
+		ev.Autodeploy = st.Deploys() && g.Open()
 		if r, err = tx.Apply(t.run.ID, ev); err != nil {
 			return err
 		}

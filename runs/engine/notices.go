@@ -287,14 +287,14 @@ func forkNotices(tx *store.Tx, follow following) ([]store.Notice, error) {
 	return out, err
 }
 
-// stackNotices are the stacks of which it is not known what a cut-off apply did.
+// stackNotices are the stacks of which it is not known what was applied: after an apply that was cut off, or with restored data.
 func stackNotices(_ *store.Tx, follow following) ([]store.Notice, error) {
 	var out []store.Notice
 	for _, st := range follow.all {
 		if st.Flag != "" {
 			out = append(out, store.Notice{
-				Key: "apply/" + st.Slug, Kind: "bad", Text: "An apply of " + st.Name + " was cut off", Cause: st.Flag, Stack: st.Slug,
-				Mend: "Read the log of that run and the fresh plan, then confirm or discard it. The next finished run ends this.", LinkText: "Open the stack", LinkURL: "/stacks/" + st.Slug,
+				Key: "apply/" + st.Slug, Kind: "bad", Text: "The state of " + st.Name + " needs a look", Cause: st.Flag, Stack: st.Slug,
+				Mend: "Read the fresh plan, then confirm or discard it. Nothing deploys by itself until then; the next finished run ends this.", LinkText: "Open the stack", LinkURL: "/stacks/" + st.Slug,
 			})
 		}
 	}

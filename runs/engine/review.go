@@ -188,16 +188,16 @@ func (e *Engine) weigh(tx *store.Tx, st runs.Stack, r runs.Run, m runs.Meta, d r
 		return r, err
 	}
 	stale := ""
-	if r.State == runs.Unconfirmed && st.Autodeploy {
+	if r.State == runs.Unconfirmed && st.Deploys() {
 		if stale, err = moved(tx, st, r); err != nil {
 			return r, err
 		}
 	}
 	r, err = tx.Apply(r.ID, runs.Reviewed{
 		Meta: m, Decision: d, Unapproved: !g.Open(), Refused: g.Refused(), Reviews: g.Approvals, Policies: g.Policies, Weighed: r.Weighed,
-		Autodeploy: st.Autodeploy && st.LockedBy == "" && stale == "",
+		Autodeploy: st.Deploys() && stale == "",
 	})
-	if err == nil && stale != "" && g.Open() && r.State == runs.Unconfirmed && st.LockedBy == "" && len(r.Warnings) == 0 {
+	if err == nil && stale != "" && g.Open() && r.State == runs.Unconfirmed && len(r.Warnings) == 0 {
 		return tx.Apply(r.ID, runs.Confirm{Meta: runs.Meta{At: tx.Now()}, Moved: stale}) // it would deploy by itself, so it plans again by itself
 	}
 	return r, err

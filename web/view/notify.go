@@ -80,7 +80,7 @@ var eventWords = map[runs.Topic][2]string{
 	runs.OnFailed:    {"A run failed", ""},
 	runs.OnFinished:  {"A run finished with changes", ""},
 	runs.OnDiscarded: {"A run was discarded", ""},
-	runs.OnFlagged:   {"An apply was cut off", "What it changed is not known; the stack is flagged."},
+	runs.OnFlagged:   {"A state needs a look", "An apply was cut off, or a state could not be kept as it should; the stack is flagged."},
 	runs.OnToken:     {"GitLab refuses the token", "Revoked, expired, blocked, or without its scope."},
 	runs.OnExpiry:    {"The token expires", "At 30, 14, 7 and 3 days and one day before."},
 	runs.OnGitLab:    {"GitLab cannot be reached", ""},
