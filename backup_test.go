@@ -50,6 +50,9 @@ func TestBackupAndRestore(t *testing.T) {
 	if got := r.items("/audit?action=backup.make"); len(got) != 1 {
 		t.Errorf("the audit log: %v", got)
 	}
+	if text := r.metrics(); !strings.Contains(text, "\ngroundcrew_last_backup_timestamp_seconds ") {
+		t.Error("the metrics do not say when the backup was made")
+	}
 	r.kill()
 	stopped := file + "-stopped"
 	if code, out := command(t, "backup", stopped, "--data-dir", r.dir); code != 0 {

@@ -72,4 +72,7 @@
 //
 // States, plans and large bodies are files, written aside, synced and renamed before the row that names them, so a row
 // never names half a file. kill_test.go and store/kill_test.go kill the process at these places and look.
+//
+// A backup (store/backup.go) is the database at one moment and those files. Data that was restored from one is older than the
+// world, so the next start takes its plans back (runs/engine/restored.go).
 package main

@@ -75,7 +75,26 @@ func (s *Store) Backup(ctx context.Context, version string, w io.Writer) (Backup
 	if err := s.stage(dir, &note); err != nil {
 		return note, diskError(err)
 	}
-	return note, pack(ctx, dir, &note, w)
+	if err := pack(ctx, dir, &note, w); err != nil {
+		return note, err
+	}
+	return note, s.db.Update(func(b *bolt.Tx) error {
+		return put(&Tx{b: b}, "meta", lastBackupRow, LastBackup{Made: note.Made, Size: note.Size()})
+	})
+}
+
+// A LastBackup says that a backup was made and handed over whole.
+type LastBackup struct {
+	Made time.Time `json:"made"`
+	Size int64     `json:"size"` // bytes, before they are compressed
+}
+
+const lastBackupRow = "backup"
+
+// LastBackup is the newest backup; ok is false when there is none yet.
+func (tx *Tx) LastBackup() (l LastBackup, ok bool, err error) {
+	ok, err = get(tx, "meta", lastBackupRow, &l)
+	return l, ok, err
 }
 
 // BackupOf is [Store.Backup] of a folder whose server is stopped. It changes nothing there and does not need the key.

@@ -81,6 +81,15 @@ func TestBackupHoldsWhatItIsRestoredTo(t *testing.T) {
 	if left, _ := filepath.Glob(s.Path(".backup-*")); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
+	err := s.View(func(tx *Tx) error {
+		if last, ok, err := tx.LastBackup(); err != nil || !ok || !last.Made.Equal(note.Made) || last.Size != note.Size() {
+			t.Errorf("the last backup: %+v %t %v", last, ok, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	if checked, err := CheckBackup(bytes.NewReader(raw), t.TempDir()); err != nil || checked.Version != "1.2.3" || !maps.Equal(checked.Files, note.Files) {
 		t.Errorf("checked: %+v, %v", checked, err)
 	}

@@ -117,7 +117,7 @@ func (s *Server) fail(err error, c echo.Context) {
 
 func forScripts(r *http.Request) bool {
 	p := r.URL.Path
-	return strings.HasPrefix(p, "/api/") || p == metricsPath || strings.HasPrefix(p, "/webhooks/") || strings.HasPrefix(p, "/ui/") || strings.HasPrefix(p, "/registry/") || strings.HasPrefix(p, "/git/") ||
+	return strings.HasPrefix(p, "/api/") || p == metricsPath || p == backupPath || strings.HasPrefix(p, "/webhooks/") || strings.HasPrefix(p, "/ui/") || strings.HasPrefix(p, "/registry/") || strings.HasPrefix(p, "/git/") ||
 		strings.Contains(r.Header.Get("Accept"), "application/json") || wantsEvents(r)
 }
 

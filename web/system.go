@@ -44,6 +44,11 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 		m.GitProjects = cmp.Or(m.GitProjects, strings.Join(set.GitProjects, "\n"))
 		m.DeliveryDays = cmp.Or(m.DeliveryDays, strconv.Itoa(int(set.KeepDeliveries().Hours()/24)))
 		m.ReportDays = cmp.Or(m.ReportDays, strconv.Itoa(int(set.KeepReports().Hours()/24)))
+		last, _, err := tx.LastBackup()
+		if err != nil {
+			return err
+		}
+		m.BackupAt, m.BackupBytes = last.Made, last.Size
 		active, err := tx.Active("")
 		if err != nil {
 			return err

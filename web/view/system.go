@@ -17,6 +17,8 @@ type SystemModel struct {
 	DataDir                    string
 	Room                       string // what is wrong with the room on the disk, "" for nothing
 	DBBytes, FreeBytes         int64
+	BackupAt                   time.Time // of the newest backup; zero: none yet
+	BackupBytes                int64
 	Limits                     []LimitRow
 	Typed                      map[string]string // by limit, when one was refused
 	Errors                     map[string]string
