@@ -45,7 +45,7 @@ func backup(ctx context.Context, c config, stdout io.Writer) (err error) {
 	}
 	note, err := store.CheckBackup(f, filepath.Dir(c.file))
 	if err != nil {
-		return fmt.Errorf("the backup was written and is no good: %w. Nothing was kept; try again", err)
+		return fmt.Errorf("what was written is no good: %w. Nothing was kept. Try again; if it says the same, the data itself is damaged: keep your last good backup", err)
 	}
 	if err := errors.Join(f.Sync(), os.Rename(f.Name(), c.file)); err != nil {
 		return err

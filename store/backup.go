@@ -67,6 +67,9 @@ func (s *Store) Backup(ctx context.Context, version string, w io.Writer) (Backup
 	}
 	defer s.backingUp.Store(false)
 	note := BackupNote{Format: backupFormat, Version: version, Files: map[string]BackedFile{}}
+	if err := s.roomForCopy(); err != nil {
+		return note, err
+	}
 	dir, err := os.MkdirTemp(s.dir, stagePrefix)
 	if err != nil {
 		return note, diskError(err)
@@ -81,6 +84,15 @@ func (s *Store) Backup(ctx context.Context, version string, w io.Writer) (Backup
 	return note, s.db.Update(func(b *bolt.Tx) error {
 		return put(&Tx{b: b}, "meta", lastBackupRow, LastBackup{Made: note.Made, Size: note.Size()})
 	})
+}
+
+// roomForCopy refuses a backup that would fill the disk that the server works on.
+func (s *Store) roomForCopy() error {
+	free, err := s.Free()
+	if need := s.Size() + s.Size()/4; err == nil && free < need {
+		err = runs.Conflictf("A backup needs a copy of the database, %d MB, and the disk of the data folder has %d MB left. Make room on it.", need>>20, free>>20)
+	}
+	return err
 }
 
 // A LastBackup says that a backup was made and handed over whole.

@@ -249,3 +249,43 @@ func TestOneBackupAtATime(t *testing.T) {
 	}
 	backupOf(t, s)
 }
+
+// TestBackupOfADamagedDatabaseIsNoBackup: it is what was written, and what was written is not sound.
+func TestBackupOfADamagedDatabaseIsNoBackup(t *testing.T) {
+	s := filled(t)
+	update(t, s, func(tx *Tx) error {
+		for n := range 2000 {
+			if err := tx.Audit(AuditEntry{Action: "fill", Target: fmt.Sprint(n), Note: strings.Repeat("x", 200)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	dir := s.Dir()
+	if _, running, err := BackupOf(t.Context(), dir, "dev", io.Discard); !running || err != nil {
+		t.Errorf("of a folder that is open: running %t, %v", running, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, databaseFile), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for page := int64(40); page < 60; page++ { // of the entries: the first pages are needed to open it at all
+		if _, err := f.WriteAt(bytes.Repeat([]byte{0xA5}, 2000), page*4096); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	_, _, err = BackupOf(t.Context(), dir, "dev", &buf)
+	if err == nil {
+		_, err = CheckBackup(&buf, t.TempDir())
+	}
+	if err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a backup of a damaged database: %v", err)
+	}
+}

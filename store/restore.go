@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -122,11 +123,14 @@ func withDatabase(path string, do func(*bolt.DB) error) error {
 // sound looks through the whole database, and for the files that nothing can do without: the states.
 func sound(db *bolt.DB, note BackupNote) error {
 	return db.View(func(tx *bolt.Tx) error {
-		for err := range tx.Check() {
-			return fmt.Errorf("its database is damaged: %w", err)
+		var wrong error
+		for err := range tx.Check() { // to its end, which it waits for
+			wrong = cmp.Or(wrong, err)
 		}
-		schema, err := schemaOf(tx)
-		if err != nil || schema != note.Schema {
+		if wrong != nil {
+			return fmt.Errorf("its database is damaged: %w", wrong)
+		}
+		if schema, err := schemaOf(tx); err != nil || schema != note.Schema {
 			return errors.Join(err, fmt.Errorf("its database has schema %d, not %d", schema, note.Schema))
 		}
 		states := tx.Bucket([]byte("states"))
