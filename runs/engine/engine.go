@@ -111,21 +111,22 @@ type Engine struct {
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 
-	mu         sync.Mutex        // guards what follows
-	desk       desk              // the jobs that a worker of this process has
-	letters    letters           // the deliveries that wait or are at work
-	sending    map[string]bool   // project/sha lanes the outbox writes to at the moment
-	tells      map[string]*tell  // by channel
-	client     *gitlab.Client    // for clientOf; nil until asked for
-	clientKey  string            // the settings client was made from
-	echoes     map[int64]*echo   // by project: tests of hooks that wait for their delivery
-	unseen     map[int64]bool    // projects to be compared with GitLab before their time
-	unseenAll  bool              // all of them: at start, and when the token works again
-	inRotation bool              // the one attempt is under way in this process
-	suspected  bool              // GitLab refused the token since it was last checked
-	hitches    map[string]string // by run: why what its job came to could not be stored yet
-	unstored   bool              // a delivery was refused because it could not be stored
-	weighAnew  bool              // policies or reviews changed since approval policies were last looked at
+	mu         sync.Mutex             // guards what follows
+	desk       desk                   // the jobs that a worker of this process has
+	letters    letters                // the deliveries that wait or are at work
+	sending    map[string]bool        // project/sha lanes the outbox writes to at the moment
+	tells      map[string]*tell       // by channel
+	client     *gitlab.Client         // for clientOf; nil until asked for
+	clientKey  string                 // the settings client was made from
+	echoes     map[int64]*echo        // by project: tests of hooks that wait for their delivery
+	unseen     map[int64]bool         // projects to be compared with GitLab before their time
+	unseenAll  bool                   // all of them: at start, and when the token works again
+	inRotation bool                   // the one attempt is under way in this process
+	suspected  bool                   // GitLab refused the token since it was last checked
+	hitches    map[string]string      // by run: why what its job came to could not be stored yet
+	unstored   bool                   // a delivery was refused because it could not be stored
+	vain       map[looked][]time.Time // when GitLab was asked about people whose commands are not answered, in the last minute
+	weighAnew  bool                   // policies or reviews changed since approval policies were last looked at
 }
 
 // New checks the options and returns an engine at rest.
@@ -151,7 +152,7 @@ func New(o Options) (*Engine, error) {
 		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1), modulesWake: make(chan struct{}, 1), policiesWake: make(chan struct{}, 1),
 		desk: newDesk(), sending: map[string]bool{}, tells: map[string]*tell{},
 		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
-		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{}, hitches: map[string]string{}, weighAnew: true,
+		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{}, hitches: map[string]string{}, vain: map[looked][]time.Time{}, weighAnew: true,
 	}
 	o.Store.Listen(e.changed)
 	return e, nil
