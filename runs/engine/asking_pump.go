@@ -74,7 +74,7 @@ func (e *Engine) weighing(tx *store.Tx, st runs.Stack, r runs.Run) (w weighing, 
 	if err != nil {
 		return w, err
 	}
-	w.gate, w.of = runs.NewGate(st.Approvals, reviews, authors, tx.Now()), weighedOf(w.policies, st.Approvals, r, reviews)
+	w.gate, w.of = runs.NewGate(st.Approvals, reviews, authors), weighedOf(w.policies, st.Approvals, r, reviews)
 	if r.State == runs.Queued && changesAtOnce(r.Type) {
 		now, err := e.intent(tx, st, r)
 		if err != nil {
