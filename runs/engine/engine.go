@@ -4,7 +4,7 @@
 // Pumps run over the store, each woken by commits and by the clock, so that a missed wake costs a
 // minute and never correctness: the inbox (inbox.go: delivery → runs), the jobs (jobs.go: job → process →
 // event), the outbox (outbox.go: report → GitLab), the notifications (notify.go: row → channel), the policies
-// (asking_pump.go: approvals they are asked for, and what follows a run) and the schedule (schedule.go). People's acts
+// (asking_pump.go: approvals they are asked for; asking_follow.go: what follows a run) and the schedule (schedule.go). People's acts
 // (acts.go, review.go, stacks.go, link.go) are events for the same machine. After a crash there is nothing special to do:
 // the rows say what is owed, and a job that was claimed is found again by its folder.
 package engine
