@@ -151,7 +151,7 @@ func New(o Options) (*Engine, error) {
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
 		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1), modulesWake: make(chan struct{}, 1), policiesWake: make(chan struct{}, 1),
 		desk: newDesk(), sending: map[string]bool{}, tells: map[string]*tell{},
-		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
+		letters: letters{atWork: map[string]bool{}, order: map[string]letterLine{}, due: map[string]time.Time{}},
 		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{}, hitches: map[string]string{}, vain: map[looked][]time.Time{}, weighAnew: true,
 	}
 	o.Store.Listen(e.changed)
