@@ -25,11 +25,11 @@ const (
 // it would be a surprise.
 const mendWithin = 24 * time.Hour
 
-// askWhatFollows asks trigger policies of the runs that have ended, and starts what they name. Those that could not be asked are asked
-// again when their text is another one.
-func (e *Engine) askWhatFollows(ctx context.Context) error {
+// askWhatFollows asks trigger policies of the oldest runs that have ended, and starts what they name; more says that there are others.
+// Those that could not be asked are asked again when their text is another one.
+func (e *Engine) askWhatFollows(ctx context.Context) (more bool, err error) {
 	var due []store.Follow
-	err := e.st.View(func(tx *store.Tx) error {
+	err = e.st.View(func(tx *store.Tx) error {
 		list, err := tx.Follows()
 		if err != nil || len(list) == 0 {
 			return err
@@ -41,12 +41,13 @@ func (e *Engine) askWhatFollows(ctx context.Context) error {
 		})
 		return err
 	})
-	for _, f := range due {
-		if err == nil {
-			err = e.follow(ctx, f)
-		}
+	if err != nil {
+		return false, err
 	}
-	return err
+	n := min(len(due), lanes)
+	errs := make([]error, n)
+	inLanes(n, func(i int) { errs[i] = e.follow(ctx, due[i]) })
+	return n < len(due), errors.Join(errs...)
 }
 
 // textsOf are digests of the texts of the trigger policies that are switched on, by slug.

@@ -147,3 +147,26 @@ func TestATriggerPolicyMendedTooLate(t *testing.T) {
 		}
 	})
 }
+
+// However many runs ended, all of them are followed, a few at a time, and what waits for an approval policy does not wait for all of them.
+func TestManyRunsAreFollowed(t *testing.T) {
+	inBubble(t, func(w *world) {
+		finish := w.network()
+		w.policy("Quiet", runs.PolicyTrigger, `trigger contains "dns" if input.delta.add > 1`, "net")
+		for range 3 * lanes {
+			finish()
+		}
+		if more, err := w.e.askWhatFollows(w.t.Context()); !more || err != nil {
+			t.Errorf("more %v, %v", more, err)
+		}
+		w.policies()
+		time.Sleep(time.Minute)
+		w.do(w.st.View(func(tx *store.Tx) error {
+			list, err := tx.Follows()
+			if len(list) != 0 {
+				t.Errorf("%d runs are not followed", len(list))
+			}
+			return err
+		}))
+	})
+}

@@ -23,7 +23,11 @@ func (e *Engine) askAll(ctx context.Context) (time.Duration, error) {
 	if err := e.askForApproval(ctx); err != nil {
 		return 0, err
 	}
-	return idle, e.askWhatFollows(ctx)
+	more, err := e.askWhatFollows(ctx)
+	if more {
+		return 0, err // approvals, which people wait for, have their turn first
+	}
+	return idle, err
 }
 
 // weighedOf names what approval policies were asked about: the policies as they are, the very plan, and what people said. "" for no
@@ -185,10 +189,10 @@ func (e *Engine) askForApproval(ctx context.Context) error {
 		}
 		return err
 	})
-	for _, w := range todo {
-		if err == nil {
-			err = e.settleApproval(ctx, w)
-		}
+	if err == nil {
+		errs := make([]error, len(todo))
+		inLanes(len(todo), func(i int) { errs[i] = e.settleApproval(ctx, todo[i]) })
+		err = errors.Join(errs...)
 	}
 	if err != nil {
 		e.mu.Lock()
