@@ -102,7 +102,7 @@ func TestCommandFloodOfAStranger(t *testing.T) {
 // However many answers wait, what runs came to is told first.
 func TestAnswersWaitForPlans(t *testing.T) {
 	inBubble(t, func(w *world) {
-		const limit, answers, plans = 30, 100, 14
+		const limit, answers, plans = 30, 100, 10
 		var mrs []*runs.MergeRequest
 		sha := w.push("feature")
 		mrs = append(mrs, w.openMR("feature"))
