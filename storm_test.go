@@ -316,6 +316,30 @@ func TestSixtyMergeRequestsAtOnce(t *testing.T) {
 	until(t, "the end of the last process", func() bool { return len(processesOf(t, r.dir)) == 0 })
 }
 
+// TestSixtyMergeRequestsAskPolicies: several processes beside each other ask about pushes and plans, and all of it stays small.
+func TestSixtyMergeRequestsAskPolicies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.spawn()
+	r.link()
+	r.policy("No documents", "push", `ignore contains "only documents" if { count(input.push.files) > 0; every f in input.push.files { endswith(f, ".md") } }`)
+	r.policy("Names", "plan", `deny contains rc.address if { some rc in input.plan.resource_changes; startswith(rc.name, "bad") }`)
+	f := r.sixty(40)
+	t.Log(f)
+	if f.peakMB > 300*heavier {
+		t.Errorf("server, shims, tools and policies took %.0f MB together", f.peakMB)
+	}
+	for _, slug := range []string{"no-documents", "names"} {
+		for _, s := range r.items("/policies/" + slug + "/samples") {
+			if o := s["outcome"]; o != "allow" && o != "undecided" {
+				t.Errorf("%s said %v: %v", slug, o, s["messages"])
+			}
+		}
+	}
+	r.quiet()
+	r.unrefused()
+}
+
 // BenchmarkSixtyMergeRequests gives the figures on the built program.
 func BenchmarkSixtyMergeRequests(b *testing.B) {
 	b.Run("equal", func(b *testing.B) { benchSixty(b, 0) })

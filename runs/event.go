@@ -53,6 +53,7 @@ type (
 		// the stack is not locked, and all approvals it asks for are there.
 		Autodeploy bool
 		Unapproved bool           // approvals are missing
+		Refused    string         // why they will never be there: an approval policy rejects it
 		Reviews    []Review       // that are there, of a plan with the same effect
 		Policies   []PolicyResult // what plan and approval policies said; warnings of theirs are among Warnings
 		Weighed    string         // see [Run]

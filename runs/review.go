@@ -47,7 +47,8 @@ const (
 )
 
 // A Review is what one person says of what a run would do; a later one of the same person takes its place. It is bound to the
-// stack and the fingerprint, not to the run: a plan of another commit with the same effect has it too. An apply uses it up.
+// stack and the fingerprint, not to the run: a plan of another commit with the same effect has it too. It counts, whatever it says and
+// however old it is, until an apply uses it up, a discard takes it along, or nothing can come back that it was said of.
 type Review struct {
 	Stack       string    `json:"stack"`
 	Fingerprint string    `json:"fingerprint"`
@@ -61,9 +62,8 @@ type Review struct {
 
 // Limits of reviews.
 const (
-	MaxApprovals  = 10                  // that a stack can ask for
-	MaxReviewNote = 1000                // bytes
-	MaxReviewAge  = 30 * 24 * time.Hour // an older review does not count any more
+	MaxApprovals  = 10   // that a stack can ask for
+	MaxReviewNote = 1000 // bytes
 )
 
 // Validate checks the parts of a review that a person gives.
@@ -122,16 +122,15 @@ type Gate struct {
 	Changed string
 }
 
-// NewGate weighs the reviews there are of what a run would do. Of each person the newest counts, and none older than [MaxReviewAge]; who
-// wrote or started it has no say. Where somebody who did may be among those who approve without our knowing (an author nobody knows, or
+// NewGate weighs the reviews there are of what a run would do. Of each person the newest counts; who wrote or started it may reject
+// it and not approve it. Where somebody who did may be among those who approve without our knowing (an author nobody knows, or
 // one known only by an account in GitLab beside an approver who has none here), one more has to approve for each: then enough of them
 // are others all the same. An author that is not known is one [Person] who is nobody.
-func NewGate(need int, reviews []Review, authors []Person, now time.Time) Gate {
+func NewGate(need int, reviews []Review, authors []Person) Gate {
 	g := Gate{Need: need}
 	for _, v := range newestOf(reviews) {
 		isAuthor := slices.ContainsFunc(authors, v.Person.Is)
 		switch {
-		case now.Sub(v.At) > MaxReviewAge:
 		case v.Decision == Reject:
 			g.Rejections = append(g.Rejections, v)
 		case !isAuthor:

@@ -238,6 +238,8 @@ func planned(r Run, e Planned) (Run, []Effect, error) {
 		return end(r, Finished, e.Meta)
 	case r.StopAsked != "":
 		return halted(r, Halted{Meta: e.Meta})
+	case e.Refused != "": // it never waits, so nobody is told that it does
+		return rejected(r, e.Meta, e.Refused)
 	case e.Autodeploy && len(e.Warnings) == 0:
 		return deployed(r, e.Meta, e.Reviews)
 	default:
@@ -290,6 +292,13 @@ func discard(r Run, e Discard) (Run, []Effect, error) {
 	return n, eff, err
 }
 
+// rejected ends what an approval policy says no to for good. Its reviews go with it.
+func rejected(r Run, m Meta, why string) (Run, []Effect, error) {
+	m.Note = why
+	n, eff, err := end(r, Failed, m)
+	return n, append(eff, SpendReviews{r.Fingerprint}), err
+}
+
 // reviewed weighs what waits anew. It can open the way to an apply only where the stack needs nobody's confirmation.
 func reviewed(r Run, e Reviewed) (Run, []Effect, error) {
 	if r.State == Queued && !changesAtOnce(r.Type) {
@@ -298,10 +307,8 @@ func reviewed(r Run, e Reviewed) (Run, []Effect, error) {
 	r.Policies, r.Weighed = withApprovals(r.Policies, e.Policies), e.Weighed
 	switch {
 	case e.Refused != "":
-		said := e.Note
-		e.Note = e.Refused
-		n, eff, err := end(r, Failed, e.Meta)
-		return n, append(eff, append(decided(e, said), SpendReviews{r.Fingerprint})...), err
+		n, eff, err := rejected(r, e.Meta, e.Refused)
+		return n, append(eff, decided(e, e.Note)...), err
 	case r.State == Unconfirmed && e.Autodeploy && !e.Unapproved && len(r.Warnings) == 0:
 		n, eff, err := deployed(r, e.Meta, e.Reviews)
 		return n, append(eff, decided(e, e.Note)...), err

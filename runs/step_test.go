@@ -155,6 +155,8 @@ var table = []row{
 		moves: map[State]string{Planning: "applying: enqueue apply, spendreviews, report, record applying"},
 	},
 	{name: "planned, not approved", event: Planned{Meta: system, Delta: adds, Unapproved: true}, types: only(Tracked), moves: map[State]string{Planning: "unconfirmed: dequeue, report, record unconfirmed"}},
+	{name: "planned, refused by a policy", event: Planned{Meta: system, Delta: adds, Unapproved: true, Refused: "The policy says no"}, types: only(Tracked), moves: map[State]string{Planning: ends(Failed) + ", spendreviews"}},
+	{name: "planned, refused by a policy", event: Planned{Meta: system, Delta: adds, Refused: "The policy says no"}, types: but(Tracked), moves: map[State]string{Planning: ends(Finished)}},
 	{name: "denied", event: Denied{Meta: system, Delta: adds}, moves: map[State]string{Planning: ends(Failed)}},
 	{name: "denied, stop asked", event: Denied{Meta: system, Delta: adds}, given: asked, moves: map[State]string{Planning: ends(Stopped)}},
 
@@ -176,7 +178,7 @@ var table = []row{
 		name: "approved once, autodeploy", event: Reviewed{Meta: alice, Decision: Approve, Autodeploy: true, Unapproved: true}, types: only(Tracked),
 		given: func(r *Run) { r.Warnings = nil }, moves: map[State]string{Unconfirmed: "unconfirmed: report, record approve"},
 	},
-	{name: "refused by a policy", event: Reviewed{Meta: alice, Decision: Reject, Refused: "The policy says no"}, types: only(Tracked), moves: map[State]string{Unconfirmed: ends(Failed) + ", record reject, spendreviews"}},
+	{name: "refused by a policy", event: Reviewed{Meta: alice, Decision: Reject, Refused: "The policy says no"}, types: only(Tracked), moves: map[State]string{Unconfirmed: ends(Failed) + ", spendreviews, record reject"}},
 	{
 		name: "the last approval", event: Reviewed{Meta: alice, Decision: Approve, Reviews: approved}, types: only(Tracked), given: func(r *Run) { r.Unapproved = true },
 		moves: map[State]string{Unconfirmed: "unconfirmed: report, record approve"},

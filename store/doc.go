@@ -47,7 +47,7 @@
 //	checks          id → runs.Check             module_checks   slug/id → ""
 //	                                            check_keys      slug/sha → id of the newest check
 //	                                            open_checks     id → "" of checks that go on by themselves
-//	follows         id → "" of ended runs of which trigger policies are still to be asked
+//	follows         id → Follow, of ended runs of which trigger policies are still to be asked
 //	reviews         stack/fingerprint/person → runs.Review, of what waits or may wait
 //	module_uses     slug/stack → runs.ModuleUse, learned from the init of the stack's tracked runs
 //	onces           sha256 of sender and idempotency key → Once (the answer sealed)

@@ -32,7 +32,7 @@ var stored = map[string]any{
 	"channels": Channel{}, "notifications": Notification{}, "latest": nil, "proposals": nil, "ended": nil, "typed": nil, "hours": Hour{},
 	"modules": runs.Module{}, "project_modules": nil, "module_versions": runs.ModuleVersion{}, "checks": runs.Check{}, "module_checks": nil, "check_keys": nil, "open_checks": nil, "module_uses": runs.ModuleUse{},
 	"contexts": runs.Context{}, "attachments": runs.Attachment{}, "context_stacks": nil, "files": runs.File{}, "file_contents": nil,
-	"reviews": runs.Review{}, "policies": runs.Policy{}, "policy_samples": Sample{}, "follows": nil,
+	"reviews": runs.Review{}, "policies": runs.Policy{}, "policy_samples": Sample{}, "follows": Follow{},
 }
 
 // storedFiles are types that are kept as files.
@@ -297,6 +297,9 @@ func lookAround(t *testing.T, s *Store) {
 		if log, _, err := tx.AuditLog("", 100); err != nil || len(log) != 12 {
 			t.Errorf("%d entries in the audit log, %v", len(log), err)
 		}
+		if list, err := tx.Follows(); err != nil || len(list) > 1 || len(list) == 1 && (list[0].Run != proposed.ID || !list[0].At.IsZero()) {
+			t.Errorf("follows %+v, %v", list, err)
+		}
 		settings, err := tx.Settings()
 		if err != nil || settings.Workers != 3 || tx.Head(7, "main") != "abc" || len(dumpBucket(tx, "sessions")) != 1 {
 			t.Errorf("settings %+v, head %q, %v", settings, tx.Head(7, "main"), err)
@@ -347,7 +350,7 @@ func writeGolden(t *testing.T, path string) {
 			tx.PutNotification(Notification{ID: "01NEWS", Channel: "01CHANNEL", Topic: runs.OnFailed, State: NotificationWaiting}),
 			tx.PutReport(Report{Kind: ReportNote, Target: "note/7/9/network", Project: 7, MR: 9, Stack: "network", State: ReportParked}),
 			tx.PutReview(runs.Review{Stack: "network", Fingerprint: "f", Person: runs.Person{User: u.ID}, Name: "Alice", Decision: runs.Approve}),
-			mark(tx, "follows", p.ID),
+			tx.PutFollow(Follow{Run: p.ID}),
 			tx.PutHead(7, "main", "abc"), tx.PutSettings(Settings{Workers: 3}))
 	})
 	update(t, s, func(tx *Tx) error {

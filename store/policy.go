@@ -284,25 +284,3 @@ func (s *Store) SampleInput(sm Sample) ([]byte, error) {
 	}
 	return raw, err
 }
-
-// follow notes that trigger policies are to be asked of a run that has ended, where there are any.
-func (tx *Tx) follow(r runs.Run) error {
-	list, err := tx.Policies()
-	if err != nil || !slices.ContainsFunc(list, func(p runs.Policy) bool { return p.Type == runs.PolicyTrigger && !p.Off }) {
-		return err
-	}
-	tx.changed.Policies = true
-	return mark(tx, "follows", r.ID)
-}
-
-// Follows returns the ids of the ended runs of which trigger policies are still to be asked, oldest first.
-func (tx *Tx) Follows() (ids []string, err error) {
-	err = each(tx, "follows", "", func(k string, _ []byte) (bool, error) {
-		ids = append(ids, k)
-		return true, nil
-	})
-	return ids, err
-}
-
-// Followed says that trigger policies were asked of the run.
-func (tx *Tx) Followed(run string) error { return unmark(tx, "follows", run) }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A comment has one answer, the first that is given; answers of one merge request are counted by their age, and go with it.
+// A comment has one answer, the first that is given; answers of one merge request are counted by their age and whom they answer, and go with it.
 func TestReplies(t *testing.T) {
 	s := open(t, quick)
 	update := func(f func(*Tx) error) {
@@ -16,13 +16,13 @@ func TestReplies(t *testing.T) {
 	}
 	update(func(tx *Tx) error {
 		for note := range int64(5) {
-			if err := tx.Reply(7, 9, note+1, "", "first"); err != nil {
+			if err := tx.Reply(7, 9, note+1, 40+note%2, "", "first"); err != nil {
 				return err
 			}
 		}
-		return tx.Reply(7, 10, 9, "abc", "another merge request")
+		return tx.Reply(7, 10, 9, 40, "abc", "another merge request")
 	})
-	update(func(tx *Tx) error { return tx.Reply(7, 9, 5, "", "second") })
+	update(func(tx *Tx) error { return tx.Reply(7, 9, 5, 41, "", "second") })
 	view(t, s, func(tx *Tx) error {
 		r, ok, err := tx.Report(ReplyTarget(7, 9, 5))
 		if err != nil || !ok || r.Text != "first" || r.State != ReportWaiting || r.Seq != 1 {
@@ -32,12 +32,12 @@ func TestReplies(t *testing.T) {
 			t.Error("answers of merge requests are mixed up")
 		}
 		for _, c := range []struct {
-			since time.Time
-			limit int
-			want  int
-		}{{tx.Now().Add(-time.Hour), 100, 5}, {tx.Now().Add(-time.Hour), 3, 3}, {tx.Now().Add(time.Hour), 100, 0}} {
-			if n, err := tx.Replies(7, 9, c.since, c.limit); err != nil || n != c.want {
-				t.Errorf("since %s %d answers of at most %d, %v, want %d", c.since, n, c.limit, err, c.want)
+			since     time.Time
+			author    int64
+			want, own int
+		}{{tx.Now().Add(-time.Hour), 40, 5, 3}, {tx.Now().Add(-time.Hour), 41, 5, 2}, {tx.Now().Add(-time.Hour), 42, 5, 0}, {tx.Now().Add(time.Hour), 40, 0, 0}} {
+			if n, own, err := tx.Replies(7, 9, c.author, c.since); err != nil || n != c.want || own != c.own {
+				t.Errorf("since %s %d answers, %d to %d, %v, want %d and %d", c.since, n, own, c.author, err, c.want, c.own)
 			}
 		}
 		return nil

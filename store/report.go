@@ -44,6 +44,7 @@ type Report struct {
 	Install bool   `json:"install,omitempty"` // hook: make it where there is none
 	Sum     string `json:"sum,omitempty"`     // status: the group of runs it sums up, or SumUntouched; "" for one stack's
 	Text    string `json:"text,omitempty"`    // reply: what it says
+	Author  int64  `json:"author,omitempty"`  // reply: whom it answers, in GitLab
 
 	Seq         uint64    `json:"seq"` // grows with each mark: a send clears only the mark it rendered
 	State       string    `json:"state"`

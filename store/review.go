@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"time"
 
 	"groundcrew/runs"
@@ -47,26 +48,89 @@ func (tx *Tx) spendReviews(stack, fingerprint string) error {
 	return tx.dropPrefix("reviews", reviewPrefix(stack, fingerprint))
 }
 
-// PruneReviews forgets reviews that are too old to count, and returns how many.
+// KeepReviews is how long a review is kept that nothing needs.
+const KeepReviews = 30 * 24 * time.Hour
+
+// PruneReviews forgets reviews that are older than [KeepReviews] and that nothing needs, and returns how many. One of what waits, or
+// can come back, stays as long as that is so.
 func (s *Store) PruneReviews() (n int, err error) {
-	err = s.Update(func(tx *Tx) error {
-		n = 0
-		var old []string
-		err := each(tx, "reviews", "", func(k string, _ []byte) (bool, error) {
-			var v runs.Review
-			_, err := get(tx, "reviews", k, &v)
-			if tx.now.Sub(v.At) > runs.MaxReviewAge+24*time.Hour { // a day's grace for pages that tell of it
+	var old []string
+	err = s.View(func(tx *Tx) error {
+		return each(tx, "reviews", "", func(k string, _ []byte) (bool, error) {
+			over, err := tx.reviewOver(k)
+			if over {
 				old = append(old, k)
 			}
 			return true, err
 		})
+	})
+	if err != nil || len(old) == 0 {
+		return 0, err
+	}
+	err = s.Update(func(tx *Tx) error {
+		n = 0
 		for _, k := range old {
-			if err == nil {
-				err = unmark(tx, "reviews", k)
-				n++
+			over, err := tx.reviewOver(k)
+			if err != nil {
+				return err
 			}
+			if !over {
+				continue
+			}
+			if err := unmark(tx, "reviews", k); err != nil {
+				return err
+			}
+			n++
 		}
-		return err
+		return nil
 	})
 	return n, err
 }
+
+func (tx *Tx) reviewOver(key string) (bool, error) {
+	var v runs.Review
+	ok, err := get(tx, "reviews", key, &v)
+	if err != nil || !ok || tx.now.Sub(v.At) <= KeepReviews {
+		return false, err
+	}
+	needed, err := tx.needsReview(v)
+	return err == nil && !needed, err
+}
+
+// needsReview reports whether what a review was said of waits or can come back: nothing was applied in the stack since, a run may come
+// to the same, or a merge request is open that would do the same.
+func (tx *Tx) needsReview(v runs.Review) (bool, error) {
+	applied, _, err := tx.Runs(RunFilter{Stack: v.Stack, Types: []runs.Type{runs.Tracked}, States: []runs.State{runs.Finished}}, "", 1)
+	if err != nil || len(applied) == 0 || !applied[0].EndedAt.After(v.At) {
+		return err == nil, err
+	}
+	active, err := tx.Active(v.Stack)
+	may := func(r *runs.Run) bool { return r.Fingerprint == v.Fingerprint || r.Fingerprint == "" } // "": it is not planned yet
+	if err != nil || slices.ContainsFunc(active, may) {
+		return err == nil, err
+	}
+	return tx.proposedStill(v)
+}
+
+// proposedStill reports whether a merge request is open one of whose runs would do what a review was said of.
+func (tx *Tx) proposedStill(v runs.Review) (bool, error) {
+	st, err := tx.Stack(v.Stack)
+	if err != nil {
+		return false, err
+	}
+	list, err := tx.MergeRequests(st.Project)
+	for _, mr := range list {
+		if err != nil || mr.State != "opened" {
+			continue
+		}
+		var page []runs.Run
+		page, _, err = tx.Runs(RunFilter{Stack: v.Stack, Project: st.Project, MergeRequest: mr.IID, Types: []runs.Type{runs.Proposed}}, "", lookedThrough)
+		if slices.ContainsFunc(page, func(r runs.Run) bool { return r.Fingerprint == v.Fingerprint }) {
+			return true, err
+		}
+	}
+	return false, err
+}
+
+// lookedThrough is how many runs of a stack in one merge request are looked through, the newest first.
+const lookedThrough = 200

@@ -23,7 +23,11 @@ func (e *Engine) askAll(ctx context.Context) (time.Duration, error) {
 	if err := e.askForApproval(ctx); err != nil {
 		return 0, err
 	}
-	return idle, e.askWhatFollows(ctx)
+	more, err := e.askWhatFollows(ctx)
+	if more {
+		return 0, err // approvals, which people wait for, have their turn first
+	}
+	return idle, err
 }
 
 // weighedOf names what approval policies were asked about: the policies as they are, the very plan, and what people said. "" for no
@@ -74,7 +78,7 @@ func (e *Engine) weighing(tx *store.Tx, st runs.Stack, r runs.Run) (w weighing, 
 	if err != nil {
 		return w, err
 	}
-	w.gate, w.of = runs.NewGate(st.Approvals, reviews, authors, tx.Now()), weighedOf(w.policies, st.Approvals, r, reviews)
+	w.gate, w.of = runs.NewGate(st.Approvals, reviews, authors), weighedOf(w.policies, st.Approvals, r, reviews)
 	if r.State == runs.Queued && changesAtOnce(r.Type) {
 		now, err := e.intent(tx, st, r)
 		if err != nil {
@@ -185,10 +189,10 @@ func (e *Engine) askForApproval(ctx context.Context) error {
 		}
 		return err
 	})
-	for _, w := range todo {
-		if err == nil {
-			err = e.settleApproval(ctx, w)
-		}
+	if err == nil {
+		errs := make([]error, len(todo))
+		inLanes(len(todo), func(i int) { errs[i] = e.settleApproval(ctx, todo[i]) })
+		err = errors.Join(errs...)
 	}
 	if err != nil {
 		e.mu.Lock()
@@ -224,108 +228,4 @@ func (e *Engine) settleApproval(ctx context.Context, w weighing) error {
 	})
 	e.sweep(r)
 	return err
-}
-
-// Limits of trigger policies.
-const (
-	maxChain     = 10 // runs of other stacks that follow one after the other
-	maxTriggered = 50 // stacks that follow one run
-)
-
-// askWhatFollows asks trigger policies of the runs that have ended, and starts what they name.
-func (e *Engine) askWhatFollows(ctx context.Context) error {
-	var ids []string
-	err := e.st.View(func(tx *store.Tx) (err error) {
-		ids, err = tx.Follows()
-		return err
-	})
-	for _, id := range ids {
-		if err == nil {
-			err = e.follow(ctx, id)
-		}
-	}
-	return err
-}
-
-func (e *Engine) follow(ctx context.Context, id string) error {
-	var r runs.Run
-	m := matter{run: id}
-	var stacks []policy.Stack
-	err := e.st.View(func(tx *store.Tx) (err error) {
-		if r, err = tx.Run(id); err != nil {
-			return notGone(err)
-		}
-		if m.stack, err = tx.Stack(r.Stack); err != nil {
-			return notGone(err)
-		}
-		if m.policies, err = policiesOf(tx, m.stack, runs.PolicyTrigger); err != nil || len(m.policies) == 0 {
-			return err
-		}
-		all, err := tx.Stacks()
-		for _, st := range all {
-			stacks = append(stacks, policy.StackOf(*st))
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	m.input = policy.Input{Stacks: stacks}.About(r)
-	v, err := e.ask(ctx, runs.PolicyTrigger, m)
-	if err != nil {
-		return err
-	}
-	return e.st.Update(func(tx *store.Tx) error {
-		for i, slug := range v.Trigger {
-			if i == maxTriggered {
-				if err := refuseTrigger(tx, r, slug, fmt.Sprintf("%d stacks were named, and %d is the most", len(v.Trigger), maxTriggered)); err != nil {
-					return err
-				}
-				break
-			}
-			if err := e.triggerAfter(tx, r, slug); err != nil {
-				return err
-			}
-		}
-		return tx.Followed(id)
-	})
-}
-
-// triggerAfter starts a tracked run of a stack that a policy names after a run. What cannot be started is said in the audit log, and
-// holds nothing up.
-func (e *Engine) triggerAfter(tx *store.Tx, after runs.Run, slug string) error {
-	why := ""
-	st, err := tx.Stack(slug)
-	chain := append(slices.Clone(after.Chain), after.Stack)
-	switch {
-	case errors.Is(err, runs.ErrNotFound):
-		why = "there is no such stack"
-	case err != nil:
-		return err
-	case slices.Contains(chain, slug):
-		why = "it led to this run itself, so it would go round in a circle"
-	case len(chain) > maxChain:
-		why = fmt.Sprintf("%d runs followed one after the other already", maxChain)
-	case st.TrackedCommit.SHA == "":
-		why = "nothing was pushed to its branch yet"
-	}
-	if why != "" {
-		return refuseTrigger(tx, after, slug, why)
-	}
-	if old, there, err := tx.NewestRunOf(slug, runs.Tracked, st.TrackedCommit.SHA); err != nil || there && old.State == runs.Queued {
-		return err // one that waits comes after this one anyway
-	}
-	_, err = e.request(tx, st, runs.Run{
-		Type: runs.Tracked, Trigger: runs.ByPolicy, TriggeredBy: runs.System, Author: after.Author, Commit: st.TrackedCommit, Branch: st.Branch, Chain: chain,
-	}, "a trigger policy asks for it after run "+after.ID+" of "+after.Stack)
-	return err
-}
-
-// refuseTrigger says in the audit log why a stack that a trigger policy named was not started.
-func refuseTrigger(tx *store.Tx, after runs.Run, slug, why string) error {
-	slug = clip(slug, maxCell)
-	return tx.Audit(store.AuditEntry{
-		By: runs.System, Action: "policy.trigger_refused", Target: slug, Stack: after.Stack,
-		Note: fmt.Sprintf("After run %s a trigger policy named “%s”, and nothing was started: %s.", after.ID, slug, why),
-	})
 }

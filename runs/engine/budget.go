@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +36,7 @@ type budget struct {
 	mu      sync.Mutex
 	key     string               // of the integration's settings; new settings begin anew
 	notes   int                  // comments a minute
-	made    []time.Time          // comments of the last minute
+	made    []turn               // comments of the last minute
 	until   time.Time            // nothing is sent before
 	kinds   map[string]time.Time // nor anything of this kind
 	failing map[string]bool      // targets that got no answer since the last one that did
@@ -105,17 +106,25 @@ func (b *budget) kindWait(kind string, now time.Time) time.Duration {
 	return b.kinds[kind].Sub(now)
 }
 
-// note takes a turn to make a comment, or says how long to wait for one.
-func (b *budget) note(now time.Time) time.Duration {
+// A turn is a comment that was made.
+type turn struct {
+	at     time.Time
+	answer bool // to a command
+}
+
+// note takes a turn to make a comment, or says how long to wait for one. Half of the turns are never for answers to commands, so
+// that however many are asked for, what runs came to is told in time.
+func (b *budget) note(answer bool, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.made) > 0 && now.Sub(b.made[0]) >= time.Minute {
-		b.made = b.made[1:]
-	}
+	b.made = slices.DeleteFunc(b.made, func(t turn) bool { return now.Sub(t.at) >= time.Minute })
 	if len(b.made) >= b.notes {
-		return time.Minute - now.Sub(b.made[0])
+		return time.Minute - now.Sub(b.made[0].at)
 	}
-	b.made = append(b.made, now)
+	if answers := keepIf(b.made, func(t turn) bool { return t.answer }); answer && len(answers) >= b.notes/2 {
+		return time.Minute - now.Sub(answers[0].at)
+	}
+	b.made = append(b.made, turn{now, answer})
 	return 0
 }
 

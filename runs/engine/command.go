@@ -13,10 +13,6 @@ import (
 	"groundcrew/store"
 )
 
-// maxCommands is how many commands of one merge request are carried out and answered in any minute. The next one is told
-// so; those after it are not answered.
-const maxCommands = 10
-
 // reactNote carries out the command in a comment and marks its answer, in one commit, so that it is done once however often
 // the comment is delivered. Errors of package gitlab mean that GitLab could not be asked: then nothing was done.
 func (e *Engine) reactNote(ctx context.Context, v *verdict, h gitlab.Hook) error {
@@ -39,8 +35,8 @@ func (e *Engine) reactNote(ctx context.Context, v *verdict, h gitlab.Hook) error
 	if err != nil {
 		return err
 	}
-	refused := "too many commands on this merge request within a minute"
-	if o.crowd <= maxCommands {
+	refused := e.floods(&o)
+	if refused == "" {
 		if refused, err = e.believe(ctx, c, &o, h); err != nil {
 			return err
 		}
@@ -67,7 +63,7 @@ func (e *Engine) heard(o *order) (done bool, err error) {
 			o.project = st.ProjectPath
 		}
 		done = tx.Replied(o.id, o.iid, o.note)
-		o.crowd, err = tx.Replies(o.id, o.iid, tx.Now().Add(-time.Minute), maxCommands+1)
+		o.crowd, o.own, err = tx.Replies(o.id, o.iid, o.author, tx.Now().Add(-time.Minute))
 		return err
 	})
 	return done, err
@@ -85,7 +81,7 @@ func (e *Engine) refuse(v *verdict, o *order, why error) error {
 	}
 	return e.st.Update(func(tx *store.Tx) error {
 		v.lines, v.runs = []string{"refused: " + known.Message}, nil
-		if err := tx.Reply(o.id, o.iid, o.note, o.thread, text); err != nil {
+		if err := tx.Reply(o.id, o.iid, o.note, o.author, o.thread, text); err != nil {
 			return err
 		}
 		return v.store(tx, store.DeliveryDone)
@@ -123,7 +119,7 @@ func (e *Engine) carryOut(ctx context.Context, v *verdict, o *order) error {
 		if o.More {
 			out.text += "\n\nOnly the first command of a comment counts."
 		}
-		if err := tx.Reply(o.id, o.iid, o.note, o.thread, out.text); err != nil {
+		if err := tx.Reply(o.id, o.iid, o.note, o.author, o.thread, out.text); err != nil {
 			return err
 		}
 		return v.store(tx, store.DeliveryDone)

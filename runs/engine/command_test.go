@@ -402,30 +402,6 @@ func TestCommandWithoutARole(t *testing.T) {
 	})
 }
 
-// A flood of commands is bounded: ten a minute are carried out, one more is told so.
-func TestCommandFlood(t *testing.T) {
-	speaking(t, func(w *forum) {
-		var ids []int64
-		for range 30 {
-			ids = append(ids, w.write(w.rob, "/groundcrew help"))
-		}
-		w.settle()
-		answered, told := 0, 0
-		for _, id := range ids {
-			if a := w.answer(id); strings.Contains(a, "commands on this merge request within a minute") {
-				told++
-			} else if a != "" {
-				answered++
-			}
-		}
-		if answered != maxCommands || told != 1 {
-			t.Errorf("%d of 30 answered, %d told that there were too many", answered, told)
-		}
-		time.Sleep(2 * time.Minute)
-		says(t, w.say(w.rob, "/groundcrew help"), "Write a command")
-	})
-}
-
 // The answer goes into the thread of a comment that stands in one, and beside a comment that does not: a reply would make a
 // thread of it, and threads can block a merge.
 func TestCommandAnswersWhereItWasAsked(t *testing.T) {

@@ -51,9 +51,10 @@ type order struct {
 	id      int64  // of the project
 	iid     int64
 	note    int64
-	author  int64  // in GitLab
+	author  int64  // in GitLab; as the delivery says until GitLab says the same
 	word    string // that begins commands here
 	crowd   int    // commands of the merge request that were answered in the last minute
+	own     int    // those of them that are the author's
 	thread  string // the answer goes into it; "" for none
 	written time.Time
 	edited  bool   // it was changed after it was written
@@ -90,7 +91,7 @@ func readOrder(h gitlab.Hook, in store.Integration) (o order, ignored string) {
 		return o, "an internal comment; commands are for all to see"
 	}
 	return order{
-		Command: c, id: h.ProjectID, iid: n.MR.IID, note: n.ID, word: in.Prefix(), thread: n.Discussion,
+		Command: c, id: h.ProjectID, iid: n.MR.IID, note: n.ID, author: n.AuthorID, word: in.Prefix(), thread: n.Discussion,
 		who: nameOf(n.AuthorID, h.User.Username),
 	}, ""
 }
@@ -126,7 +127,12 @@ func (e *Engine) believe(ctx context.Context, c *gitlab.Client, o *order, h gitl
 		return "", err
 	}
 	if o.level < gitlab.Reporter {
+		e.lookedInVain(looked{project: o.id, author: o.author})
 		return o.who + " is not a member of the project in GitLab with at least the role Reporter", nil
+	}
+	if o.crowd > maxCrowd && !o.passes() {
+		e.lookedInVain(looked{o.id, o.iid, o.author})
+		return crowded, nil
 	}
 	if o.mr, err = c.MergeRequest(ctx, o.id, o.iid); err != nil {
 		return "", err
@@ -222,8 +228,10 @@ func (o *order) age(now, received time.Time) time.Duration {
 func (e *Engine) mayOrder(ctx context.Context, c *gitlab.Client, o *order, received time.Time) error {
 	r, known := rights[o.Verb]
 	switch {
-	case o.crowd >= maxCommands:
-		return runs.Conflictf("There were %d commands on this merge request within a minute. This one was not carried out, and further ones are not answered until the minute is over.", maxCommands)
+	case o.own >= maxOwn:
+		return runs.Conflictf("You wrote %d commands on this merge request within a minute. This one was not carried out, and further ones are not answered until the minute is over.", maxOwn)
+	case o.crowd >= maxCrowd && !o.passes():
+		return runs.Conflictf("There were %d commands on this merge request within a minute. This one was not carried out, and further ones are not answered until the minute is over. A Developer who wrote few of them is heard all the same.", maxCrowd)
 	case !known:
 		return runs.Invalidf("", "“%s” is no command here.", o.Verb)
 	case o.Extra:

@@ -4,7 +4,7 @@
 // Pumps run over the store, each woken by commits and by the clock, so that a missed wake costs a
 // minute and never correctness: the inbox (inbox.go: delivery → runs), the jobs (jobs.go: job → process →
 // event), the outbox (outbox.go: report → GitLab), the notifications (notify.go: row → channel), the policies
-// (asking_pump.go: approvals they are asked for, and what follows a run) and the schedule (schedule.go). People's acts
+// (asking_pump.go: approvals they are asked for; asking_follow.go: what follows a run) and the schedule (schedule.go). People's acts
 // (acts.go, review.go, stacks.go, link.go) are events for the same machine. After a crash there is nothing special to do:
 // the rows say what is owed, and a job that was claimed is found again by its folder.
 package engine
@@ -111,21 +111,22 @@ type Engine struct {
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 
-	mu         sync.Mutex        // guards what follows
-	desk       desk              // the jobs that a worker of this process has
-	letters    letters           // the deliveries that wait or are at work
-	sending    map[string]bool   // project/sha lanes the outbox writes to at the moment
-	tells      map[string]*tell  // by channel
-	client     *gitlab.Client    // for clientOf; nil until asked for
-	clientKey  string            // the settings client was made from
-	echoes     map[int64]*echo   // by project: tests of hooks that wait for their delivery
-	unseen     map[int64]bool    // projects to be compared with GitLab before their time
-	unseenAll  bool              // all of them: at start, and when the token works again
-	inRotation bool              // the one attempt is under way in this process
-	suspected  bool              // GitLab refused the token since it was last checked
-	hitches    map[string]string // by run: why what its job came to could not be stored yet
-	unstored   bool              // a delivery was refused because it could not be stored
-	weighAnew  bool              // policies or reviews changed since approval policies were last looked at
+	mu         sync.Mutex             // guards what follows
+	desk       desk                   // the jobs that a worker of this process has
+	letters    letters                // the deliveries that wait or are at work
+	sending    map[string]bool        // project/sha lanes the outbox writes to at the moment
+	tells      map[string]*tell       // by channel
+	client     *gitlab.Client         // for clientOf; nil until asked for
+	clientKey  string                 // the settings client was made from
+	echoes     map[int64]*echo        // by project: tests of hooks that wait for their delivery
+	unseen     map[int64]bool         // projects to be compared with GitLab before their time
+	unseenAll  bool                   // all of them: at start, and when the token works again
+	inRotation bool                   // the one attempt is under way in this process
+	suspected  bool                   // GitLab refused the token since it was last checked
+	hitches    map[string]string      // by run: why what its job came to could not be stored yet
+	unstored   bool                   // a delivery was refused because it could not be stored
+	vain       map[looked][]time.Time // when GitLab was asked about people whose commands are not answered, in the last minute
+	weighAnew  bool                   // policies or reviews changed since approval policies were last looked at
 }
 
 // New checks the options, settles what restored data owes, and returns an engine at rest.
@@ -150,8 +151,8 @@ func New(o Options) (*Engine, error) {
 		inboxWake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), reportsWake: make(chan struct{}, 1),
 		watchWake: make(chan struct{}, 1), tokenWake: make(chan struct{}, 1), noticesWake: make(chan struct{}, 1), newsWake: make(chan struct{}, 1), modulesWake: make(chan struct{}, 1), policiesWake: make(chan struct{}, 1),
 		desk: newDesk(), sending: map[string]bool{}, tells: map[string]*tell{},
-		letters: letters{atWork: map[string]bool{}, order: map[string]string{}, due: map[string]time.Time{}},
-		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{}, hitches: map[string]string{}, weighAnew: true,
+		letters: letters{atWork: map[string]bool{}, order: map[string]letterLine{}, due: map[string]time.Time{}},
+		tries:   map[string]tried{}, echoes: map[int64]*echo{}, unseen: map[int64]bool{}, hitches: map[string]string{}, vain: map[looked][]time.Time{}, weighAnew: true,
 	}
 	o.Store.Listen(e.changed)
 	return e, e.restored()

@@ -223,15 +223,10 @@ func (t *task) judged(ctx context.Context, w tofu.Work, delta runs.Delta, finger
 		if err != nil {
 			return err
 		}
-		ev.Meta, ev.Reviews, ev.Unapproved = m, g.Approvals, !g.Open()
+		ev.Meta, ev.Reviews, ev.Unapproved, ev.Refused = m, g.Approvals, !g.Open(), g.Refused()
 		ev.Autodeploy = st.Deploys() && g.Open()
 		if r, err = tx.Apply(t.run.ID, ev); err != nil {
 			return err
-		}
-		if no := g.Refused(); no != "" && r.State == runs.Unconfirmed {
-			if r, err = tx.Apply(r.ID, runs.Reviewed{Meta: m, Refused: no, Policies: g.Policies, Weighed: of}); err != nil {
-				return err
-			}
 		}
 		return unflag(tx, r)
 	})

@@ -23,9 +23,9 @@ const (
 // letters are the deliveries that wait, as far as this process knows more of them than their rows. They are guarded by
 // Engine.mu; a restart forgets them, which costs reading them once more.
 type letters struct {
-	atWork map[string]bool      // by delivery
-	order  map[string]string    // by delivery: what it must be kept in order with, see orderOf
-	due    map[string]time.Time // by delivery: when it is tried again, because GitLab could not be asked
+	atWork map[string]bool       // by delivery
+	order  map[string]letterLine // by delivery: what it must be kept in order with, see orderOf
+	due    map[string]time.Time  // by delivery: when it is tried again, because GitLab could not be asked
 }
 
 // inbox begins with the deliveries that wait, oldest first, several at a time: those of one branch, tag or merge request
@@ -106,10 +106,10 @@ func (e *Engine) dueIn(id string, now time.Time) time.Duration {
 }
 
 // ordersAtWork are the orders that have a delivery at work. What follows it waits for its end.
-func (e *Engine) ordersAtWork() map[string]bool {
+func (e *Engine) ordersAtWork() map[letterLine]bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	taken := map[string]bool{}
+	taken := map[letterLine]bool{}
 	for id := range e.letters.atWork {
 		taken[e.letters.order[id]] = true
 	}
@@ -117,23 +117,10 @@ func (e *Engine) ordersAtWork() map[string]bool {
 }
 
 // orderOf names what a delivery has to be kept in order with. It reads each delivery once.
-func (e *Engine) orderOf(id string) (string, error) {
-	e.mu.Lock()
-	order, ok := e.letters.order[id]
-	e.mu.Unlock()
-	if ok {
-		return order, nil
-	}
-	_, hook, err := e.open(id)
-	switch {
-	case errors.Is(err, runs.ErrNotFound):
-		return id, nil // deleted meanwhile
-	case errors.Is(err, errNotUnderstood):
-		order = id
-	case err != nil:
-		return "", err
-	default:
-		order = cmp.Or(lineOf(hook), id)
+func (e *Engine) orderOf(id string) (letterLine, error) {
+	order, isNew, err := e.readOrderOf(id)
+	if err != nil || !isNew {
+		return order, err
 	}
 	e.mu.Lock()
 	e.letters.order[id] = order
@@ -141,21 +128,66 @@ func (e *Engine) orderOf(id string) (string, error) {
 	return order, nil
 }
 
+// readOrderOf is orderOf and remembers nothing; isNew says that it is to be remembered by whoever processes the delivery.
+func (e *Engine) readOrderOf(id string) (order letterLine, isNew bool, err error) {
+	e.mu.Lock()
+	order, ok := e.letters.order[id]
+	e.mu.Unlock()
+	if ok {
+		return order, false, nil
+	}
+	_, hook, err := e.open(id)
+	switch {
+	case errors.Is(err, runs.ErrNotFound):
+		return letterLine{name: id}, false, nil // deleted meanwhile
+	case errors.Is(err, errNotUnderstood):
+		return letterLine{name: id}, true, nil
+	case err != nil:
+		return letterLine{}, false, err
+	default:
+		return cmp.Or(lineOf(hook), letterLine{name: id}), true, nil
+	}
+}
+
+// A letterLine is what deliveries are kept in order by.
+type letterLine struct {
+	project  int64 // 0 for an event that stands alone
+	name     string
+	comments bool
+}
+
 // lineOf is the branch or tag an event is about; that of a merge request is its source branch, because pushes to it are
-// about the same runs. Comments on a merge request keep their own order. "" is an event that stands alone.
-func lineOf(h gitlab.Hook) string {
+// about the same runs. Comments on a merge request keep their own order. The zero letterLine is that of an event that stands alone.
+func lineOf(h gitlab.Hook) letterLine {
 	switch {
 	case h.Push != nil:
-		return fmt.Sprintf("%d/%s", h.ProjectID, h.Push.Ref)
+		return letterLine{project: h.ProjectID, name: h.Push.Ref}
 	case h.MR != nil && h.MR.Fork():
-		return fmt.Sprintf("%d/fork/%d", h.ProjectID, h.MR.IID)
+		return letterLine{project: h.ProjectID, name: fmt.Sprintf("fork/%d", h.MR.IID)}
 	case h.MR != nil:
-		return fmt.Sprintf("%d/refs/heads/%s", h.ProjectID, h.MR.SourceBranch)
+		return letterLine{project: h.ProjectID, name: "refs/heads/" + h.MR.SourceBranch}
 	case h.Note != nil && h.Note.MR != nil:
-		return fmt.Sprintf("%d/notes/%d", h.ProjectID, h.Note.MR.IID)
+		return letterLine{project: h.ProjectID, name: fmt.Sprint(h.Note.MR.IID), comments: true}
 	default:
-		return ""
+		return letterLine{}
 	}
+}
+
+// awaited are the projects of which something waits that a comparison would find as well. Comments are not, and one may wait for a day.
+func (e *Engine) awaited() (map[int64]bool, error) {
+	var ids []string
+	err := e.st.View(func(tx *store.Tx) (err error) { ids, err = tx.Inbox(lookAhead); return err })
+	out := map[int64]bool{}
+	for _, id := range ids {
+		if err != nil {
+			break
+		}
+		var order letterLine
+		if order, _, err = e.readOrderOf(id); !order.comments {
+			out[order.project] = true
+		}
+	}
+	return out, err
 }
 
 // errNotUnderstood is wrapped around why a body can't be read.

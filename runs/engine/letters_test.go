@@ -133,16 +133,17 @@ func TestWhatIsKeptInOrder(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		hook gitlab.Hook
-		want string
+		want letterLine
 	}{
-		{gitlab.Hook{ProjectID: 7, Push: &gitlab.Push{Ref: "refs/heads/x"}}, "7/refs/heads/x"},
-		{gitlab.Hook{ProjectID: 7, MR: mr(7)}, "7/refs/heads/x"},
-		{gitlab.Hook{ProjectID: 7, MR: mr(8)}, "7/fork/3"},
-		{gitlab.Hook{ProjectID: 7, Push: &gitlab.Push{Ref: "refs/tags/x"}}, "7/refs/tags/x"},
-		{gitlab.Hook{ProjectID: 7}, ""},
+		{gitlab.Hook{ProjectID: 7, Push: &gitlab.Push{Ref: "refs/heads/x"}}, letterLine{project: 7, name: "refs/heads/x"}},
+		{gitlab.Hook{ProjectID: 7, MR: mr(7)}, letterLine{project: 7, name: "refs/heads/x"}},
+		{gitlab.Hook{ProjectID: 7, MR: mr(8)}, letterLine{project: 7, name: "fork/3"}},
+		{gitlab.Hook{ProjectID: 7, Push: &gitlab.Push{Ref: "refs/tags/x"}}, letterLine{project: 7, name: "refs/tags/x"}},
+		{gitlab.Hook{ProjectID: 7, Note: &gitlab.NoteHook{MR: &gitlab.MergeRequestHook{MergeRequest: gitlab.MergeRequest{IID: 3}}}}, letterLine{project: 7, name: "3", comments: true}},
+		{gitlab.Hook{ProjectID: 7}, letterLine{}},
 	} {
 		if got := lineOf(tt.hook); got != tt.want {
-			t.Errorf("%+v: %q, want %q", tt.hook, got, tt.want)
+			t.Errorf("%+v: %+v, want %+v", tt.hook, got, tt.want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -136,18 +137,44 @@ func tokenMend(h store.TokenHealth) string {
 	}
 }
 
-// policyNotices say which policies could not be asked when they were last.
+// policyNotices say which policies could not be asked when they were last, and which runs a trigger policy is still to be asked of.
 func policyNotices(tx *store.Tx, _ following) (out []store.Notice, err error) {
 	list, err := tx.Policies()
+	if err != nil {
+		return nil, err
+	}
+	unasked, err := unaskedOf(tx, list)
 	for _, p := range list {
-		if p.LastError != "" && !p.Off {
+		cause, mend := p.LastError, policyMend[p.Type]+" Mend its text and try it on what it was asked."
+		if failed := unasked[p.Slug]; len(failed) > 0 {
+			cause = cmp.Or(cause, failed[len(failed)-1].Error)
+			mend += fmt.Sprintf(" When its text is another one within %s of a run, it is asked again of the %d %s it could not be asked about.", span(mendWithin), len(failed), plural(len(failed), "run"))
+		}
+		if cause != "" && !p.Off {
 			out = append(out, store.Notice{
-				Key: "policy/" + p.Slug, Kind: "bad", Text: "The policy “" + p.Name + "” could not be asked", Cause: p.LastError,
-				Mend: policyMend[p.Type] + " Mend its text and try it on what it was asked.", LinkText: "Look at the policy", LinkURL: "/policies/" + p.Slug,
+				Key: "policy/" + p.Slug, Kind: "bad", Text: "The policy “" + p.Name + "” could not be asked", Cause: cause,
+				Mend: mend, LinkText: "Look at the policy", LinkURL: "/policies/" + p.Slug,
 			})
 		}
 	}
 	return out, err
+}
+
+// unaskedOf are, by policy, the failures of trigger policies whose text is still the one that failed.
+func unaskedOf(tx *store.Tx, policies []runs.Policy) (map[string][]store.Unasked, error) {
+	list, err := tx.Follows()
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	texts, out := textsOf(policies), map[string][]store.Unasked{}
+	for _, f := range list {
+		for _, u := range f.Failed {
+			if texts[u.Policy] == u.Text {
+				out[u.Policy] = append(out[u.Policy], u)
+			}
+		}
+	}
+	return out, nil
 }
 
 // policyMend says what follows while a policy cannot be asked.

@@ -16,8 +16,9 @@ import (
 // request) go one after the other: GitLab refuses parallel statuses of one commit (GOTCHAS 5).
 const lanes = 8
 
-// kinds are sent in this order: a status may be what a merge waits for.
-var kinds = []string{store.ReportStatus, store.ReportReply, store.ReportThread, store.ReportDeployment, store.ReportNote, store.ReportEnvironment, store.ReportHook}
+// kinds are sent in this order: a status may be what a merge waits for, and what runs came to goes before answers to commands, of
+// which anybody can ask for many.
+var kinds = []string{store.ReportStatus, store.ReportThread, store.ReportDeployment, store.ReportNote, store.ReportReply, store.ReportEnvironment, store.ReportHook}
 
 // What is compared with GitLab at each start: the statuses of the last day's ends, one request each.
 const (
@@ -79,10 +80,10 @@ func (e *Engine) sendKind(ctx context.Context, tx *store.Tx, in store.Integratio
 			return !full // the one who has the lane wakes us when it is free
 		}
 		if (r.Kind == store.ReportNote || r.Kind == store.ReportThread || r.Kind == store.ReportReply) && r.RemoteID == 0 {
-			if wait := e.budget.note(now); wait > 0 {
+			if wait := e.budget.note(r.Kind == store.ReportReply, now); wait > 0 {
 				e.freeLane(lane(r))
 				next = min(next, wait)
-				return true // comments that are there already may be edited
+				return r.Kind != store.ReportReply // comments that are there already may be edited; an answer never is
 			}
 		}
 		e.send(ctx, in, r)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"groundcrew/runs"
+	"groundcrew/runs/tofu"
 	"groundcrew/store"
 )
 
@@ -207,4 +208,24 @@ func (w *world) audited(action, target, note string) (found bool) {
 		w.t.Fatal(err)
 	}
 	return found
+}
+
+// A plan that an approval policy rejects at once never waits: people are told that the run failed, and nothing else.
+func TestARunRejectedAtOnceIsToldOnce(t *testing.T) {
+	telling(t, nil, func(w *world, b *mailbox) {
+		w.channel("all")
+		st := w.stack("net")
+		w.policy("Never", runs.PolicyApproval, `reject contains "not here"`)
+		r := w.request(runs.Run{Stack: st.Slug, Type: runs.Tracked, Branch: "main", Commit: runs.Commit{SHA: w.sim.Head(w.project.ID, "main")}, Author: ann})
+		r = w.apply(r.ID, planned(runs.Delta{}, false)[:3]...)
+		at := &task{e: w.e, run: r, stack: st}
+		r, err := at.judged(w.t.Context(), tofu.Work{}, runs.Delta{Add: 1}, "f")
+		if err != nil || r.State != runs.Failed || !strings.Contains(r.Reason, "The policy “Never” rejects it: not here") || r.Delta == nil {
+			t.Fatalf("%s (%s), %v", r.State, r.Reason, err)
+		}
+		time.Sleep(time.Minute)
+		if got := b.at("all.example"); len(got) != 1 || !strings.Contains(got[0].body, "net: run failed") {
+			t.Errorf("told: %+v", got)
+		}
+	})
 }

@@ -235,7 +235,7 @@ func (w *world) addState(st runs.Stack) {
 	w.update(func(tx *store.Tx) error { _, err := tx.AddStateVersion(st.Slug, v); return err })
 }
 
-// A discarded plan takes its reviews with it, and old ones do not count.
+// A discarded plan takes its reviews with it.
 func TestReviewsEnd(t *testing.T) {
 	inBubble(t, func(w *world) {
 		st := w.guarded("net", 1)
@@ -247,14 +247,91 @@ func TestReviewsEnd(t *testing.T) {
 		r = w.planWaits(st)
 		_, err := w.e.Confirm(r.ID, "ann")
 		wantConflict(t, err, "0 of 1 approval")
+	})
+}
+
+const aMonth = store.KeepReviews + 24*time.Hour
+
+// forgets holds the nightly pruning of reviews to how many it forgets.
+func (w *world) forgets(want int) {
+	w.t.Helper()
+	if n, err := w.st.PruneReviews(); n != want || err != nil {
+		w.t.Errorf("%d reviews forgotten, %v, want %d", n, err, want)
+	}
+}
+
+// What people said of a plan that waits counts however long it waits, a no as much as a yes.
+func TestReviewsOfWhatWaitsStay(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 1)
+		r := w.planWaits(st)
+		w.mustReview(r, bob, "bob", runs.Reject)
+		w.mustReview(r, cyd, "cyd", runs.Approve)
+		time.Sleep(aMonth)
+		w.forgets(0)
+		_, err := w.e.Confirm(r.ID, "ann")
+		wantConflict(t, err, "It is rejected: rejected by bob", "1 of 1 approval (cyd)")
 		w.mustReview(r, bob, "bob", runs.Approve)
-		time.Sleep(runs.MaxReviewAge + time.Minute)
-		_, err = w.e.Confirm(r.ID, "ann")
-		wantConflict(t, err, "0 of 1 approval")
-		time.Sleep(24 * time.Hour)
-		if n, err := w.st.PruneReviews(); n != 1 || err != nil {
-			t.Errorf("pruned %d, %v", n, err)
+		time.Sleep(aMonth)
+		w.forgets(0)
+		if _, err := w.e.Confirm(r.ID, "ann"); err != nil {
+			t.Error(err)
 		}
+	})
+}
+
+// What was rejected in a merge request stays so as long as it can be merged, and after the merge until it is applied; once it is
+// closed and something else was applied, it is forgotten with its age.
+func TestReviewsOfWhatCanComeBackStay(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 0)
+		var mr *runs.MergeRequest
+		show := func(fingerprint string) runs.Run {
+			t.Helper()
+			r := w.propose(st.Slug, "feature", w.push("feature"), mr)
+			events := planned(runs.Delta{Add: 1}, false)
+			events[3] = runs.Planned{Delta: runs.Delta{Add: 1}, Fingerprint: fingerprint}
+			return w.apply(r.ID, events...)
+		}
+		state := func(s string) {
+			w.update(func(tx *store.Tx) error {
+				return tx.PutMergeRequest(store.MergeRequest{Project: w.project.ID, State: s, MergeRequest: *mr})
+			})
+		}
+		applyAnother := func() {
+			w.apply(w.track(st.Slug, w.push("main")).ID, append(planned(runs.Delta{Add: 1}, true), runs.Done{Meta: runs.Meta{At: time.Now()}})...)
+		}
+		w.push("feature")
+		mr = w.openMR("feature")
+		state("opened")
+		w.edit(st, func(s *runs.Stack) { s.Approvals = 1 })
+		r := show("theirs")
+		w.mustReview(r, bob, "bob", runs.Reject)
+		show("another")
+		w.edit(st, func(s *runs.Stack) { s.Approvals = 0 })
+		time.Sleep(time.Hour)
+		applyAnother()
+		time.Sleep(aMonth)
+		w.forgets(0) // the merge request is open
+		state("closed")
+		queued := w.track(st.Slug, w.push("main"))
+		w.forgets(0) // what is on its way may come to the same
+		w.apply(queued.ID, runs.Cancel{})
+		w.forgets(1)
+
+		state("opened")
+		w.edit(st, func(s *runs.Stack) { s.Approvals = 1 })
+		r = show("theirs")
+		w.mustReview(r, bob, "bob", runs.Reject)
+		state("merged")
+		time.Sleep(aMonth)
+		w.forgets(0) // nothing was applied since
+		tracked := w.track(st.Slug, w.push("main"))
+		events := planned(runs.Delta{Add: 1}, false)
+		events[3] = runs.Planned{Delta: runs.Delta{Add: 1}, Fingerprint: "theirs", Unapproved: true}
+		w.apply(tracked.ID, events...)
+		_, err := w.e.Confirm(tracked.ID, "ann")
+		wantConflict(t, err, "rejected by bob")
 	})
 }
 

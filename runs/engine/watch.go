@@ -46,25 +46,23 @@ func (e *Engine) lookAll() {
 	wake(e.watchWake)
 }
 
-// watch compares the projects that are due. It waits while deliveries do: what they say is not missed.
+// watch compares the projects that are due. A project waits while deliveries of it do: what they say is not missed.
 func (e *Engine) watch(ctx context.Context) (time.Duration, error) {
 	if !e.canStore() {
 		return lookForRoom, nil
 	}
+	awaited, err := e.awaited()
+	if err != nil {
+		return idle, err
+	}
 	var stacks []*runs.Stack
-	var busy bool
 	due := map[int64]bool{}
 	next := idle
-	err := e.st.View(func(tx *store.Tx) error {
+	err = e.st.View(func(tx *store.Tx) error {
 		in, _, err := tx.Integration()
 		if err != nil || !in.Linked || in.Health.Trouble != "" && in.Health.Cause != causeNetwork {
 			return err
 		}
-		waiting, err := tx.Inbox(1)
-		if err != nil {
-			return err
-		}
-		busy = len(waiting) > 0
 		if stacks, err = tx.Sources(); err != nil {
 			return err
 		}
@@ -84,16 +82,17 @@ func (e *Engine) watch(ctx context.Context) (time.Duration, error) {
 	if err != nil || len(stacks) == 0 {
 		return idle, err
 	}
-	if busy {
-		return time.Second, nil
-	}
 	c, err := e.linkedClient()
 	if err != nil {
 		return idle, nil // unlinked at this moment
 	}
-	e.takeAll()
+	e.takeAll(due, awaited)
 	for project := range due {
 		if !due[project] {
+			continue
+		}
+		if awaited[project] {
+			next = time.Second
 			continue
 		}
 		if err := e.compare(ctx, c, project); err != nil {
@@ -109,11 +108,17 @@ func (e *Engine) wanted(project int64) bool {
 	return e.unseenAll || e.unseen[project]
 }
 
-func (e *Engine) takeAll() {
+// takeAll takes the wishes for projects to be compared, but for those of projects that have to wait.
+func (e *Engine) takeAll(due, awaited map[int64]bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.unseenAll = false
 	clear(e.unseen)
+	for project := range awaited {
+		if due[project] {
+			e.unseen[project] = true
+		}
+	}
 }
 
 // Trouble of a project that keeps its stacks from working, for [store.Watch].

@@ -32,14 +32,16 @@ type Answer struct {
 	Mute     bool     `json:"mute,omitempty"`
 }
 
-// Ask evaluates the policy against the input, a JSON document. One evaluation is made at a time in the whole program; ctx ends the
+// Ask evaluates the policy against the input, a JSON document. One evaluation is made at a time in this process; ctx ends the
 // waiting for it, and the evaluation. An error says in words why there is no answer: they are safe to show to whoever may read the
 // policy, since they may hold what the policy said.
 func (p *Policy) Ask(ctx context.Context, input json.RawMessage) (a Answer, err error) {
-	if err := inside.wait(ctx); err != nil {
-		return Answer{}, err
+	select {
+	case inside <- struct{}{}:
+		defer func() { <-inside }()
+	case <-ctx.Done():
+		return Answer{}, ctx.Err()
 	}
-	defer func() { <-inside }()
 	defer func() {
 		if r := recover(); r != nil {
 			a, err = Answer{}, errors.New("it breaks the evaluator. Write it in another way")

@@ -20,10 +20,19 @@ import (
 
 // A Court compiles and asks policies in a process of their own, which is ended when it exceeds a limit: a text can be written that
 // keeps the compiler or one step of an evaluation at work for ever, or that breaks the program.
+//
+// The zero Court does everything in this process, one thing at a time. A Court may be used by many goroutines.
 type Court struct {
-	// Exe is this program, which runs [Child] when its first argument is [ChildCommand]. Where it is "", everything is done in
-	// this process.
-	Exe string
+	exe      string
+	beside   func() int
+	deciding *bench
+	trying   *bench
+}
+
+// NewCourt returns a Court of processes of exe: this program, which runs [Child] when its first argument is [ChildCommand]. Of what
+// decides as many are at work at once as beside says, asked each time, at least one; beside them one tries what people write.
+func NewCourt(exe string, beside func() int) Court {
+	return Court{exe: exe, beside: beside, deciding: newBench(), trying: newBench()}
 }
 
 // ChildCommand is the first argument that a Court starts the program with.
@@ -51,11 +60,11 @@ type reply struct {
 
 // Check compiles a policy; its errors are those of [Compile].
 func (c Court) Check(ctx context.Context, p runs.Policy) error {
-	if c.Exe == "" {
+	if c.exe == "" {
 		_, err := Compile(p)
 		return err
 	}
-	_, err := c.send(ctx, trying, question{Policy: p}, nil)
+	_, err := c.try(ctx, question{Policy: p}, nil)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, runs.ErrInvalid) {
 		return runs.Invalidf("body", "The text cannot be compiled: %s.", err)
 	}
@@ -64,18 +73,35 @@ func (c Court) Check(ctx context.Context, p runs.Policy) error {
 
 // Ask compiles a policy and asks it; its errors are those of [Compile] and [Policy.Ask].
 func (c Court) Ask(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, error) {
-	return c.ask(ctx, deciding, p, input)
+	if c.exe == "" {
+		return here(ctx, p, input)
+	}
+	leave, err := c.deciding.enter(ctx, c.beside(), len(input))
+	if err != nil {
+		return Answer{}, err
+	}
+	defer leave()
+	return c.send(ctx, question{p, true}, input)
 }
 
 // Try is Ask for somebody who tries a text: it never holds up what Ask decides.
 func (c Court) Try(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, error) {
-	return c.ask(ctx, trying, p, input)
+	if c.exe == "" {
+		return here(ctx, p, input)
+	}
+	return c.try(ctx, question{p, true}, input)
 }
 
-func (c Court) ask(ctx context.Context, l lane, p runs.Policy, input json.RawMessage) (Answer, error) {
-	if c.Exe != "" {
-		return c.send(ctx, l, question{p, true}, input)
+func (c Court) try(ctx context.Context, q question, input []byte) (Answer, error) {
+	leave, err := c.trying.enter(ctx, 1, len(input))
+	if err != nil {
+		return Answer{}, err
 	}
+	defer leave()
+	return c.send(ctx, q, input)
+}
+
+func here(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, error) {
 	compiled, err := Compile(p)
 	if err != nil {
 		return Answer{}, err
@@ -84,7 +110,7 @@ func (c Court) ask(ctx context.Context, l lane, p runs.Policy, input json.RawMes
 }
 
 // send lets a new process answer one question.
-func (c Court) send(ctx context.Context, l lane, q question, input []byte) (Answer, error) {
+func (c Court) send(ctx context.Context, q question, input []byte) (Answer, error) {
 	if len(input) > MaxInput {
 		return Answer{}, tooLarge(len(input))
 	}
@@ -92,14 +118,10 @@ func (c Court) send(ctx context.Context, l lane, q question, input []byte) (Answ
 	if err != nil {
 		return Answer{}, err
 	}
-	if err := l.wait(ctx); err != nil {
-		return Answer{}, err
-	}
-	defer func() { <-l }()
 	within := timeFor(q.Policy.Type) + starting
 	limited, stop := context.WithTimeout(ctx, within)
 	defer stop()
-	cmd := exec.CommandContext(limited, c.Exe, ChildCommand)
+	cmd := exec.CommandContext(limited, c.exe, ChildCommand)
 	cmd.Stdin = io.MultiReader(bytes.NewReader(head), bytes.NewReader([]byte("\n")), bytes.NewReader(input))
 	cmd.Env, cmd.WaitDelay = []string{}, time.Second
 	out, trouble := &capped{left: maxReply}, &beginning{}

@@ -56,7 +56,7 @@ func court(t *testing.T) Court {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Court{Exe: exe}
+	return NewCourt(exe, func() int { return 2 })
 }
 
 // A text over which the compiler or one comparison would sit for ever ends with the process it is evaluated in.
@@ -97,7 +97,7 @@ func TestCourtSaysTheSame(t *testing.T) {
 			t.Errorf("%s: %v, here %v", tt.body, err, other)
 		}
 	}
-	if _, err := (Court{Exe: "/nowhere/groundcrew"}).Ask(t.Context(), with(runs.PolicyPlan, `deny contains "x"`), json.RawMessage(`{}`)); err == nil {
+	if _, err := NewCourt("/nowhere/groundcrew", func() int { return 0 }).Ask(t.Context(), with(runs.PolicyPlan, `deny contains "x"`), json.RawMessage(`{}`)); err == nil {
 		t.Error("a program that is not there answered")
 	}
 }

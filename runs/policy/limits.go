@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/metrics"
+	"sync"
 	"time"
 
 	"groundcrew/runs"
@@ -27,25 +28,57 @@ func timeFor(t runs.PolicyType) time.Duration {
 	return 3 * time.Second
 }
 
-// A lane lets one evaluation at a time work.
-type lane chan struct{}
+// inside has a place for the one evaluation at work in this process, so that growth of the program is that evaluation's.
+var inside = make(chan struct{}, 1)
 
-// In this process only one works, so that growth of the program is that evaluation's. Of the processes of a [Court] one decides, and
-// beside it one tries what people write, so that nobody's trying holds up what is decided.
-var (
-	inside   = make(lane, 1)
-	deciding = make(lane, 1)
-	trying   = make(lane, 1)
-)
+// large is how many bytes of an input make a process need much memory: some twenty times as much.
+const large = 1 << 20
 
-// wait waits for the lane.
-func (l lane) wait(ctx context.Context) error {
-	select {
-	case l <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// A bench has places for the processes that are at work beside each other. Only one of them at a time has a large input, so that
+// together they need little more memory than that one.
+type bench struct {
+	mu    sync.Mutex // guards what follows
+	busy  int
+	large bool          // one of them has a large input
+	left  chan struct{} // closed when one leaves; then there is another
+}
+
+func newBench() *bench { return &bench{left: make(chan struct{})} }
+
+// enter waits for a place among at most so many, at least one, for an input of so many bytes. leave gives it back.
+func (b *bench) enter(ctx context.Context, most, input int) (leave func(), err error) {
+	for {
+		left, in := b.take(max(most, 1), input > large)
+		if in {
+			return func() { b.leave(input > large) }, nil
+		}
+		select {
+		case <-left:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
+}
+
+// take takes a place if there is one, and else says what to wait for.
+func (b *bench) take(most int, isLarge bool) (left <-chan struct{}, in bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy >= most || isLarge && b.large {
+		return b.left, false
+	}
+	b.busy++
+	b.large = b.large || isLarge
+	return nil, true
+}
+
+func (b *bench) leave(wasLarge bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busy--
+	b.large = b.large && !wasLarge
+	close(b.left)
+	b.left = make(chan struct{})
 }
 
 // A meter is looked at by the evaluator at every step and cuts it off when a limit is exceeded. It belongs to the one goroutine that

@@ -284,7 +284,7 @@ func BenchmarkAsk(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, c := range map[string]Court{"here": {}, "own process": {Exe: exe}} {
+	for name, c := range map[string]Court{"here": {}, "own process": NewCourt(exe, func() int { return 1 })} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(input)))
 			for b.Loop() {
@@ -296,7 +296,7 @@ func BenchmarkAsk(b *testing.B) {
 	}
 	b.Run("small, own process", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := (Court{Exe: exe}).Ask(b.Context(), p, json.RawMessage(`{"plan":{}}`)); err != nil {
+			if _, err := NewCourt(exe, func() int { return 1 }).Ask(b.Context(), p, json.RawMessage(`{"plan":{}}`)); err != nil {
 				b.Fatal(err)
 			}
 		}
