@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -74,7 +75,7 @@ func jsonError(err error) error {
 	var big *http.MaxBytesError
 	var own *runs.Error
 	switch {
-	case errors.As(err, &big), errors.As(err, &own):
+	case errors.As(err, &big), errors.As(err, &own), errors.Is(err, os.ErrDeadlineExceeded):
 		return err
 	case errors.As(err, &wrong):
 		return runs.Invalidf(wrong.Field, "“%s” cannot be a %s.", wrong.Field, wrong.Value)

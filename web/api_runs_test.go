@@ -159,6 +159,11 @@ func TestLogs(t *testing.T) {
 	if got := s.do(noFollow, req); got.status != 206 || got.body != "two" {
 		t.Errorf("range: %d %q", got.status, got.body)
 	}
+	req.Header.Set("Range", "bytes=99-")
+	if got := s.do(noFollow, req); got.status != 416 || got.header.Get("Content-Type") != "application/problem+json" ||
+		got.header.Get("Content-Range") != "bytes */14" || got.header.Get("Cache-Control") != "no-store" || got.json(t)["detail"] == "" {
+		t.Errorf("a range that is not there: %d %v %q", got.status, got.header, got.body)
+	}
 	s.problemOf(404, get, "/runs/"+other.ID+"/logs/planning", "")
 	s.problemOf(404, get, "/runs/"+r.ID+"/logs/applying", "")
 	s.problemOf(404, get, "/runs/"+r.ID+"/logs/..%2f..%2fmaster.key", "")

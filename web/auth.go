@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -135,7 +136,7 @@ func readBody(c echo.Context, r route) error {
 	}
 	err := c.Request().ParseForm()
 	var big *http.MaxBytesError
-	if err == nil || errors.As(err, &big) {
+	if err == nil || errors.As(err, &big) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	return runs.Invalidf("", "The form could not be read: it is not encoded as browsers do it.")
