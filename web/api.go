@@ -77,8 +77,10 @@ func jsonError(err error) error {
 	switch {
 	case errors.As(err, &big), errors.As(err, &own), errors.Is(err, os.ErrDeadlineExceeded):
 		return err
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return runs.Invalidf("", "The body is JSON of the kind %s. Send an object: {…}.", wrong.Value)
 	case errors.As(err, &wrong):
-		return runs.Invalidf(wrong.Field, "“%s” cannot be a %s.", wrong.Field, wrong.Value)
+		return runs.Invalidf(wrong.Field, "“%s” does not take JSON of the kind %s. /api/v1/openapi.json says what it takes.", wrong.Field, wrong.Value)
 	}
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		field = strings.Trim(field, `"`)

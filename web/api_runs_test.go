@@ -95,8 +95,18 @@ func TestRunAPI(t *testing.T) {
 	if by := ct[len(ct)-1].(map[string]any)["by"]; by != "bootstrap token" {
 		t.Errorf("confirmed by %v", by)
 	}
+	for _, act := range []string{"/runs/" + second.ID + "/discard", "/runs/" + second.ID + "/stop", "/stacks/" + second.Stack + "/lock"} {
+		for _, note := range []string{strings.Repeat("x", runs.MaxNote+1), `\u001b[31m`} {
+			if p := s.problemOf(422, post, act, `{"note":"`+note+`"}`); p.Field != "note" {
+				t.Errorf("%s %.10s…: field %q", act, note, p.Field)
+			}
+		}
+	}
 	if d := s.apiOK(200, post, "/runs/"+second.ID+"/discard", `{"note":"not today"}`); d["state"] != "discarded" || d["reason"] != "not today" {
 		t.Errorf("discarded: %v %v", d["state"], d["reason"])
+	}
+	if p := s.problemOf(409, post, "/runs/"+second.ID+"/stop", ""); p.Detail != "The run is discarded, so it cannot be stopped." {
+		t.Errorf("a run that has ended is stopped: %s", p.Detail)
 	}
 	again := s.api(bootstrap, post, "/runs/"+second.ID+"/retry", "")
 	if again.status != 201 || again.json(t)["retry_of"] != second.ID || again.header.Get("Location") != "/api/v1/runs/"+again.json(t)["id"].(string) {

@@ -52,6 +52,15 @@ func TestIntegrationAPI(t *testing.T) {
 	if token["username"] != "groundcrew-bot" || token["name"] != "gc" || token["active"] != true || token["checked_at"] == nil {
 		t.Errorf("token: %v", token)
 	}
+	for body, field := range map[string]string{
+		`{"status_prefix":"é"}`: "status_prefix", `{"status_prefix":"/gc"}`: "status_prefix", `{"status_prefix":"a\nb"}`: "status_prefix",
+		`{"status_prefix":"` + strings.Repeat("x", 51) + `"}`: "status_prefix", `{"ca_pem":"no"}`: "ca_pem", `{"api_url":"http://169.254.169.254"}`: "api_url",
+	} {
+		if p := s.problemOf(422, put, "/integration", body); p.Field != field || strings.Contains(p.Detail, "GitLab refuses") {
+			t.Errorf("%s: field %q, %s", body, p.Field, p.Detail)
+		}
+	}
+	s.apiOK(200, put, "/integration", `{"status_prefix":"our ${x}/gc"}`)
 	s.apiOK(200, put, "/integration", `{"status_prefix":"gc"}`)
 	kept := s.apiOK(200, get, "/integration", "")
 	if kept["api_url"] != f.URL() || kept["status_prefix"] != "gc" || kept["webhook"].(map[string]any)["secret"] != hook["secret"] {
@@ -92,6 +101,9 @@ func TestStrictBodies(t *testing.T) {
 		if p := s.problemOf(422, put, "/integration", body); p.Field != field {
 			t.Errorf("%s: field %q, want %q", body, p.Field, field)
 		}
+	}
+	if p := s.problemOf(422, put, "/integration", `[]`); p.Detail != "The body is JSON of the kind array. Send an object: {…}." {
+		t.Errorf("a list: %s", p.Detail)
 	}
 	s.problemOf(413, put, "/integration", `{"ca_pem":"`+strings.Repeat("x", 2<<20)+`"}`)
 }

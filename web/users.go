@@ -115,7 +115,7 @@ func (s *Server) postUserDisable(c *request) error {
 		return runs.Conflictf("You cannot disable yourself. Ask another admin.")
 	}
 	u, err := s.changePerson(c, c.Param("id"), "user.disable", setDisabled(true))
-	return s.after(c, err, userPath(u.ID), u.Name+" is disabled and signed out everywhere.")
+	return s.after(c, err, userPath(u.ID), u.Name+" is disabled and signed out everywhere. The API keys they made are refused.")
 }
 
 func (s *Server) postUserEnable(c *request) error {

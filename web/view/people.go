@@ -89,6 +89,7 @@ type KeyRow struct {
 	ID, Name, Role, CreatedBy    string
 	CreatedAt, LastUsed, Expires time.Time // zero: never
 	Expired                      bool
+	MakerDisabled                bool // so the key opens nothing
 }
 
 // AuditModel is a page of the audit log.

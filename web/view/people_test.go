@@ -25,6 +25,7 @@ func keysFixture() KeysModel {
 	return KeysModel{Role: "reader", Rows: []KeyRow{
 		{ID: "01K1", Name: "ci of platform/network", Role: "writer", CreatedBy: "anna.lind", CreatedAt: ago(300 * time.Hour), LastUsed: ago(time.Minute)},
 		{ID: "01K2", Name: "old laptop", Role: "admin", CreatedBy: "anna.lind", CreatedAt: ago(3000 * time.Hour), Expires: ago(time.Hour), Expired: true},
+		{ID: "01K3", Name: "nightly drift report of the platform team", Role: "reader", CreatedBy: "peter.oldenburg", CreatedAt: ago(2000 * time.Hour), LastUsed: ago(50 * time.Hour), MakerDisabled: true},
 	}}
 }
 
