@@ -129,8 +129,11 @@ func (a *acting) mr() int64 {
 	if a.iid == 0 {
 		_, err := a.f.Push(a.f.project.ID, "feature", "Change", map[string]string{"live/main.tf": "# changed\n"})
 		must(a.t, err)
-		a.iid, err = a.f.OpenMergeRequest(a.f.project.ID, "feature", "main", "Change", a.f.AddUser("author", "Author", false).ID)
+		author := a.f.AddUser("author", "Author", false).ID
+		a.iid, err = a.f.OpenMergeRequest(a.f.project.ID, "feature", "main", "Change", author)
 		must(a.t, err)
+		must(a.t, a.f.CloseMergeRequest(a.f.project.ID, a.iid, author)) // GitLab has prepared it before it is closed
+		must(a.t, a.f.ReopenMergeRequest(a.f.project.ID, a.iid, author))
 	}
 	return a.iid
 }
