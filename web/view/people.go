@@ -9,6 +9,9 @@ import (
 // UsersModel is the list of people and, for an admin, the form that adds one.
 type UsersModel struct {
 	Rows        []UserRow
+	Q           string
+	Any         bool // somebody has an account, whatever the search says
+	Pager       Pager
 	CanAdmin    bool
 	PasswordOff bool // people come with their GitLab account only
 	Name, Role  string

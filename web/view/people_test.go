@@ -6,7 +6,7 @@ import (
 )
 
 func usersFixture() UsersModel {
-	return UsersModel{CanAdmin: true, Role: "writer", Rows: []UserRow{
+	return UsersModel{CanAdmin: true, Role: "writer", Any: true, Rows: []UserRow{
 		{ID: "01U1", Name: "anna.lind", Display: "anna.lind", Role: "admin", CreatedAt: ago(900 * time.Hour), LastSeen: ago(time.Minute)},
 		{ID: "01U2", Name: "bo.ek", Display: "Bo Ek", Role: "writer", CreatedAt: ago(100 * time.Hour), LastSeen: ago(time.Hour), GitLab: true},
 		{ID: "01U3", Name: "cleo", Display: "cleo", Role: "reader", CreatedAt: ago(time.Hour), InvitedUntil: ago(-time.Hour)},
