@@ -176,6 +176,9 @@ func TestStacksAPI(t *testing.T) {
 	if n := len(s.deliveries()); n == 0 {
 		t.Error("the test delivery did not arrive")
 	}
+	if byPath := s.apiOK(200, post, "/projects/infra%2Fnetwork/hook", ""); byPath["id"] != hook["id"] {
+		t.Errorf("by its path: %v", byPath)
+	}
 	s.problemOf(404, post, "/projects/abc/hook", "")
 
 	s.apiOK(204, remove, "/stacks/by-id", "")
@@ -332,7 +335,9 @@ func TestRecordsAPI(t *testing.T) {
 	if want := []string{"event", "id", "project", "received_at", "runs", "state", "verdict"}; !slices.Equal(slices.Sorted(maps.Keys(d)), want) || d["event"] != "Push Hook" {
 		t.Errorf("delivery: %v", d)
 	}
-	s.apiOK(200, post, "/deliveries/"+d["id"].(string)+"/replay", "")
+	if again := s.apiOK(200, post, "/deliveries/"+d["id"].(string)+"/replay", ""); again["received_at"] != d["received_at"] || again["state"] != "waiting" {
+		t.Errorf("processed again: %v, it was %v", again, d)
+	}
 	s.problemOf(404, post, "/deliveries/nothing/replay", "")
 	s.problemOf(422, get, "/deliveries?state=x", "")
 
