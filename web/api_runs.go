@@ -180,7 +180,7 @@ func (s *Server) apiStackRuns(c *request) error {
 }
 
 func (s *Server) listRuns(c *request, f store.RunFilter) error {
-	cursor, limit, err := window(c)
+	cursor, limit, err := idWindow(c)
 	if err != nil {
 		return err
 	}

@@ -226,6 +226,13 @@ func TestListsInPages(t *testing.T) {
 	if empty := s.api(bootstrap, get, "/stacks/stack-1/runs", ""); strings.TrimSpace(empty.body) != `{"items":[],"next_cursor":""}` {
 		t.Errorf("an empty list is %s", empty.body)
 	}
+	for _, path := range []string{"/runs", "/stacks/stack-0/runs", "/deliveries", "/audit"} {
+		for _, cursor := range []string{"zzz", "%00%ff", strings.ToLower(ids[3]), ids[3] + "x"} {
+			if p := s.problemOf(422, get, path+"?cursor="+cursor, ""); p.Field != "cursor" {
+				t.Errorf("%s from %s: field %q", path, cursor, p.Field)
+			}
+		}
+	}
 }
 
 func TestVariablesAPI(t *testing.T) {
