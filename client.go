@@ -133,7 +133,7 @@ func (l login) write(path string) error {
 
 // An apiError is the server's refusal in its own words.
 type apiError struct {
-	status int
+	status int // 0: of another program below 500
 	detail string
 }
 
@@ -197,10 +197,15 @@ func refusal(resp *http.Response) error {
 	switch {
 	case resp.StatusCode < 400:
 		e.detail = fmt.Sprintf("the server answers %s to %s: is the address right?", resp.Status, resp.Header.Get("Location"))
-	case err == nil && json.Unmarshal(raw, &problem) == nil && problem.Detail != "":
-		e.detail = problem.Detail
-	default:
+	case err != nil || json.Unmarshal(raw, &problem) != nil || problem.Detail == "":
 		e.detail = fmt.Sprintf("the server answers %s, but not as Groundcrew does: is the address right?", resp.Status)
+		if e.status < http.StatusInternalServerError {
+			e.status = 0 // somebody else's word on what is there and who may come in
+		}
+	case e.status == http.StatusUnauthorized:
+		e.detail = "the server does not accept the API key: it is wrong, has expired or was ended. Give a valid one by GROUNDCREW_TOKEN or `groundcrew login`; keys are made under Settings › API keys"
+	default:
+		e.detail = problem.Detail
 	}
 	return e
 }

@@ -107,6 +107,8 @@ func TestTheCommandLineSaysWhatIsWrong(t *testing.T) {
 	dead.Close()
 	elsewhere := httptest.NewServer(http.RedirectHandler("https://sso.example.com/", http.StatusFound))
 	defer elsewhere.Close()
+	website := httptest.NewServer(http.NotFoundHandler())
+	defer website.Close()
 	for _, c := range []struct {
 		name string
 		env  map[string]string
@@ -115,9 +117,11 @@ func TestTheCommandLineSaysWhatIsWrong(t *testing.T) {
 		say  string
 	}{
 		{"no server", map[string]string{}, []string{"stacks"}, exitUsage, "GROUNDCREW_URL"},
-		{"wrong key", with(map[string]string{"GROUNDCREW_TOKEN": "nonsense"}), []string{"stacks"}, exitForbidden, "valid API key"},
+		{"wrong key", with(map[string]string{"GROUNDCREW_TOKEN": "nonsense"}), []string{"stacks"}, exitForbidden, "does not accept the API key"},
 		{"no answer", with(map[string]string{"GROUNDCREW_URL": dead.URL}), []string{"stacks"}, exitUnreachable, "does not answer"},
 		{"something else answers", with(map[string]string{"GROUNDCREW_URL": elsewhere.URL}), []string{"stacks"}, exitFailed, "sso.example.com"},
+		{"a page elsewhere", with(map[string]string{"GROUNDCREW_URL": website.URL}), []string{"runs", "network"}, exitFailed, "404 Not Found, but not as Groundcrew"},
+		{"the version", map[string]string{}, []string{"-v"}, exitOK, ""},
 		{"no address", with(map[string]string{"GROUNDCREW_URL": "groundcrew"}), []string{"stacks"}, exitUsage, "http://host"},
 		{"no such CA file", with(map[string]string{"GROUNDCREW_CA_FILE": "/nonexistent.pem"}), []string{"stacks"}, exitUsage, "CA certificate"},
 		{"no such stack", with(nil), []string{"runs", "nowhere"}, exitNotFound, "nowhere"},

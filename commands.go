@@ -156,7 +156,7 @@ func (sh *shell) serverCommands() []*cobra.Command {
 
 // run is the whole program but for the process around it, so that tests can call it.
 func run(ctx context.Context, args []string, sh *shell) error {
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") && !slices.Contains([]string{"-h", "--help", "--version"}, args[0]) {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") && !slices.Contains([]string{"-h", "--help", "-v", "--version"}, args[0]) {
 		args = append([]string{"serve"}, args...)
 	}
 	root := commands(sh)

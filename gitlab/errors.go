@@ -83,6 +83,9 @@ type Error struct {
 // Error says for people what happened, why, and what to do.
 func (e *Error) Error() string {
 	var b strings.Builder
+	if e.Kind == KindInvalid && e.Method == "" && e.Message != "" { // GitLab was not asked, so it refused nothing
+		return strings.ToUpper(e.Message[:1]) + strings.TrimRight(e.Message[1:], ". ") + "."
+	}
 	b.WriteString(words[e.Kind][0])
 	if e.Message != "" {
 		b.WriteString(": " + strings.TrimRight(e.Message, ". "))

@@ -41,6 +41,12 @@ func newTransport(pool *x509.CertPool) *http.Transport {
 	}
 }
 
+// CheckCertificates says why certificates in PEM form cannot be used, nil when they can or there are none.
+func CheckCertificates(bundle []byte) error {
+	_, err := certificates(bundle)
+	return err
+}
+
 // certificates returns the system pool with the given PEM bundle added.
 func certificates(bundle []byte) (*x509.CertPool, error) {
 	pool, err := x509.SystemCertPool()

@@ -62,22 +62,15 @@ type Review struct {
 
 // Limits of reviews.
 const (
-	MaxApprovals  = 10   // that a stack can ask for
-	MaxReviewNote = 1000 // bytes
+	MaxApprovals = 10 // that a stack can ask for
 )
 
 // Validate checks the parts of a review that a person gives.
 func (v Review) Validate() error {
-	switch {
-	case v.Decision != Approve && v.Decision != Reject:
+	if v.Decision != Approve && v.Decision != Reject {
 		return Invalidf("decision", "“%s” is no decision. Use approve or reject.", v.Decision)
-	case len(v.Note) > MaxReviewNote:
-		return Invalidf("note", "The note has %d bytes; %d is the most.", len(v.Note), MaxReviewNote)
-	case unprintable(strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(v.Note)):
-		return Invalidf("note", "The note holds a character that cannot be printed.")
-	default:
-		return nil
 	}
+	return CheckNote(v.Note)
 }
 
 // Reviewable says why a run cannot be approved or rejected, nil when it can: there must be something it would do, known and

@@ -165,7 +165,7 @@ func (s Stack) Validate() error {
 			return Invalidf("labels", "A label is empty or longer than 100 bytes.")
 		}
 	}
-	return nil
+	return checkText("description", s.Description, maxAbout)
 }
 
 // validBranch takes the names git takes (git-check-ref-format), and none that a program could read as an option.

@@ -94,6 +94,7 @@ func TestValidate(t *testing.T) {
 			func(*Stack) {}, name("Net 🌍 1"), name(strings.Repeat("x", 100)), root(""), root("."), root("infra/"), root("a b/c"), root("..."),
 			root("a..b"), root(".github"), root("infra/.gitops"), branch("feature/x-1"), branch("v1.2"), branch("ünï"),
 			func(s *Stack) { s.Tool, s.Commands = Custom, Commands{Plan: "make plan", Apply: "make apply"} },
+			func(s *Stack) { s.Description = "first\n\tsecond\r\n" + strings.Repeat("x", 1900) },
 			func(s *Stack) { s.Plan, s.State, s.Labels = PlanMergeResult, StateOwn, []string{"prod"} },
 		},
 		"name":   {name(""), name("  "), name("🌍"), name("..."), name(strings.Repeat("x", 101)), name("a\nb"), name("a\xff"), name("New"), name(" new ")},
@@ -106,6 +107,9 @@ func TestValidate(t *testing.T) {
 		},
 		"commands": {
 			func(s *Stack) { s.Tool = Custom }, func(s *Stack) { s.Tool, s.Commands.Plan = Custom, "make plan" },
+		},
+		"description": {
+			func(s *Stack) { s.Description = strings.Repeat("x", 2001) }, func(s *Stack) { s.Description = "a\x1b[31m" },
 		},
 		"labels": {func(s *Stack) { s.Labels = []string{" "} }, func(s *Stack) { s.Labels = []string{strings.Repeat("x", 101)} }},
 	}

@@ -29,6 +29,7 @@ type Delivery struct {
 	ProjectID  int64             `json:"project_id,omitempty"`
 	Headers    map[string]string `json:"headers,omitempty"` // without the secret
 	ReceivedAt time.Time         `json:"received_at"`
+	ReplayedAt time.Time         `json:"replayed_at,omitzero"` // when a person last asked for it to be processed again
 	State      string            `json:"state"`
 	Verdict    string            `json:"verdict,omitempty"`
 	Runs       []string          `json:"runs,omitempty"`
@@ -38,6 +39,14 @@ type Delivery struct {
 	Echo       bool              `json:"echo,omitempty"`   // of a test of the hook: it starts nothing
 	Signed     bool              `json:"signed,omitempty"` // by GitLab, and the signature was right
 	Made       bool              `json:"made,omitempty"`   // by us, of an event that GitLab did not deliver
+}
+
+// Asked is when its processing was last asked for: by GitLab, or by a person later.
+func (d Delivery) Asked() time.Time {
+	if d.ReplayedAt.After(d.ReceivedAt) {
+		return d.ReplayedAt
+	}
+	return d.ReceivedAt
 }
 
 // inlineBody is the largest body kept in the database; larger ones are files, so that the database does not

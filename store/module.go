@@ -96,7 +96,7 @@ func (tx *Tx) AddModule(m runs.Module) (runs.Module, error) {
 	for n := 2; has(tx, "modules", m.Slug); n++ {
 		m.Slug = runs.Slug(m.Name + "-" + m.Provider + "-" + strconv.Itoa(n))
 	}
-	m.CreatedAt = tx.now
+	m.CreatedAt, m.UpdatedAt = tx.now, tx.now
 	return m, tx.PutModule(m)
 }
 

@@ -32,6 +32,9 @@ func TestModulesHaveOneAddressEach(t *testing.T) {
 	if first.Slug != "vpc" || other.Slug != "vpc-azurerm" || third.Slug != "vpc-aws" {
 		t.Errorf("slugs %s, %s, %s", first.Slug, other.Slug, third.Slug)
 	}
+	if first.UpdatedAt.IsZero() || !first.UpdatedAt.Equal(first.CreatedAt) {
+		t.Errorf("made at %v, changed at %v", first.CreatedAt, first.UpdatedAt)
+	}
 	again := aModule()
 	again.Name = "VPC"
 	err := s.Update(func(tx *Tx) error { _, err := tx.AddModule(again); return err })

@@ -73,21 +73,20 @@ func (tx *Tx) Users() ([]User, error) { return all[User](tx, "users", "") }
 // PutUser stores a user; a new one (without id) gets one. A taken name is an ErrConflict; a changed one frees
 // the old.
 func (tx *Tx) PutUser(u User) (User, error) {
-	if strings.TrimSpace(u.Name) == "" || len(u.Name) > 100 {
-		return u, runs.Invalidf("name", "Give a user name of 1 to 100 bytes.")
+	var old User
+	if u.ID != "" {
+		var err error
+		if old, err = tx.User(u.ID); err != nil {
+			return u, err
+		}
 	}
-	if ReservedName(u.Name) {
-		return u, runs.Invalidf("name", "“%s” stands for something else in the audit log. Choose another name.", u.Name)
-	}
-	if other, ok, err := tx.UserByName(u.Name); err != nil {
-		return u, err
-	} else if ok && other.ID != u.ID {
-		return u, &runs.Error{Kind: runs.ErrConflict, Field: "name", Message: "That user name is taken."}
+	if u.Name != old.Name || u.Name == "" { // who has a name from before something was asked of it still comes in
+		if err := tx.freeName(u); err != nil {
+			return u, err
+		}
 	}
 	if u.ID == "" {
 		u.ID, u.CreatedAt = tx.NewID(), tx.now
-	} else if old, err := tx.User(u.ID); err != nil {
-		return u, err
 	} else if err := unmark(tx, "user_names", strings.ToLower(old.Name)); err != nil {
 		return u, err
 	}
@@ -95,6 +94,21 @@ func (tx *Tx) PutUser(u User) (User, error) {
 		return u, err
 	}
 	return u, put(tx, "users", u.ID, u)
+}
+
+// freeName reports why a user cannot have the name, nil when they can.
+func (tx *Tx) freeName(u User) error {
+	if err := runs.CheckName(u.Name, "Give a user name of 1 to 100 bytes."); err != nil {
+		return err
+	}
+	if ReservedName(u.Name) {
+		return runs.Invalidf("name", "“%s” stands for something else in the audit log. Choose another name.", u.Name)
+	}
+	other, ok, err := tx.UserByName(u.Name)
+	if err == nil && ok && other.ID != u.ID {
+		err = &runs.Error{Kind: runs.ErrConflict, Field: "name", Message: "That user name is taken."}
+	}
+	return err
 }
 
 // A Session is a signed-in browser. Its token is never stored, only its hash.
@@ -200,8 +214,8 @@ type APIKey struct {
 
 // AddAPIKey makes a key and returns it with its text, which is shown once.
 func (tx *Tx) AddAPIKey(k APIKey) (APIKey, string, error) {
-	if strings.TrimSpace(k.Name) == "" || len(k.Name) > 100 {
-		return k, "", runs.Invalidf("name", "Give the key a name that says what uses it.")
+	if err := runs.CheckName(k.Name, "Give the key a name of 1 to 100 bytes that says what uses it."); err != nil {
+		return k, "", err
 	}
 	if !k.Role.Valid() {
 		return k, "", runs.Invalidf("role", "“%s” is no role. Use admin, writer or reader.", k.Role)
@@ -214,11 +228,28 @@ func (tx *Tx) AddAPIKey(k APIKey) (APIKey, string, error) {
 	return k, text, put(tx, "api_keys", hashToken(text), k)
 }
 
-// APIKeyByText finds a key by its text; expired and unknown ones are not ok.
+// APIKeyByText finds a key by its text; unknown and expired ones, and those whose maker's account is disabled, are not ok.
 func (tx *Tx) APIKeyByText(text string) (APIKey, bool, error) {
 	var k APIKey
 	ok, err := get(tx, "api_keys", hashToken(text), &k)
-	return k, ok && (k.ExpiresAt == nil || tx.now.Before(*k.ExpiresAt)), err
+	if err != nil || !ok || k.ExpiresAt != nil && !tx.now.Before(*k.ExpiresAt) {
+		return k, false, err
+	}
+	_, ok, err = tx.KeyMaker(k)
+	return k, ok, err
+}
+
+// KeyMaker returns who made a key, the zero User when that was nobody with an account. ok is false while the maker's account is
+// disabled: somebody who was shown out keeps no key.
+func (tx *Tx) KeyMaker(k APIKey) (u User, ok bool, err error) {
+	if k.Owner == "" {
+		return u, true, nil
+	}
+	u, err = tx.User(k.Owner)
+	if errors.Is(err, runs.ErrNotFound) {
+		return User{}, false, nil
+	}
+	return u, err == nil && u.DisabledAt.IsZero(), err
 }
 
 // APIKeys returns all keys, without their texts.

@@ -33,7 +33,7 @@ func TestUsers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, name := range []string{"", "  ", strings.Repeat("x", 101)} {
+	for _, name := range []string{"", "  ", strings.Repeat("x", 101), "a\nb", "a\x1b[31m", "a\xff"} {
 		if err := put(User{Name: name}); !errors.Is(err, runs.ErrInvalid) {
 			t.Errorf("name %q: %v", name, err)
 		}
@@ -61,6 +61,24 @@ func TestUsers(t *testing.T) {
 		return err
 	})
 	addUser(t, s, "alice") // the name is free again
+}
+
+// A name from before something was asked of names does not keep its owner out.
+func TestAnOldNameGoesOn(t *testing.T) {
+	s := open(t, quick)
+	old := User{ID: "01OLD", Name: "two\nlines", Role: Reader}
+	update(t, s, func(tx *Tx) error {
+		return errors.Join(put(tx, "users", old.ID, old), tx.b.Bucket([]byte("user_names")).Put([]byte(old.Name), []byte(old.ID)))
+	})
+	old.Role = Writer
+	update(t, s, func(tx *Tx) error { _, err := tx.PutUser(old); return err })
+	view(t, s, func(tx *Tx) error {
+		u, ok, err := tx.UserByName(old.Name)
+		if !ok || u.Role != Writer {
+			t.Errorf("%+v, %v", u, ok)
+		}
+		return err
+	})
 }
 
 func TestSessions(t *testing.T) {
@@ -124,6 +142,9 @@ func TestAPIKeys(t *testing.T) {
 	forever, text, err := add(APIKey{Name: "ci", Role: Writer, CreatedBy: "alice"})
 	if err != nil || !strings.HasPrefix(text, "gck_") || forever.ID == "" {
 		t.Fatal(forever, text, err)
+	}
+	if _, _, err := add(APIKey{Name: "a\r\nb", Role: Writer}); !errors.Is(err, runs.ErrInvalid) {
+		t.Errorf("a name of two lines: %v", err)
 	}
 	_, short, err := add(APIKey{Name: "ci", Role: Reader, ExpiresAt: &soon})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +52,15 @@ func window(c *request) (cursor string, limit int, err error) {
 	return c.QueryParam("cursor"), limit, nil
 }
 
+// idWindow is window for lists whose cursors are ids, newest first: any other text would begin from the newest again, without end.
+func idWindow(c *request) (cursor string, limit int, err error) {
+	cursor, limit, err = window(c)
+	if err == nil && cursor != "" && (len(cursor) != 26 || strings.Trim(cursor, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "") {
+		err = runs.Invalidf("cursor", "“%s” is no cursor of this list. Send next_cursor as it was answered, or none to begin.", runs.Shorten(cursor, 40))
+	}
+	return cursor, limit, err
+}
+
 // decode reads the JSON body into v. A field that v does not have is an error that names it, so that a
 // misspelt setting is never silently lost. An empty body leaves v as it is.
 func decode(c *request, v any) error {
@@ -74,10 +84,12 @@ func jsonError(err error) error {
 	var big *http.MaxBytesError
 	var own *runs.Error
 	switch {
-	case errors.As(err, &big), errors.As(err, &own):
+	case errors.As(err, &big), errors.As(err, &own), errors.Is(err, os.ErrDeadlineExceeded):
 		return err
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return runs.Invalidf("", "The body is JSON of the kind %s. Send an object: {…}.", wrong.Value)
 	case errors.As(err, &wrong):
-		return runs.Invalidf(wrong.Field, "“%s” cannot be a %s.", wrong.Field, wrong.Value)
+		return runs.Invalidf(wrong.Field, "“%s” does not take JSON of the kind %s. /api/v1/openapi.json says what it takes.", wrong.Field, wrong.Value)
 	}
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		field = strings.Trim(field, `"`)

@@ -166,11 +166,14 @@ func mountOf(path string, content []byte, secret bool) runs.Mount {
 
 // filePath is the path of a mounted file that stands in the address. Echo hands it on as it was sent where it is escaped otherwise than
 // Go would.
-func filePath(c *request) (string, error) {
+func filePath(c *request) (string, error) { return unescaped(c, "*") }
+
+// unescaped is a part of the address that may hold escaped slashes.
+func unescaped(c *request, param string) (string, error) {
 	if c.Request().URL.RawPath == "" {
-		return c.Param("*"), nil
+		return c.Param(param), nil
 	}
-	path, err := url.PathUnescape(c.Param("*"))
+	path, err := url.PathUnescape(c.Param(param))
 	if err != nil {
 		return "", runs.Invalidf("path", "The path in the address is not well escaped.")
 	}

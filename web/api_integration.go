@@ -248,7 +248,7 @@ func (s *Server) apiProjects(c *request) error {
 }
 
 func (s *Server) apiInstallHook(c *request) error {
-	id, err := s.eng.ProjectID(c.Request().Context(), c.Param("project"))
+	id, err := s.project(c)
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (s *Server) apiInstallHook(c *request) error {
 }
 
 func (s *Server) apiTestHook(c *request) error {
-	id, err := s.eng.ProjectID(c.Request().Context(), c.Param("project"))
+	id, err := s.project(c)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ type keyJSON struct {
 	CreatedBy string     `json:"created_by"`
 	ExpiresAt *time.Time `json:"expires_at"`
 	LastUsed  *time.Time `json:"last_used_at"` // to the minute
+	Refused   bool       `json:"refused"`      // the account of who made it is disabled
 	Key       string     `json:"key,omitempty"`
 }
 
@@ -40,7 +41,13 @@ func (s *Server) apiKeys(c *request) error {
 	err := s.st.View(func(tx *store.Tx) error {
 		keys, err := tx.APIKeys()
 		for _, k := range keys {
-			items = append(items, keyOut(k, ""))
+			_, live, err := tx.KeyMaker(k)
+			if err != nil {
+				return err
+			}
+			out := keyOut(k, "")
+			out.Refused = !live
+			items = append(items, out)
 		}
 		return err
 	})

@@ -37,7 +37,7 @@ func oneOf(c *request, name string, words []string) (string, error) {
 }
 
 func (s *Server) apiDeliveries(c *request) error {
-	cursor, limit, err := window(c)
+	cursor, limit, err := idWindow(c)
 	if err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func auditOut(e store.AuditEntry) auditJSON {
 }
 
 func (s *Server) apiAudit(c *request) error {
-	cursor, limit, err := window(c)
+	cursor, limit, err := idWindow(c)
 	if err != nil {
 		return err
 	}

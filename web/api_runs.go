@@ -180,7 +180,7 @@ func (s *Server) apiStackRuns(c *request) error {
 }
 
 func (s *Server) listRuns(c *request, f store.RunFilter) error {
-	cursor, limit, err := window(c)
+	cursor, limit, err := idWindow(c)
 	if err != nil {
 		return err
 	}
@@ -393,6 +393,5 @@ func (s *Server) getLog(c *request) error {
 	if c.QueryParam("download") != "" {
 		c.Response().Header().Set("Content-Disposition", `attachment; filename="`+r.ID+"-"+string(phase)+`.log"`)
 	}
-	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, io.NewSectionReader(f, 0, f.Size()))
-	return nil
+	return serveContent(c, time.Time{}, io.NewSectionReader(f, 0, f.Size()))
 }

@@ -95,8 +95,18 @@ func TestRunAPI(t *testing.T) {
 	if by := ct[len(ct)-1].(map[string]any)["by"]; by != "bootstrap token" {
 		t.Errorf("confirmed by %v", by)
 	}
+	for _, act := range []string{"/runs/" + second.ID + "/discard", "/runs/" + second.ID + "/stop", "/stacks/" + second.Stack + "/lock"} {
+		for _, note := range []string{strings.Repeat("x", runs.MaxNote+1), `\u001b[31m`} {
+			if p := s.problemOf(422, post, act, `{"note":"`+note+`"}`); p.Field != "note" {
+				t.Errorf("%s %.10s…: field %q", act, note, p.Field)
+			}
+		}
+	}
 	if d := s.apiOK(200, post, "/runs/"+second.ID+"/discard", `{"note":"not today"}`); d["state"] != "discarded" || d["reason"] != "not today" {
 		t.Errorf("discarded: %v %v", d["state"], d["reason"])
+	}
+	if p := s.problemOf(409, post, "/runs/"+second.ID+"/stop", ""); p.Detail != "The run is discarded, so it cannot be stopped." {
+		t.Errorf("a run that has ended is stopped: %s", p.Detail)
 	}
 	again := s.api(bootstrap, post, "/runs/"+second.ID+"/retry", "")
 	if again.status != 201 || again.json(t)["retry_of"] != second.ID || again.header.Get("Location") != "/api/v1/runs/"+again.json(t)["id"].(string) {
@@ -158,6 +168,11 @@ func TestLogs(t *testing.T) {
 	req.Header.Set("Range", "bytes=4-6")
 	if got := s.do(noFollow, req); got.status != 206 || got.body != "two" {
 		t.Errorf("range: %d %q", got.status, got.body)
+	}
+	req.Header.Set("Range", "bytes=99-")
+	if got := s.do(noFollow, req); got.status != 416 || got.header.Get("Content-Type") != "application/problem+json" ||
+		got.header.Get("Content-Range") != "bytes */14" || got.header.Get("Cache-Control") != "no-store" || got.json(t)["detail"] == "" {
+		t.Errorf("a range that is not there: %d %v %q", got.status, got.header, got.body)
 	}
 	s.problemOf(404, get, "/runs/"+other.ID+"/logs/planning", "")
 	s.problemOf(404, get, "/runs/"+r.ID+"/logs/applying", "")

@@ -52,6 +52,15 @@ func TestIntegrationAPI(t *testing.T) {
 	if token["username"] != "groundcrew-bot" || token["name"] != "gc" || token["active"] != true || token["checked_at"] == nil {
 		t.Errorf("token: %v", token)
 	}
+	for body, field := range map[string]string{
+		`{"status_prefix":"é"}`: "status_prefix", `{"status_prefix":"/gc"}`: "status_prefix", `{"status_prefix":"a\nb"}`: "status_prefix",
+		`{"status_prefix":"` + strings.Repeat("x", 51) + `"}`: "status_prefix", `{"ca_pem":"no"}`: "ca_pem", `{"api_url":"http://169.254.169.254"}`: "api_url",
+	} {
+		if p := s.problemOf(422, put, "/integration", body); p.Field != field || strings.Contains(p.Detail, "GitLab refuses") {
+			t.Errorf("%s: field %q, %s", body, p.Field, p.Detail)
+		}
+	}
+	s.apiOK(200, put, "/integration", `{"status_prefix":"our ${x}/gc"}`)
 	s.apiOK(200, put, "/integration", `{"status_prefix":"gc"}`)
 	kept := s.apiOK(200, get, "/integration", "")
 	if kept["api_url"] != f.URL() || kept["status_prefix"] != "gc" || kept["webhook"].(map[string]any)["secret"] != hook["secret"] {
@@ -92,6 +101,9 @@ func TestStrictBodies(t *testing.T) {
 		if p := s.problemOf(422, put, "/integration", body); p.Field != field {
 			t.Errorf("%s: field %q, want %q", body, p.Field, field)
 		}
+	}
+	if p := s.problemOf(422, put, "/integration", `[]`); p.Detail != "The body is JSON of the kind array. Send an object: {…}." {
+		t.Errorf("a list: %s", p.Detail)
 	}
 	s.problemOf(413, put, "/integration", `{"ca_pem":"`+strings.Repeat("x", 2<<20)+`"}`)
 }
@@ -164,6 +176,9 @@ func TestStacksAPI(t *testing.T) {
 	if n := len(s.deliveries()); n == 0 {
 		t.Error("the test delivery did not arrive")
 	}
+	if byPath := s.apiOK(200, post, "/projects/infra%2Fnetwork/hook", ""); byPath["id"] != hook["id"] {
+		t.Errorf("by its path: %v", byPath)
+	}
 	s.problemOf(404, post, "/projects/abc/hook", "")
 
 	s.apiOK(204, remove, "/stacks/by-id", "")
@@ -210,6 +225,13 @@ func TestListsInPages(t *testing.T) {
 	}
 	if empty := s.api(bootstrap, get, "/stacks/stack-1/runs", ""); strings.TrimSpace(empty.body) != `{"items":[],"next_cursor":""}` {
 		t.Errorf("an empty list is %s", empty.body)
+	}
+	for _, path := range []string{"/runs", "/stacks/stack-0/runs", "/deliveries", "/audit"} {
+		for _, cursor := range []string{"zzz", "%00%ff", strings.ToLower(ids[3]), ids[3] + "x"} {
+			if p := s.problemOf(422, get, path+"?cursor="+cursor, ""); p.Field != "cursor" {
+				t.Errorf("%s from %s: field %q", path, cursor, p.Field)
+			}
+		}
 	}
 }
 
@@ -320,7 +342,9 @@ func TestRecordsAPI(t *testing.T) {
 	if want := []string{"event", "id", "project", "received_at", "runs", "state", "verdict"}; !slices.Equal(slices.Sorted(maps.Keys(d)), want) || d["event"] != "Push Hook" {
 		t.Errorf("delivery: %v", d)
 	}
-	s.apiOK(200, post, "/deliveries/"+d["id"].(string)+"/replay", "")
+	if again := s.apiOK(200, post, "/deliveries/"+d["id"].(string)+"/replay", ""); again["received_at"] != d["received_at"] || again["state"] != "waiting" {
+		t.Errorf("processed again: %v, it was %v", again, d)
+	}
 	s.problemOf(404, post, "/deliveries/nothing/replay", "")
 	s.problemOf(422, get, "/deliveries?state=x", "")
 

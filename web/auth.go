@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -135,7 +136,7 @@ func readBody(c echo.Context, r route) error {
 	}
 	err := c.Request().ParseForm()
 	var big *http.MaxBytesError
-	if err == nil || errors.As(err, &big) {
+	if err == nil || errors.As(err, &big) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	return runs.Invalidf("", "The form could not be read: it is not encoded as browsers do it.")
@@ -211,7 +212,8 @@ func (s *Server) keyHolder(text string) (actor, error) {
 			return err
 		}
 		stale = store.Stale(k.LastUsed, tx.Now())
-		owner, err = ownerOf(tx, k)
+		u, _, err := tx.KeyMaker(k)
+		owner = personOf(u)
 		return err
 	})
 	if err == nil && ok && stale {
@@ -229,16 +231,4 @@ func (s *Server) keyHolder(text string) (actor, error) {
 // personOf is the user as reviews tell people apart, who stay the same after they disconnect their account in GitLab.
 func personOf(u store.User) runs.Person {
 	return runs.Person{User: u.ID, GitLab: cmp.Or(u.GitLabID, u.FormerGitLab)}
-}
-
-// ownerOf is the person who made a key; nobody when they may not sign in any more.
-func ownerOf(tx *store.Tx, k store.APIKey) (runs.Person, error) {
-	if k.Owner == "" {
-		return runs.Person{}, nil
-	}
-	u, err := tx.User(k.Owner)
-	if errors.Is(err, runs.ErrNotFound) || err == nil && !u.DisabledAt.IsZero() {
-		return runs.Person{}, nil
-	}
-	return personOf(u), err
 }

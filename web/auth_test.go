@@ -106,5 +106,8 @@ func TestS44SecurityHeaders(t *testing.T) {
 		if h.Get("X-Request-Id") == "" {
 			t.Errorf("%s: no request id", path)
 		}
+		if got := h.Get("Strict-Transport-Security"); got != "" {
+			t.Errorf("%s: without TLS browsers are told %q", path, got)
+		}
 	}
 }

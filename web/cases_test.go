@@ -135,6 +135,21 @@ func TestS45KeysAreHashedAndBounded(t *testing.T) {
 	if got := s.api(writer, post, "/runs/"+r.ID+"/confirm", `{"fingerprint":"f1"}`); got.status != http.StatusUnauthorized {
 		t.Errorf("a deleted key confirms: status %d", got.status)
 	}
+	s.user("stays", store.Admin)
+	maker, kept := s.user("maker", store.Admin), ""
+	s.update(func(tx *store.Tx) (err error) {
+		_, kept, err = tx.AddAPIKey(store.APIKey{Name: "kept", Role: store.Admin, Owner: maker.ID})
+		return err
+	})
+	for _, disabled := range []bool{false, true, false} {
+		s.apiOK(200, patch, "/users/"+maker.ID, fmt.Sprintf(`{"disabled":%t}`, disabled))
+		if got := s.api(kept, get, "/users", ""); (got.status == http.StatusUnauthorized) != disabled {
+			t.Errorf("its maker is disabled: %t, and a key is answered %d", disabled, got.status)
+		}
+		if k := s.apiOK(200, get, "/api-keys", "")["items"].([]any)[0].(map[string]any); k["refused"] != disabled {
+			t.Errorf("its maker is disabled: %t, and the list says %v", disabled, k)
+		}
+	}
 	must(t, filepath.WalkDir(s.st.Dir(), func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

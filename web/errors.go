@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -51,6 +52,8 @@ func statusOf(err error) int {
 		return he.Code
 	case gitlab.KindOf(err) != "":
 		return http.StatusBadGateway
+	case errors.Is(err, os.ErrDeadlineExceeded): // GitLab's aside, only bodies of requests have one
+		return http.StatusRequestTimeout
 	case store.Full(err):
 		return http.StatusInsufficientStorage
 	default:
@@ -85,6 +88,10 @@ func messageOf(err error, status int) string {
 		return "This address does not take that method."
 	case http.StatusRequestEntityTooLarge:
 		return "The request is too large."
+	case http.StatusRequestedRangeNotSatisfiable:
+		return "The range that was asked for is not there. The header Content-Range says how many bytes there are."
+	case http.StatusRequestTimeout:
+		return "The request did not arrive in time, so nothing was done. Try again."
 	case http.StatusInsufficientStorage:
 		return "Nothing was stored, because the disk of this server's data folder is full. Whoever runs the server makes room on it; then try again."
 	case http.StatusInternalServerError:
@@ -160,6 +167,7 @@ func whatOf(status int) string {
 		http.StatusConflict:              "That is not possible now",
 		http.StatusUnprocessableEntity:   "Something is not right with that",
 		http.StatusRequestEntityTooLarge: "Too large",
+		http.StatusRequestTimeout:        "Too slow",
 		http.StatusMisdirectedRequest:    "This server has another name",
 		http.StatusBadGateway:            "GitLab did not do that",
 		http.StatusInternalServerError:   "Something failed",

@@ -26,6 +26,11 @@ func (s *Server) keysPage(c *request, status int, m view.KeysModel) error {
 			if k.ExpiresAt != nil {
 				row.Expires, row.Expired = *k.ExpiresAt, !tx.Now().Before(*k.ExpiresAt)
 			}
+			_, live, err := tx.KeyMaker(k)
+			if err != nil {
+				return err
+			}
+			row.MakerDisabled = !live
 			m.Rows = append(m.Rows, row)
 		}
 		return err

@@ -111,6 +111,9 @@ func TestSecureCookie(t *testing.T) {
 	if !strings.Contains(got.header.Get("Set-Cookie"), "Secure") {
 		t.Errorf("cookie %q", got.header.Get("Set-Cookie"))
 	}
+	if sts := got.header.Get("Strict-Transport-Security"); sts != "max-age=31536000" {
+		t.Errorf("over TLS browsers are told %q", sts)
+	}
 }
 
 func TestNextStaysHere(t *testing.T) {

@@ -16,6 +16,10 @@ import (
 const csp = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; font-src 'self'; " +
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
+// hsts keeps browsers that came once over TLS from being led to plain HTTP, for a year. It says nothing of other hosts of the
+// domain, which are not ours to decide about.
+const hsts = "max-age=31536000"
+
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]+$`) // of at most 64 bytes
 
 // observe names the request and logs its end. Queries are never logged: the set-up link holds a token.
@@ -51,6 +55,9 @@ func (s *Server) secure(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store") // static files set their own
+		if s.o.Secure {
+			h.Set("Strict-Transport-Security", hsts)
+		}
 		if len(c.Request().TransferEncoding) > 0 {
 			// There may have been a length as well, which a proxy before us went by: what follows on the connection is nobody's
 			// request then (RFC 9112, 6.3). It can't be seen here, so every body in chunks is the last of its connection.

@@ -45,6 +45,7 @@ func TestChannelsByAPI(t *testing.T) {
 		`{"name":"x","kind":"chat","url":"http://x","events":[]}`:                                                            "events",
 		`{"name":"x","kind":"chat","url":"http://x","events":["run.exploded"]}`:                                              "events",
 		`{"name":"","kind":"chat","url":"http://x","events":["run.failed"]}`:                                                 "name",
+		`{"name":"x\r\nBcc: y","kind":"chat","url":"http://x","events":["run.failed"]}`:                                      "name",
 		`{"name":"x","kind":"chat","url":"http://x","events":["run.failed"],"give_up_minutes":1}`:                            "give_up_minutes",
 		`{"name":"x","kind":"chat","url":"http://x","events":["run.failed"],"ca_pem":"no"}`:                                  "ca_pem",
 		`{"name":"x","kind":"email","events":["run.failed"],"smtp":{"host":"h","port":25,"security":"none","from":"a@b.c"}}`: "to",

@@ -46,7 +46,7 @@ func (s *Server) once(c *request, r route) error {
 	sum := sha256.Sum256(append([]byte(c.Request().Method+" "+c.Request().URL.RequestURI()+"\n"), body...))
 	digest := hex.EncodeToString(sum[:])
 
-	sender := c.who.Name + "\x00" + c.who.User
+	sender := c.who.Name + "\x00" + c.who.User + c.who.Key // names of keys repeat
 	row := sender + "\x00" + key
 	if _, busy := s.onces.LoadOrStore(row, struct{}{}); busy {
 		return runs.Conflictf("A request with this idempotency key is at work. Ask again in a moment.")

@@ -57,8 +57,10 @@ func TestARequestWithAnIdempotencyKeyIsDoneOnce(t *testing.T) {
 	if a := s.once(bootstrap, "key-1", post, "/stacks/a/runs", `{"type":"task","command":"false"}`); a.status != 409 || !strings.Contains(a.body, "another request") {
 		t.Errorf("another request with the same key: %d %s", a.status, a.body)
 	}
-	if a := s.once(s.key(store.Writer), "key-1", post, "/stacks/a/runs", body); a.status != 201 || a.header.Get("Idempotency-Replayed") != "" {
-		t.Errorf("the same key of somebody else: %d %s", a.status, a.body)
+	for range 2 { // two API keys, of the same name
+		if a := s.once(s.key(store.Writer), "key-1", post, "/stacks/a/runs", body); a.status != 201 || a.header.Get("Idempotency-Replayed") != "" {
+			t.Errorf("the same key of somebody else: %d %s", a.status, a.body)
+		}
 	}
 	if a := s.once(bootstrap, strings.Repeat("k", 256), post, "/stacks/a/runs", body); a.status != 422 {
 		t.Errorf("a key that is too long: %d %s", a.status, a.body)

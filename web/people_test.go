@@ -3,6 +3,8 @@ package web
 import (
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -247,5 +249,47 @@ func TestSecretsAreDigestsInTheAudit(t *testing.T) {
 	}
 	if raw, err := json.Marshal(s.audit()); err != nil || strings.Contains(string(raw), "-secret\"") {
 		t.Errorf("a secret in the audit log: %s %v", raw, err)
+	}
+}
+
+// TestPeopleInPages: a long list of people comes in pages, oldest account first, and is searched.
+func TestPeopleInPages(t *testing.T) {
+	s := newSite(t)
+	boss := s.signedIn(store.Admin)
+	s.update(func(tx *store.Tx) error {
+		for i := range 2*pageRows + 4 {
+			role := store.Reader
+			if i%10 == 0 {
+				role = store.Writer
+			}
+			if _, err := tx.PutUser(store.User{Name: fmt.Sprintf("person-%03d", i), Role: role}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	person, next := regexp.MustCompile(`>person-\d\d\d</a>`), regexp.MustCompile(`href="([^"]*)" rel="next"`)
+	seen := map[string]bool{}
+	path := "/settings/users?q=PERSON-"
+	for range 3 {
+		page := s.get(boss, path).body
+		for _, name := range person.FindAllString(page, -1) {
+			seen[name] = true
+		}
+		if !strings.Contains(page, fmt.Sprintf(" of %d", 2*pageRows+4)) {
+			t.Errorf("%s does not say how many there are", path)
+		}
+		if m := next.FindStringSubmatch(page); m != nil {
+			path = html.UnescapeString(m[1])
+		}
+	}
+	if len(seen) != 2*pageRows+4 || next.MatchString(s.get(boss, path).body) {
+		t.Errorf("%d people on three pages, the last of them %s", len(seen), path)
+	}
+	if n := len(person.FindAllString(s.get(boss, "/settings/users?q=writer").body, -1)); n != 11 {
+		t.Errorf("%d writers", n)
+	}
+	if got := s.get(boss, "/settings/users?q=nobody%3Cb%3E").body; !strings.Contains(got, "Nobody matches") || strings.Contains(got, "nobody<b>") {
+		t.Error("a search without a result does not say so")
 	}
 }

@@ -18,12 +18,21 @@ type projectSettingsJSON struct {
 	PassUntouched string `json:"pass_untouched"`
 }
 
+// project finds the project that an address names, by its path with escaped slashes or by its id.
+func (s *Server) project(c *request) (int64, error) {
+	text, err := unescaped(c, "project")
+	if err != nil {
+		return 0, err
+	}
+	return s.eng.ProjectID(c.Request().Context(), text)
+}
+
 func (s *Server) apiPatchProject(c *request) error {
 	var in projectSettingsInput
 	if err := decode(c, &in); err != nil {
 		return err
 	}
-	id, err := s.eng.ProjectID(c.Request().Context(), c.Param("project"))
+	id, err := s.project(c)
 	if err != nil {
 		return err
 	}

@@ -174,8 +174,7 @@ func (s *Server) getModuleArchive(c *request) error {
 	}
 	defer f.Close()
 	c.Response().Header().Set("Content-Type", "application/gzip")
-	http.ServeContent(c.Response(), c.Request(), "", v.ActiveAt, f)
-	return nil
+	return serveContent(c, v.ActiveAt, f)
 }
 
 // gitRequest reads what git in a run asks for; only reading is there at all.

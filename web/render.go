@@ -2,7 +2,9 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,7 +19,8 @@ import (
 // render sends a page after it was rendered whole: an error on the way can still become a 500.
 func render(c echo.Context, status int, page templ.Component) error {
 	var buf bytes.Buffer
-	if err := page.Render(c.Request().Context(), &buf); err != nil {
+	// net/http ends the request's context when its body never comes whole; that is to be said, too.
+	if err := page.Render(context.WithoutCancel(c.Request().Context()), &buf); err != nil {
 		return err
 	}
 	return c.Blob(status, "text/html; charset=utf-8", buf.Bytes())
@@ -93,4 +96,39 @@ func (s *Server) page(c *request, title, nav string, crumbs ...view.Crumb) (view
 	p.User = &view.User{Name: c.who.Name, Role: string(c.who.Role), Initials: view.Initials(c.who.Name)}
 	p.Flash = s.takeFlash(c)
 	return p, s.fillNeeds(c, &p)
+}
+
+// serveContent is [http.ServeContent], but that what it refuses, like a range that is not there, is an error as all others.
+func serveContent(c *request, modified time.Time, content io.ReadSeeker) error {
+	w := &tellsRefusal{ResponseWriter: c.Response()}
+	http.ServeContent(w, c.Request(), "", modified, content)
+	if w.status == 0 {
+		return nil
+	}
+	c.Response().Header().Set("Cache-Control", "no-store") // ServeContent takes it away
+	c.Response().Header().Del("Content-Disposition")       // a refusal is no file
+	return echo.NewHTTPError(w.status)
+}
+
+// A tellsRefusal holds an answer that refuses back and remembers its status. It is owned by one request.
+type tellsRefusal struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader sends the status of what is not refused.
+func (w *tellsRefusal) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		w.status = status
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends what is not part of a refusal.
+func (w *tellsRefusal) Write(p []byte) (int, error) {
+	if w.status != 0 {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
 }

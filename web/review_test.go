@@ -115,7 +115,7 @@ func TestWhoseReviewAKeysIs(t *testing.T) {
 		_, err := tx.PutUser(bob)
 		return err
 	})
-	if got := approve(key(bob.ID)); got.status != http.StatusForbidden {
+	if got := approve(key(bob.ID)); got.status != http.StatusUnauthorized {
 		t.Errorf("a key of somebody who may not sign in: %d", got.status)
 	}
 }

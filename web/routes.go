@@ -222,7 +222,7 @@ func (s *Server) api() []route {
 		r(post, "/api-keys", admin, s.apiCreateKey, operation{summary: "Make an API key; its text is answered once", in: keyInput{}, out: keyJSON{}, status: 201}),
 		r(remove, "/api-keys/:id", admin, s.apiDeleteKey, operation{summary: "End an API key", status: 204}),
 		r(get, "/users", admin, s.apiUsers, operation{summary: "People with an account", out: list[userJSON]{}}),
-		r(patch, "/users/:id", admin, s.apiPatchUser, operation{summary: "Change a person's role, or disable the account", in: userInput{}, out: userJSON{}}),
+		r(patch, "/users/:id", admin, s.apiPatchUser, operation{summary: "Change a person's role, or disable the account, which also refuses the keys they made", in: userInput{}, out: userJSON{}}),
 		r(post, "/users", admin, s.apiCreateUser, operation{summary: "Add a person; the one-time link is answered once", in: newUserInput{}, out: userJSON{}, status: 201}),
 		r(post, "/users/:id/link", admin, s.apiUserLink, operation{summary: "Make a new one-time link to choose a password with", out: userJSON{}}),
 		r(remove, "/users/:id/gitlab", admin, s.apiDisconnect, operation{summary: "Disconnect a person's account in GitLab and sign them out everywhere; connecting takes the person, on the account page", status: 204}),

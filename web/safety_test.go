@@ -1,7 +1,11 @@
 package web
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -286,5 +290,26 @@ func TestS44EveryAnswerIsTame(t *testing.T) {
 			t.Errorf("%s: status %d", what, got.status)
 		}
 		look(what, got)
+	}
+}
+
+// TestABodyThatNeverComesIsRefused: who begins a request and never ends it is told that nothing was done.
+func TestABodyThatNeverComesIsRefused(t *testing.T) {
+	s := newSite(t)
+	s.srv.Config.ReadTimeout = 200 * time.Millisecond
+	for path, media := range map[string]string{
+		"/login": "application/x-www-form-urlencoded", "/api/v1/stacks": "application/json", "/api/v1/integration/secret/rotate": "application/json",
+	} {
+		c, err := net.Dial("tcp", s.srv.Listener.Addr().String())
+		must(t, err)
+		_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nIdempotency-Key: k\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\n{", path, bootstrap, media)
+		must(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		must(t, err)
+		body, err := io.ReadAll(res.Body)
+		must(t, errors.Join(err, res.Body.Close(), c.Close()))
+		if res.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(body), "did not arrive in time") || strings.Contains(string(body), "127.0.0.1") {
+			t.Errorf("%s: %s %q", path, res.Status, body)
+		}
 	}
 }

@@ -33,7 +33,7 @@ type Options struct {
 	Metrics *metrics.Metrics
 	// MetricsToken opens /metrics and nothing else. One shorter than [MinBootstrapToken] never fits.
 	MetricsToken runs.Secret
-	// Secure marks cookies for https only: set it when ExternalURL is https.
+	// Secure marks cookies for https only and lets browsers insist on it: set it when ExternalURL is https.
 	Secure bool
 	// StrictHost refuses browsers that come by another name than that of ExternalURL: set it when somebody chose that.
 	StrictHost bool

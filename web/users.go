@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"strings"
 
 	"groundcrew/runs"
 	"groundcrew/store"
@@ -24,16 +25,44 @@ func (s *Server) usersPage(c *request, status int, m view.UsersModel) error {
 			return err
 		}
 		m.PasswordOff = how.PasswordOff
-		users, err := tx.Users()
-		for _, u := range users {
-			m.Rows = append(m.Rows, userRow(u, tx))
-		}
-		return err
+		return fillUsers(tx, c, &m)
 	})
 	if err != nil {
 		return err
 	}
 	return render(c, status, view.UsersPage(p, m))
+}
+
+// fillUsers chooses the people of one page, oldest account first.
+func fillUsers(tx *store.Tx, c *request, m *view.UsersModel) error {
+	users, err := tx.Users()
+	if err != nil {
+		return err
+	}
+	m.Q, m.Any = c.QueryParam("q"), len(users) > 0
+	cursor, next, total := c.QueryParam("cursor"), "", 0
+	for _, u := range users {
+		if !userMatches(u, m.Q) {
+			continue
+		}
+		total++
+		switch {
+		case u.ID <= cursor:
+		case len(m.Rows) < pageRows:
+			m.Rows = append(m.Rows, userRow(u, tx))
+		default:
+			next = m.Rows[pageRows-1].ID
+		}
+	}
+	m.Pager = pager(c, len(m.Rows), next)
+	m.Pager.Total = total
+	return nil
+}
+
+// userMatches searches what the list shows of a person.
+func userMatches(u store.User, q string) bool {
+	text := strings.ToLower(u.Name + "\n" + displayName(u) + "\n" + string(u.Role))
+	return strings.Contains(text, strings.ToLower(strings.TrimSpace(q)))
 }
 
 func userRow(u store.User, tx *store.Tx) view.UserRow {
@@ -115,7 +144,7 @@ func (s *Server) postUserDisable(c *request) error {
 		return runs.Conflictf("You cannot disable yourself. Ask another admin.")
 	}
 	u, err := s.changePerson(c, c.Param("id"), "user.disable", setDisabled(true))
-	return s.after(c, err, userPath(u.ID), u.Name+" is disabled and signed out everywhere.")
+	return s.after(c, err, userPath(u.ID), u.Name+" is disabled and signed out everywhere. The API keys they made are refused.")
 }
 
 func (s *Server) postUserEnable(c *request) error {

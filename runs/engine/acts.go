@@ -207,6 +207,9 @@ func moved(tx *store.Tx, st runs.Stack, r runs.Run) (string, error) {
 
 // Discard is a person's no, to a plan or to a run that waits.
 func (e *Engine) Discard(id, by, note string) (runs.Run, error) {
+	if err := runs.CheckNote(note); err != nil {
+		return runs.Run{}, err
+	}
 	r, err := e.apply(id, func(m runs.Meta) runs.Event { return runs.Discard{Meta: m} }, by, note)
 	e.sweep(r)
 	return r, err
@@ -215,6 +218,9 @@ func (e *Engine) Discard(id, by, note string) (runs.Run, error) {
 // Stop ends a run: one that waits is discarded, one at work has its process asked to end and then killed.
 func (e *Engine) Stop(id, by, note string) (runs.Run, error) {
 	var r runs.Run
+	if err := runs.CheckNote(note); err != nil {
+		return r, err
+	}
 	err := e.st.Update(func(tx *store.Tx) error {
 		var err error
 		if r, err = tx.Run(id); err != nil {
@@ -235,6 +241,8 @@ func stop(tx *store.Tx, r runs.Run, by, note string) (runs.Run, error) {
 		return tx.Apply(r.ID, runs.StopAsked{Meta: m})
 	case by == runs.System:
 		return tx.Apply(r.ID, runs.Cancel{Meta: m})
+	case r.State.Terminal():
+		return r, runs.Conflictf("The run is %s, so it cannot be stopped.", r.State)
 	default:
 		return tx.Apply(r.ID, runs.Discard{Meta: m})
 	}
@@ -325,6 +333,9 @@ func (e *Engine) Sync(ctx context.Context, slug, by string) (runs.Stack, error) 
 
 // Lock stops the stack's applies until it is unlocked; plans go on.
 func (e *Engine) Lock(slug, by, note string) (runs.Stack, error) {
+	if err := runs.CheckNote(note); err != nil {
+		return runs.Stack{}, err
+	}
 	return e.editStack(slug, by, "stack.lock", note, func(st *runs.Stack) error {
 		if st.LockedBy != "" {
 			return runs.Conflictf("%s has locked the stack already%s.", st.LockedBy, because(st.LockNote))

@@ -73,9 +73,10 @@ func keepSecrets(c, old store.Channel) store.Channel {
 }
 
 func checkChannel(c store.Channel) error {
+	if err := runs.CheckName(c.Name, "Give the channel a name of 1 to 100 bytes that says who is told."); err != nil {
+		return err
+	}
 	switch {
-	case c.Name == "" || len(c.Name) > 100:
-		return runs.Invalidf("name", "Give the channel a name of 1 to 100 bytes that says who is told.")
 	case len(c.Topics) == 0:
 		return runs.Invalidf("events", "Choose at least one event.")
 	case c.GiveUp != 0 && (c.GiveUp < 5 || c.GiveUp > 7*24*60):

@@ -136,7 +136,7 @@ func (e *Engine) pushedFiles(ctx context.Context, v *verdict, h gitlab.Hook, sin
 // worthWaiting reports whether GitLab may say which files changed when it is asked again: within half of patience, then all
 // stacks are concerned.
 func (e *Engine) worthWaiting(d store.Delivery, err error) bool {
-	return gitlab.KindOf(err).Temporary() && e.now().Sub(d.ReceivedAt) <= patience/2
+	return gitlab.KindOf(err).Temporary() && e.now().Sub(d.Asked()) <= patience/2
 }
 
 // pushed does what a push means for one stack. again says that the very same push was processed before.

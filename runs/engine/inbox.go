@@ -53,7 +53,7 @@ func (e *Engine) process(ctx context.Context, id string) (time.Duration, error) 
 	if hook.Note != nil && forGood(err) {
 		return 0, e.judge(v, store.DeliveryDone, "refused: "+message(err))
 	}
-	if kind != "" && e.now().Sub(d.ReceivedAt) < patienceFor(hook) {
+	if kind != "" && e.now().Sub(d.Asked()) < patienceFor(hook) {
 		return e.wait(d), nil
 	}
 	e.log.Error("delivery could not be processed", "delivery", d.ID, "error", err)
@@ -88,9 +88,9 @@ func (e *Engine) bodyGone(v verdict) error {
 	return e.judge(v, store.DeliveryFailed, "failed: its body is not kept any more. Send it again from GitLab")
 }
 
-// wait is the pause before a delivery that needs GitLab is tried again: a tenth of its age.
+// wait is the pause before a delivery that needs GitLab is tried again: a tenth of the time since that was asked for.
 func (e *Engine) wait(d store.Delivery) time.Duration {
-	return min(max(e.now().Sub(d.ReceivedAt)/10, time.Second), 30*time.Second)
+	return min(max(e.now().Sub(d.Asked())/10, time.Second), 30*time.Second)
 }
 
 func header(h map[string]string) http.Header {
@@ -222,7 +222,7 @@ func (e *Engine) Replay(id, by string) error {
 		} else if err != nil {
 			return err
 		}
-		d.State, d.ReceivedAt = store.DeliveryWaiting, tx.Now()
+		d.State, d.ReplayedAt = store.DeliveryWaiting, tx.Now()
 		if err := tx.PutDelivery(d); err != nil {
 			return err
 		}

@@ -138,10 +138,19 @@ func checkLink(in store.Integration) error {
 	if !slices.Contains([]string{"", store.SignedAlways, store.SignedNever}, in.RequireSigned) {
 		return runs.Invalidf("require_signed", "“%s” is no choice. Use always, never, or nothing for as soon as a project's hook signs.", in.RequireSigned)
 	}
-	if len(in.StatusPrefix) > 50 || strings.Trim(in.StatusPrefix, "/") != in.StatusPrefix || strings.ContainsAny(in.StatusPrefix, ":@#\n\x00") {
-		return runs.Invalidf("status_prefix", "“%s” cannot begin the name of a status or environment.", in.StatusPrefix)
+	if err := gitlab.CheckCertificates([]byte(in.CA)); err != nil {
+		return runs.Invalidf("ca_pem", "%s", message(err))
+	}
+	if len(in.StatusPrefix) > 50 || strings.Trim(in.StatusPrefix, "/") != in.StatusPrefix || strings.ContainsFunc(in.StatusPrefix, notInNames) {
+		return runs.Invalidf("status_prefix", "“%s” cannot begin the name of an environment in GitLab: letters, digits, spaces and -_/${}. are allowed, up to 50, with no slash at either end.", runs.Shorten(in.StatusPrefix, 50))
 	}
 	return nil
+}
+
+// notInNames reports what GitLab takes in no environment's name.
+func notInNames(r rune) bool {
+	letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+	return !letter && !strings.ContainsRune(" -_/${}.", r)
 }
 
 // SaveIntegration checks what was entered against GitLab and keeps it only when everything is right. The

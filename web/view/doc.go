@@ -69,7 +69,7 @@
 //	GET  /settings/vcs/gitlab/reports?state=&cursor=   POST /settings/vcs/gitlab/reports/retry   key
 //	GET  /settings/system                   POST /settings/system          workers
 //	                                        POST /settings/system/retention           delivery_days, report_days
-//	GET  /settings/users
+//	GET  /settings/users?q=&cursor=
 //	GET  /ui/projects?q=                    JSON [{"value","label","hint"}]; value and label the path, hint the default branch
 //	GET  /ui/branches?project=&q=           JSON, the same shape
 //	GET  /ui/stacks?q=                      JSON, the same shape; value the slug

@@ -524,7 +524,7 @@ func filled(payload string) []sample {
 		{"delivery", DeliveryPage(p, poisonedWith(DeliveryModel{Headers: []Header{{}}, Replay: can()}, payload))},
 		{"reports", ReportsPage(p, poisonedWith(ReportsModel{Rows: []Report{{}}, Retry: can()}, payload))},
 		{"system", SystemPage(p, named(poisonedWith(SystemModel{Limits: []LimitRow{{Name: "workers"}}, Tools: present(), ToolDirs: []string{""}, Isolation: []string{""}, CanAdmin: true, Errors: map[string]string{"workers": ""}}, payload)))},
-		{"users", UsersPage(p, UsersModel{Rows: []UserRow{{ID: payload, Name: payload, Display: payload + "x", Role: payload}}, CanAdmin: true, Name: payload, Errors: map[string]string{"name": payload}})},
+		{"users", UsersPage(p, UsersModel{Any: true, Q: payload, Rows: []UserRow{{ID: payload, Name: payload, Display: payload + "x", Role: payload}}, CanAdmin: true, Name: payload, Errors: map[string]string{"name": payload}})},
 		{"user", UserPage(p, UserModel{Row: UserRow{ID: payload, Name: payload, Display: payload, Role: payload}, Link: payload, Sessions: []SessionRow{{ID: payload, Agent: payload, Address: payload, Via: payload}}})},
 		{"account", AccountPage(p, AccountModel{Row: UserRow{ID: payload, Name: payload, Display: payload, Role: payload, GitLab: true, Password: true}, ConnectError: payload, ContinueURL: payload})},
 		{"keys", KeysPage(p, KeysModel{Rows: []KeyRow{{ID: payload, Name: payload, Role: payload, CreatedBy: payload}}, Name: payload, Key: payload, KeyName: payload})},

@@ -125,6 +125,8 @@ func moreSamples() []sample {
 		{"sign-in", SignInPage(settings("Sign-in"), signIn)},
 		{"sign-in-errors", SignInPage(settings("Sign-in"), wrong)},
 		{"sign-in-none", SignInPage(settings("Sign-in"), SignInModel{Idle: "12", Life: "14"})},
+		{"users-search", UsersPage(settings("Users"), UsersModel{Rows: usersFixture().Rows[1:3], CanAdmin: true, Role: "writer", Any: true, Q: "e", Pager: Pager{Shown: 2, Total: 120, FirstURL: "/settings/users?q=e", NextURL: "/settings/users?q=e&cursor=01U3"}})},
+		{"users-nobody-matches", UsersPage(settings("Users"), UsersModel{CanAdmin: true, Role: "writer", Any: true, Q: "zacharias"})},
 		{"users-errors", UsersPage(settings("Users"), UsersModel{Rows: usersFixture().Rows[:1], CanAdmin: true, Name: "a b", Role: "admin", Errors: map[string]string{"name": "“a b” cannot be a name: letters, digits, and . - _ only."}})},
 		{"users-no-password", UsersPage(settings("Users"), UsersModel{Rows: usersFixture().Rows[1:2], CanAdmin: true, PasswordOff: true})},
 		{"user-self", UserPage(settings("anna.lind"), self)},

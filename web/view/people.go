@@ -9,6 +9,9 @@ import (
 // UsersModel is the list of people and, for an admin, the form that adds one.
 type UsersModel struct {
 	Rows        []UserRow
+	Q           string
+	Any         bool // somebody has an account, whatever the search says
+	Pager       Pager
 	CanAdmin    bool
 	PasswordOff bool // people come with their GitLab account only
 	Name, Role  string
@@ -89,6 +92,7 @@ type KeyRow struct {
 	ID, Name, Role, CreatedBy    string
 	CreatedAt, LastUsed, Expires time.Time // zero: never
 	Expired                      bool
+	MakerDisabled                bool // so the key opens nothing
 }
 
 // AuditModel is a page of the audit log.

@@ -6,7 +6,7 @@ import (
 )
 
 func usersFixture() UsersModel {
-	return UsersModel{CanAdmin: true, Role: "writer", Rows: []UserRow{
+	return UsersModel{CanAdmin: true, Role: "writer", Any: true, Rows: []UserRow{
 		{ID: "01U1", Name: "anna.lind", Display: "anna.lind", Role: "admin", CreatedAt: ago(900 * time.Hour), LastSeen: ago(time.Minute)},
 		{ID: "01U2", Name: "bo.ek", Display: "Bo Ek", Role: "writer", CreatedAt: ago(100 * time.Hour), LastSeen: ago(time.Hour), GitLab: true},
 		{ID: "01U3", Name: "cleo", Display: "cleo", Role: "reader", CreatedAt: ago(time.Hour), InvitedUntil: ago(-time.Hour)},
@@ -25,6 +25,7 @@ func keysFixture() KeysModel {
 	return KeysModel{Role: "reader", Rows: []KeyRow{
 		{ID: "01K1", Name: "ci of platform/network", Role: "writer", CreatedBy: "anna.lind", CreatedAt: ago(300 * time.Hour), LastUsed: ago(time.Minute)},
 		{ID: "01K2", Name: "old laptop", Role: "admin", CreatedBy: "anna.lind", CreatedAt: ago(3000 * time.Hour), Expires: ago(time.Hour), Expired: true},
+		{ID: "01K3", Name: "nightly drift report of the platform team", Role: "reader", CreatedBy: "peter.oldenburg", CreatedAt: ago(2000 * time.Hour), LastUsed: ago(50 * time.Hour), MakerDisabled: true},
 	}}
 }
 
