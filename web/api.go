@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,6 +60,27 @@ func idWindow(c *request) (cursor string, limit int, err error) {
 		err = runs.Invalidf("cursor", "“%s” is no cursor of this list. Send next_cursor as it was answered, or none to begin.", runs.Shorten(cursor, 40))
 	}
 	return cursor, limit, err
+}
+
+// paged answers the part that is asked for of a list that was made whole. key names an item among its like; a cursor is the key of the
+// last one that was answered.
+func paged[T any](c *request, items []T, key func(T) string) error {
+	cursor, limit, err := window(c)
+	if err != nil {
+		return err
+	}
+	if cursor != "" {
+		at := slices.IndexFunc(items, func(v T) bool { return key(v) == cursor })
+		if at < 0 {
+			return runs.Invalidf("cursor", "“%s” is no cursor of this list, or what it names is gone. Begin again without one.", runs.Shorten(cursor, 40))
+		}
+		items = items[at+1:]
+	}
+	next := ""
+	if len(items) > limit {
+		items, next = items[:limit], key(items[limit-1])
+	}
+	return listed(c, items, next)
 }
 
 // decode reads the JSON body into v. A field that v does not have is an error that names it, so that a

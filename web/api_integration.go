@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"groundcrew/runs"
@@ -244,7 +245,7 @@ func (s *Server) apiProjects(c *request) error {
 		}
 		items = append(items, projectJSON{p.ID, p.Path, p.DefaultBranch, p.WebURL, orEmpty(p.Stacks), p.PassUntouched, hookOut(p.Hook)})
 	}
-	return listed(c, items, "")
+	return paged(c, items, func(p projectJSON) string { return strconv.FormatInt(p.ID, 10) })
 }
 
 func (s *Server) apiInstallHook(c *request) error {

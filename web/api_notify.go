@@ -113,7 +113,7 @@ func (s *Server) apiChannels(c *request) error {
 	if err != nil {
 		return err
 	}
-	return listed(c, items, "")
+	return paged(c, items, func(ch channelJSON) string { return ch.ID })
 }
 
 func (s *Server) apiCreateChannel(c *request) error {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/http"
 	"slices"
@@ -191,7 +192,7 @@ func (s *Server) apiInbox(c *request) error {
 			ID: noticeID(t.Key), Severity: t.Kind, Mend: t.Mend, Since: at(t.Since), Dismissed: !t.Dismissed.IsZero(),
 		})
 	}
-	return listed(c, items, "")
+	return paged(c, items, func(n inboxJSON) string { return n.Kind + "/" + cmp.Or(n.ID, n.Run) })
 }
 
 // An auditJSON says who did what, from where, and what it was before and after; secrets are digests.

@@ -197,10 +197,17 @@ func TestListsInPages(t *testing.T) {
 		ids = append(ids, s.request("stack-0", runs.Proposed, "c0ffee").ID)
 	}
 	slices.Reverse(ids)
+	var people []string
+	for i := range 7 {
+		s.user(fmt.Sprint("reader", i), store.Reader)
+	}
+	for _, u := range s.apiOK(200, get, "/users", "")["items"].([]any) {
+		people = append(people, u.(map[string]any)["id"].(string))
+	}
 	for path, c := range map[string]struct {
 		key  string
 		want []string
-	}{"/stacks": {"slug", want}, "/runs": {"id", ids}, "/stacks/stack-0/runs": {"id", ids}} {
+	}{"/stacks": {"slug", want}, "/runs": {"id", ids}, "/stacks/stack-0/runs": {"id", ids}, "/users": {"id", people}} {
 		var got []string
 		cursor, pages := "", 0
 		for {
@@ -225,6 +232,11 @@ func TestListsInPages(t *testing.T) {
 	}
 	if empty := s.api(bootstrap, get, "/stacks/stack-1/runs", ""); strings.TrimSpace(empty.body) != `{"items":[],"next_cursor":""}` {
 		t.Errorf("an empty list is %s", empty.body)
+	}
+	for _, path := range []string{"/users", "/api-keys", "/inbox", "/notifications"} {
+		if p := s.problemOf(422, get, path+"?cursor=zzz", ""); p.Field != "cursor" {
+			t.Errorf("%s: field %q", path, p.Field)
+		}
 	}
 	for _, path := range []string{"/runs", "/stacks/stack-0/runs", "/deliveries", "/audit"} {
 		for _, cursor := range []string{"zzz", "%00%ff", strings.ToLower(ids[3]), ids[3] + "x"} {
