@@ -209,7 +209,7 @@ func noNewer(m RunModel) RunModel {
 }
 
 func runPage(m RunModel) templ.Component {
-	p := shell(title(m.Run), NavRuns, Crumb{"Stacks", "/stacks"}, Crumb{m.StackName, "/stacks/" + m.Run.Stack}, Crumb{"run " + shortID(m.Run.ID), ""})
+	p := shell(title(m.Run), NavRuns, Crumb{"Stacks", "/stacks"}, Crumb{m.StackName, "/stacks/" + m.Run.Stack}, Crumb{"run " + ShortID(m.Run.ID), ""})
 	return RunPage(p, m)
 }
 

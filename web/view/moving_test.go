@@ -90,7 +90,7 @@ func TestNothingMovesOnLists(t *testing.T) {
 				for _, part := range append(send, page(row).Parts(p)...) {
 					s.live <- event("fragment", jsonOf(t, map[string]any{"id": part.ID, "html": mustRender(t, sample{"", part.Body}), "held": true}))
 				}
-				b.wants(t, fmt.Sprintf(`document.querySelector("main").textContent.includes(%q)`, stateWord(row.Run.State)))
+				b.wants(t, fmt.Sprintf(`document.querySelector("main").textContent.includes(%q)`, StateWord(row.Run.State)))
 				s.drawn(t, b)
 			}
 			sum := total(get(t, b, chromedp.Evaluate[[]shift](`window.shifts`)))

@@ -230,14 +230,6 @@ func labelOptions(labels []string) []Option {
 	return opts
 }
 
-// lastState is the run state a stack is shown with.
-func lastState(last *runs.Run) runs.State {
-	if last == nil {
-		return runs.None
-	}
-	return last.State
-}
-
 func stackTabs(h StackHead) []tab {
 	base := stackURL(h.Stack.Slug)
 	at := func(name, text string) tab {

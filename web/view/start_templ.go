@@ -1203,7 +1203,7 @@ func queuedFor(r RunRow, sentence bool) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var55 string
-			templ_7745c5c3_Var55, templ_7745c5c3_Err = templ.JoinStringErrs("(" + stateWord(r.Blocker.State) + ")")
+			templ_7745c5c3_Var55, templ_7745c5c3_Err = templ.JoinStringErrs("(" + StateWord(r.Blocker.State) + ")")
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `start.templ`, Line: 217, Col: 43}
 			}
