@@ -105,7 +105,6 @@ func (m StackMRsModel) releases() []Act {
 // An MRRow is an open merge request that concerns the stack.
 type MRRow struct {
 	MR       runs.MergeRequest
-	Author   string
 	HeadSHA  string
 	Run      *runs.Run // the latest for it; nil: none
 	ForkPath string    // the project it comes from, when that is a fork
