@@ -49,8 +49,8 @@ func LimitDefs() []LimitDef {
 	day := int64(24 * time.Hour)
 	return []LimitDef{
 		{"workers", "Workers", "runs at work at once", LimitCount, 1, 256, "", func(l *Limits) *int64 { return &l.Workers }},
-		{"run_time", "Time", "longest time of one phase of a run", LimitSpan, int64(time.Second), 30 * day, "", func(l *Limits) *int64 { return &l.Time }},
-		{"silence", "Silence", "longest time a run may print nothing", LimitSpan, int64(time.Second), 30 * day, "", func(l *Limits) *int64 { return &l.Silence }},
+		{"run_time", "Time for a phase", "longest time of one phase of a run", LimitSpan, int64(time.Second), 30 * day, "", func(l *Limits) *int64 { return &l.Time }},
+		{"silence", "Time without output", "longest time a run may print nothing", LimitSpan, int64(time.Second), 30 * day, "", func(l *Limits) *int64 { return &l.Silence }},
 		{"run_memory", "Memory", "most memory of a run, all its processes together", LimitSize, 64 << 20, most, "", func(l *Limits) *int64 { return &l.Memory }},
 		{"run_file_size", "File size", "largest file a run may write", LimitSize, 1 << 20, most, "", func(l *Limits) *int64 { return &l.FileSize }},
 		{"run_open_files", "Open files", "most files one process of a run may have open", LimitCount, 64, 1 << 20, "", func(l *Limits) *int64 { return &l.OpenFiles }},

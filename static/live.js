@@ -61,11 +61,23 @@ function gap(row) {
   return out;
 }
 
+// Banners that come while the page is read stand beside it, and those that go leave their room.
+function banners(now) {
+  const all = $$(".note", now);
+  const said = (list, note) => list.some((n) => n.textContent === note.textContent);
+  for (const note of $$("#toasts .note")) if (!said(all, note)) note.remove();
+  const above = $$("#banners .note");
+  for (const note of above) note.classList.toggle("over", !said(all, note));
+  const beside = $$("#toasts .note");
+  for (const note of all) if (!said([...above, ...beside], note)) $("#toasts").append(note);
+}
+
 function fragment({ id, html, held }) {
   const old = document.getElementById(id);
   const now = parse(html);
   const root = now.firstElementChild;
   if (!old || !root) return;
+  if (id === "banners") return banners(now);
   if (held) hold(now);
   if (root.dataset.state && root.dataset.state !== old.dataset.state) say({ text: "The run is " + root.dataset.state });
   morph(old, root, held);
@@ -84,6 +96,7 @@ function shown(params) {
   }
 }
 const open = (fresh) => {
+  tell(true);
   const url = new URL(page.dataset.live, location.href);
   if (last) url.searchParams.set("after", last);
   if (fresh) url.searchParams.set("fresh", "1");
@@ -114,6 +127,7 @@ function close() {
   clearTimeout(timer);
   clearTimeout(slow);
   source?.close();
+  tell(false);
 }
 function end() {
   over = true;
@@ -133,17 +147,47 @@ async function explain(url) {
   }
   stale(why);
 }
-function stale(why) {
+function stale(why, until = "until that is over") {
   const note = $("#toasts .stale") ?? make("p", { className: "stale" });
-  note.textContent = why + " This page shows what was known before, and changes no more until that is over.";
+  note.textContent = `${why} This page shows what was known before, and changes no more ${until}.`;
   $("#toasts").append(note);
 }
 
-if (page) {
+// Over HTTP/1.1 a browser has six connections to a server, and a stream takes one for itself: with six pages in sight, in windows
+// side by side, no other would load. So the four that were used last are live.
+const most = 4;
+const me = Math.random();
+const newer = new Set(); // the pages that were opened or used after this one
+const others = performance.getEntriesByType("navigation")[0]?.nextHopProtocol === "http/1.1" && new BroadcastChannel("live");
+let resting = false;
+function tell(live) {
+  if (live) newer.clear();
+  others && others.postMessage({ id: me, live });
+}
+function heard({ data: { id, live } }) {
+  if (live) newer.add(id);
+  else newer.delete(id);
+  if (resting || over || document.hidden || newer.size < most) return;
+  close();
+  resting = true;
+  stale(`${most} other pages of Groundcrew are open in sight.`, "until you come back to it");
+}
+function back() {
+  if (!resting) return;
+  resting = false;
+  open(scrollY < 40);
+}
+
+function begin() {
   document.addEventListener("visibilitychange", () => {
     close();
+    resting = false;
     if (!document.hidden && !over) open(scrollY < 40);
   });
   addEventListener("pagehide", close);
+  for (const type of ["focus", "pointerdown"]) addEventListener(type, back);
+  if (others) others.onmessage = heard;
   if (!document.hidden) open(false);
 }
+// A stream never stands between a page and the rest of its files.
+if (page) document.readyState === "complete" ? begin() : addEventListener("load", begin);

@@ -214,6 +214,9 @@ func reportView(st runs.Stack, r store.Report) view.Report {
 	}
 	base := strings.TrimSuffix(st.ProjectURL, "/")
 	v.Target, v.URL = targetWords(r, base)
+	if r.Kind == store.ReportHook {
+		v.Target = "webhook of " + st.ProjectPath
+	}
 	if base == "" {
 		v.URL = ""
 	}

@@ -5,6 +5,7 @@ import (
 
 	"groundcrew/runs"
 	"groundcrew/store"
+	"groundcrew/web/view"
 )
 
 // A namedPage is a page that can be found by typing.
@@ -65,13 +66,7 @@ func (s *Server) uiFind(c *request) error {
 		if err != nil {
 			return err
 		}
-		found := 0
-		for _, st := range stacks {
-			if found < findStacks && reads(st.Project) && stackMatches(st, q, "") {
-				out = append(out, suggestion{"/stacks/" + st.Slug, st.Name, "stack · " + st.ProjectPath})
-				found++
-			}
-		}
+		out = append(out, stacksFound(stacks, q, reads)...)
 		contexts, err := s.contextsFound(c, tx, q, reads)
 		out = append(out, contexts...)
 		if q == "" || err != nil {
@@ -92,6 +87,24 @@ func (s *Server) uiFind(c *request) error {
 		return err
 	}
 	return suggest(c, out)
+}
+
+// stacksFound are stacks that fit what was typed, those whose names begin with it first.
+func stacksFound(stacks []*runs.Stack, q string, reads func(project int64) bool) []suggestion {
+	var first, other []suggestion
+	for _, st := range stacks {
+		if !reads(st.Project) || !stackMatches(st, q, "") {
+			continue
+		}
+		found := suggestion{"/stacks/" + st.Slug, st.Name, "stack · " + st.ProjectPath}
+		if strings.HasPrefix(strings.ToLower(st.Name), strings.ToLower(q)) {
+			first = append(first, found)
+		} else {
+			other = append(other, found)
+		}
+	}
+	list := append(first, other...)
+	return list[:min(findStacks, len(list))]
 }
 
 func findNamed(who actor, q string) (out []suggestion) {
@@ -119,5 +132,5 @@ func runFound(r runs.Run) suggestion {
 	if title == "" {
 		title = string(r.Type) + " run"
 	}
-	return suggestion{"/runs/" + r.ID, title, strings.Join([]string{"run", r.Stack, r.Commit.Short(), string(r.State)}, " · ")}
+	return suggestion{"/runs/" + r.ID, title, strings.Join([]string{"run", r.Stack, r.Commit.Short(), view.StateWord(r.State)}, " · ")}
 }

@@ -63,3 +63,15 @@ func TestFind(t *testing.T) {
 		t.Error("the list of runs finds what does not match")
 	}
 }
+
+// TestFindPutsNamesFirst: a stack whose name begins with what is typed comes before one that only has it in it.
+func TestFindPutsNamesFirst(t *testing.T) {
+	s := newSite(t)
+	for _, name := range []string{"cabinets", "kubernetes", "network"} {
+		s.stack(name)
+	}
+	got := s.get(s.signedIn(store.Reader), "/ui/find?q=Net").body
+	if !inOrder(got, "/stacks/network", "/stacks/cabinets", "/stacks/kubernetes") {
+		t.Errorf("found: %s", got)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,10 +22,14 @@ import (
 const (
 	logPoll     = 150 * time.Millisecond
 	heartbeat   = 15 * time.Second
-	streamLife  = 30 * time.Minute // then the reader reconnects, and its rights are asked again
+	streamLife  = 30 * time.Minute // at most: then the reader reconnects, and its rights are asked again
 	writeWithin = 20 * time.Second
 	pieceBytes  = 64 << 10 // of a log in one event
 )
+
+// lifetime is how long a stream lives: pages that were opened together, as after a restart of the server, do not all come back in
+// one moment again.
+func lifetime() time.Duration { return streamLife - rand.N(streamLife/3) }
 
 // A place is how far a reader got: so many transitions, and so many bytes of each phase's log. It is the id of
 // every event, so that a reader that lost the connection goes on exactly where it was.
@@ -124,7 +129,7 @@ func (st *stream) write(text string) error {
 func (s *Server) follow(st *stream, look func(changed bool) (end bool, err error)) error {
 	changed, stop := s.hub.watch()
 	defer stop()
-	poll, beat, life := time.NewTicker(logPoll), time.NewTicker(heartbeat), time.NewTimer(streamLife)
+	poll, beat, life := time.NewTicker(logPoll), time.NewTicker(heartbeat), time.NewTimer(lifetime())
 	defer poll.Stop()
 	defer beat.Stop()
 	defer life.Stop()

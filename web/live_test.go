@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -283,5 +284,46 @@ func TestErrorText(t *testing.T) {
 	if !strings.Contains(page, "Error: Unsupported argument\n") || !strings.Contains(page, "  on main.tf line 3:</pre>") {
 		i := strings.Index(page, "Unsupported argument")
 		t.Errorf("the page does not quote the error: %s", page[max(0, i-200):i+300])
+	}
+}
+
+// TestBannersAreLive: a page that is open, a list or a run's, shows that the token died meanwhile, and that it works again.
+func TestBannersAreLive(t *testing.T) {
+	s := newSite(t)
+	s.link("https://gitlab.test")
+	s.stack("a")
+	r := s.request("a", runs.Tracked, "c1")
+	b := s.signedIn(store.Admin)
+	list := s.watch(b, "/runs", nil)
+	run := &watcher{s, "", s.events(b, liveOf(t, s.get(b, "/runs/"+r.ID).body), "")}
+	token := func(active bool, trouble string) {
+		s.update(func(tx *store.Tx) error {
+			in, _, err := tx.Integration()
+			in.Health.Active, in.Health.Trouble = active, trouble
+			return errors.Join(err, tx.PutIntegration(in))
+		})
+	}
+	token(false, "It was revoked.")
+	for _, w := range []*watcher{list, run} {
+		w.sees("banners", saying("GitLab does not work with the token. It was revoked."))
+	}
+	token(true, "")
+	for _, w := range []*watcher{list, run} {
+		w.sees("banners", func(m moved) bool { return !strings.Contains(m.HTML, "revoked") })
+	}
+}
+
+// TestLifetimesDiffer: streams that were opened together end one after the other, and none lives longer than rights may be old.
+func TestLifetimesDiffer(t *testing.T) {
+	seen := map[time.Duration]bool{}
+	for range 100 {
+		d := lifetime()
+		if d > streamLife || d < streamLife*2/3 {
+			t.Fatalf("a stream lives %s", d)
+		}
+		seen[d.Truncate(time.Minute)] = true
+	}
+	if len(seen) < 5 {
+		t.Errorf("100 streams end in %d minutes", len(seen))
 	}
 }

@@ -106,8 +106,8 @@ func readMark(text string) mark {
 type part struct{ id, html, sum string }
 
 func rendered(c *request, p view.Page, m view.Moving) ([]part, error) {
-	out := []part{{id: "places"}}
-	bodies := []templ.Component{view.Places(p)}
+	out := []part{{id: "places"}, {id: "banners"}}
+	bodies := []templ.Component{view.Places(p), view.Banners(p)}
 	for _, x := range m.Parts(p) {
 		out, bodies = append(out, part{id: x.ID}), append(bodies, x.Body)
 	}

@@ -31,7 +31,7 @@ func (s *Server) getRun(c *request) error {
 		return err
 	}
 	at := newPlace()
-	at.transitions, at.key = len(m.Run.Transitions), keyOf(m)
+	at.transitions, at.key = len(m.Run.Transitions), keyOf(p, m)
 	if m.LogsRemoved, err = s.eng.LogsRemoved(m.Run.ID); err != nil {
 		return err
 	}
@@ -55,10 +55,10 @@ func (s *Server) runPage(c *request, r runs.Run) (view.Page, error) {
 	}
 	if m := runs.ModuleOf(r.Stack); m != "" {
 		return s.page(c, cut(title, 100)+" · "+m, view.NavRuns, view.Crumb{Text: "Modules", URL: "/modules"},
-			view.Crumb{Text: m, URL: "/modules/" + m}, view.Crumb{Text: "test " + r.ID})
+			view.Crumb{Text: m, URL: "/modules/" + m}, view.Crumb{Text: "test " + view.ShortID(r.ID)})
 	}
 	return s.page(c, cut(title, 100)+" · "+r.Stack, view.NavRuns, view.Crumb{Text: "Stacks", URL: "/stacks"},
-		view.Crumb{Text: r.Stack, URL: "/stacks/" + r.Stack}, view.Crumb{Text: "run " + r.ID})
+		view.Crumb{Text: r.Stack, URL: "/stacks/" + r.Stack}, view.Crumb{Text: "run " + view.ShortID(r.ID)})
 }
 
 // runModel is the run page without logs and changes, also for the live parts.

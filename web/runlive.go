@@ -14,8 +14,8 @@ import (
 )
 
 // keyOf names what the live parts of a run page show: the same key, the same parts, but for the time that passes.
-func keyOf(m view.RunModel) string {
-	raw, err := json.Marshal([]any{m.Run, m.Waiting, m.Blocker, m.Newer, m.Locked, m.Progress, m.Confirm, m.StackGone, m.Changed})
+func keyOf(p view.Page, m view.RunModel) string {
+	raw, err := json.Marshal([]any{p.NeedCount, p.InboxCount, p.Banners, m.Run, m.Waiting, m.Blocker, m.Newer, m.Locked, m.Progress, m.Confirm, m.StackGone, m.Changed})
 	if err != nil {
 		return "" // strings, numbers and times always marshal
 	}
@@ -71,6 +71,8 @@ type liveRun struct {
 	pens map[runs.State]view.Pen
 	sent map[string]string // fragments as they were sent last
 
+	frame view.Page // as it was when all was known that it counts
+
 	looked time.Time // at everything but the logs
 }
 
@@ -99,9 +101,13 @@ func (l *liveRun) look(changed bool) (end bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if key := keyOf(m); key != l.at.key {
+	p, err := l.page(m.Run)
+	if err != nil {
+		return false, err
+	}
+	if key := keyOf(p, m); key != l.at.key {
 		l.at.key, l.at.transitions = key, len(m.Run.Transitions)
-		if err := l.fragments(m); err != nil {
+		if err := l.fragments(p, m); err != nil {
 			return false, err
 		}
 	}
@@ -111,12 +117,20 @@ func (l *liveRun) look(changed bool) (end bool, err error) {
 	return true, l.st.send("end", l.at.String(), struct{}{})
 }
 
-// fragments sends the parts that differ from what was sent last.
-func (l *liveRun) fragments(m view.RunModel) error {
-	p, err := l.s.runPage(l.c, m.Run)
-	if err != nil {
-		return err
+// page is the frame around the run. Nobody waits for GitLab to count what somebody may see: until that is known the counts stay.
+func (l *liveRun) page(r runs.Run) (view.Page, error) {
+	l.c.waitUntil, l.c.unknown = time.Now(), 0
+	p, err := l.s.runPage(l.c, r)
+	if err == nil && l.c.unknown == 0 {
+		l.frame = p
+	} else if l.frame.Title != "" {
+		p.NeedCount, p.InboxCount, p.Banners = l.frame.NeedCount, l.frame.InboxCount, l.frame.Banners
 	}
+	return p, err
+}
+
+// fragments sends the parts that differ from what was sent last.
+func (l *liveRun) fragments(p view.Page, m view.RunModel) (err error) {
 	if m.Logs, err = l.s.logHeads(m.Run); err != nil {
 		return err
 	}
@@ -125,9 +139,10 @@ func (l *liveRun) fragments(m view.RunModel) error {
 		return err
 	}
 	parts := map[string]templ.Component{
+		"places": view.Places(p), "banners": view.Banners(p),
 		"run-head": view.RunHead(p, m), "run-plan": view.RunPlan(p, m), "run-timeline": view.RunTimeline(p, m), "run-details": view.RunDetails(p, m),
 	}
-	order := []string{"run-head", "run-plan", "run-timeline", "run-details"}
+	order := []string{"places", "banners", "run-head", "run-plan", "run-timeline", "run-details"}
 	for _, phase := range logPhases {
 		id := "log-head-" + string(phase)
 		parts[id] = view.LogHead(p, m, string(phase))

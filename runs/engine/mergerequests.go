@@ -162,14 +162,15 @@ func (e *Engine) allKnown(mr store.MergeRequest) (bool, error) {
 	return known, err
 }
 
-// propose asks for the proposed runs of a merge request's head. A stack that tracks another branch than the
-// target only learns of the merge request, if a push gave it a run.
+// propose asks for the proposed runs of a merge request's head, and notes which stacks it concerns. A stack that tracks another
+// branch than the target only learns of the merge request, if a push gave it a run.
 func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files []string, wish wishes, author runs.Person) error {
 	stacks, err := tx.StacksOf(mr.Project)
 	if err != nil {
 		return err
 	}
 	c := runs.Commit{SHA: mr.Head, Title: mr.HeadTitle}
+	mr.Stacks = nil
 	for _, st := range stacks {
 		_, has, err := tx.NewestRunOf(st.Slug, runs.Proposed, mr.Head)
 		otherwise := ofMergeRequest(st, mr, files)
@@ -194,10 +195,14 @@ func (e *Engine) propose(tx *store.Tx, v *verdict, mr store.MergeRequest, files 
 			}
 			continue
 		}
+		mr.Stacks = append(mr.Stacks, st.Slug)
 		link := mr.MergeRequest
 		if err := e.proposeOne(tx, v, st, c, mr.SourceBranch, &link, gitlab.HookUser{ID: author.GitLab}); err != nil {
 			return err
 		}
+	}
+	if err := tx.PutMergeRequest(mr); err != nil {
+		return err
 	}
 	return checkProposed(tx, v, mr, files)
 }

@@ -90,7 +90,7 @@ func tokenNotices(in store.Integration, now time.Time) []store.Notice {
 	case h.ExpiresAt != nil:
 		left := h.ExpiresAt.Sub(now)
 		days := int(math.Floor(left.Hours() / 24))
-		cause := "It belongs to @" + h.Username + " and is dead from " + h.ExpiresAt.UTC().Format("2 January 2006") + " 00:00 UTC on."
+		cause := "It belongs to @" + h.Username + " and works until " + h.ExpiresAt.UTC().Format("2 January 2006") + ", 00:00 UTC."
 		mend := "Make a new token in GitLab and set it here before that day."
 		if in.AutoRotate {
 			mend = "It is renewed by itself 14 days before its end; if that fails, set a new token."

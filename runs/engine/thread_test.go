@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -278,6 +279,38 @@ func TestThreadsAreFoundAgain(t *testing.T) {
 		w.quiet()
 		if got := w.thread(mr.IID); got.ResolvedBy != "ada" {
 			t.Errorf("the thread is %+v", got)
+		}
+	})
+}
+
+// TestMergeRequestsKnowTheirStacks: what a merge request's newest commit concerns is kept with it, for the stacks' lists.
+func TestMergeRequestsKnowTheirStacks(t *testing.T) {
+	inBubble(t, func(w *world) {
+		for slug, root := range map[string]string{"network": "infra", "dns": "dns", "docs": "docs"} {
+			st := w.stack(slug)
+			st.ProjectRoot = root
+			w.update(func(tx *store.Tx) error { return tx.PutStack(st) })
+		}
+		w.push("feature")
+		row := store.MergeRequest{Project: w.project.ID, MergeRequest: *w.openMR("feature"), State: "opened"}
+		for _, c := range []struct {
+			files, want []string
+		}{
+			{[]string{"infra/a.tf", "dns/a.tf"}, []string{"dns", "network"}},
+			{[]string{"docs/a.md"}, []string{"docs"}},
+			{[]string{"README.md"}, nil},
+		} {
+			row.Head = w.push("feature")
+			w.update(func(tx *store.Tx) error {
+				if err := w.e.propose(tx, &verdict{}, row, c.files, nil, runs.Person{}); err != nil {
+					return err
+				}
+				got, _, err := tx.MergeRequest(row.Project, row.IID)
+				if !slices.Equal(got.Stacks, c.want) {
+					t.Errorf("%v concern %v, want %v", c.files, got.Stacks, c.want)
+				}
+				return err
+			})
 		}
 	})
 }

@@ -86,7 +86,7 @@
 //	event: end        data: {}                                                           nothing follows; the page closes the stream
 //
 // Fragments are [RunHead] (run-head), [RunPlan] (run-plan), [RunTimeline] (run-timeline), [RunDetails]
-// (run-details) and [LogHead] (log-head-{phase}) of the run page, [Places] (places) and [Moving].Parts of the others; log lines
+// (run-details) and [LogHead] (log-head-{phase}) of the run page, [Moving].Parts of the others, and [Places] (places) and [Banners] (banners) of all; log lines
 // come from [LogLines]. The stream starts where the page ended: after= in its address and the events' ids let it resume. For the
 // lists of a page (data-rows) shown-{list}= names the rows there (data-key), which then stay where they are; fresh= lets them move.
 package view

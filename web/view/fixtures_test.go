@@ -209,7 +209,7 @@ func noNewer(m RunModel) RunModel {
 }
 
 func runPage(m RunModel) templ.Component {
-	p := shell(title(m.Run), NavRuns, Crumb{"Stacks", "/stacks"}, Crumb{m.StackName, "/stacks/" + m.Run.Stack}, Crumb{"run " + shortID(m.Run.ID), ""})
+	p := shell(title(m.Run), NavRuns, Crumb{"Stacks", "/stacks"}, Crumb{m.StackName, "/stacks/" + m.Run.Stack}, Crumb{"run " + ShortID(m.Run.ID), ""})
 	return RunPage(p, m)
 }
 
@@ -305,8 +305,8 @@ func stackSamples() []sample {
 		{"stack-runs", StackRunsPage(stackShell(), StackRunsModel{Head: stackHeadFixture(TabRuns), Rows: rows(), Pager: Pager{NextURL: "?cursor=x", Shown: 7}})},
 		{"stack-runs-none", StackRunsPage(stackShell(), StackRunsModel{Head: bareHead(TabRuns)})},
 		{"stack-mrs", StackMRsPage(stackShell(), StackMRsModel{Head: stackHeadFixture(TabMergeRequests), Rows: []MRRow{
-			{MR: *mrRun.MR, Author: "anna.lind", HeadSHA: mrRun.Commit.SHA, Run: &mrRun, Updated: ago(40 * time.Minute)},
-			{MR: held, Author: "stranger", HeadSHA: "99aa91c0de55aa09", ForkPath: "stranger/network", Held: true, Release: can(), Updated: ago(3 * time.Hour)},
+			{MR: *mrRun.MR, HeadSHA: mrRun.Commit.SHA, Run: &mrRun, Updated: ago(40 * time.Minute)},
+			{MR: held, HeadSHA: "99aa91c0de55aa09", ForkPath: "stranger/network", Held: true, Release: can(), Updated: ago(3 * time.Hour)},
 		}})},
 		{"stack-mrs-none", StackMRsPage(stackShell(), StackMRsModel{Head: bareHead(TabMergeRequests)})},
 		{"stack-state", StatePage(stackShell(), StateModel{Head: stackHeadFixture(TabState), Resources: 84, TerraformVersion: "1.12.6", Download: can(), Outputs: []StateOutput{{"edge_url", `"https://edge.corp.example"`, false}, {"db_password", "", true}}, Versions: []StateVersion{

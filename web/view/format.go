@@ -111,8 +111,8 @@ func look(s runs.State) string {
 	return lookEnded
 }
 
-// stateWord is how pages name a run's state.
-func stateWord(s runs.State) string {
+// StateWord is how pages name a run's state.
+func StateWord(s runs.State) string {
 	switch s {
 	case runs.Unconfirmed:
 		return "waits for confirmation"
@@ -176,12 +176,12 @@ func title(r runs.Run) string {
 	case r.Commit.SHA != "":
 		return "Commit " + r.Commit.Short()
 	default:
-		return "Run " + shortID(r.ID)
+		return "Run " + ShortID(r.ID)
 	}
 }
 
-// shortID is enough of a run's id to tell it from its neighbours: a ULID's last eight letters.
-func shortID(id string) string { return id[max(0, len(id)-8):] }
+// ShortID is enough of a run's id to tell it from its neighbours: a ULID's last eight letters.
+func ShortID(id string) string { return id[max(0, len(id)-8):] }
 
 // refText is what the run speaks of: the merge request or the branch.
 func refText(r runs.Run) string {

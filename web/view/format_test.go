@@ -58,10 +58,10 @@ func TestDurAndSize(t *testing.T) {
 func TestEveryStateHasALook(t *testing.T) {
 	words := map[string]runs.State{}
 	for _, s := range runs.States {
-		if other, ok := words[stateWord(s)]; ok {
-			t.Errorf("%s and %s are both called %q", s, other, stateWord(s))
+		if other, ok := words[StateWord(s)]; ok {
+			t.Errorf("%s and %s are both called %q", s, other, StateWord(s))
 		}
-		words[stateWord(s)] = s
+		words[StateWord(s)] = s
 		if l := look(s); s.Working() != (l == lookWork) || (l == lookWait) != (s == runs.Unconfirmed) || (l == lookEnded || l == lookGood || l == lookBad) != s.Terminal() {
 			t.Errorf("%s looks %s", s, l)
 		}
@@ -216,6 +216,42 @@ func TestInitials(t *testing.T) {
 	for name, want := range map[string]string{"anna.lind": "AL", "admin": "A", "": "", "Åsa Östberg Lund": "ÅÖ"} {
 		if got := Initials(name); got != want {
 			t.Errorf("Initials(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestVerdictParts: what was done stands first, and the stacks that were not concerned are folded when there are several.
+func TestVerdictParts(t *testing.T) {
+	for _, c := range []struct {
+		text, did string
+		ignored   int
+	}{
+		{"started 1 run", "started 1 run", 0},
+		{"ignored: nothing under infra/", "ignored: nothing under infra/", 0},
+		{"started 1 run; ignored for a: nothing under a/", "started 1 run; ignored for a: nothing under a/", 0},
+		{"started 1 run; ignored for a: nothing under a/; ignored for b: locked", "started 1 run", 2},
+		{"ignored for a: x; b: run 01 has this commit already; ignored for c: y", "b: run 01 has this commit already", 2},
+		{"ignored for a: x; ignored for b: y", "", 2},
+		{"", "", 0},
+	} {
+		if did, ignored := verdictParts(c.text); did != c.did || len(ignored) != c.ignored {
+			t.Errorf("%q: %q and %q", c.text, did, ignored)
+		}
+	}
+}
+
+// TestStacksSayWhatTheyWaitFor: a stack whose run waits for approvals says so in the list and at its head, as the run does.
+func TestStacksSayWhatTheyWaitFor(t *testing.T) {
+	r := unconfirmedRun()
+	r.Unapproved = true
+	h := stackHeadFixture(TabRuns)
+	h.Last = &r
+	for name, text := range map[string]string{
+		"list": mustRender(t, sample{"", stackTable(shell("", ""), []StackRow{{Stack: networkStack(), Last: &r}})}),
+		"head": mustRender(t, sample{"", stackHead(shell("", ""), h)}),
+	} {
+		if !strings.Contains(text, "waits for approval") || strings.Contains(text, "waits for confirmation") {
+			t.Errorf("%s: %s", name, text)
 		}
 	}
 }

@@ -442,3 +442,22 @@ func settingsPlaces(admin bool, current string) []tab {
 	}
 	return out
 }
+
+const ignoredFor = "ignored for "
+
+// verdictParts takes apart what a verdict says: what was done, and of which stacks it says that they were not concerned. One stack
+// stays in the sentence.
+func verdictParts(text string) (did string, ignored []string) {
+	var rest []string
+	for part := range strings.SplitSeq(text, "; ") {
+		if stack, ok := strings.CutPrefix(part, ignoredFor); ok {
+			ignored = append(ignored, stack)
+		} else {
+			rest = append(rest, part)
+		}
+	}
+	if len(ignored) < 2 {
+		return text, nil
+	}
+	return strings.Join(rest, "; "), ignored
+}

@@ -31,7 +31,7 @@ func readerSamples() []sample {
 		return h
 	}
 	held := MRRow{
-		MR: runs.MergeRequest{IID: 219, Title: "Typo in the edge's description", SourceBranch: "patch-1", TargetBranch: "main"}, Author: "stranger",
+		MR:      runs.MergeRequest{IID: 219, Title: "Typo in the edge's description", SourceBranch: "patch-1", TargetBranch: "main"},
 		HeadSHA: "99aa91c0de55aa09", ForkPath: "stranger/network", Held: true, Release: off("release a commit from a fork"),
 	}
 	module := moduleHeadFixture(TabModule)

@@ -39,6 +39,9 @@ func movingPages() map[string]func(RunRow) Moving {
 	start := func(needs, work []RunRow) func(RunRow) Moving {
 		return func(r RunRow) Moving {
 			m := StartModel{Needs: needs, Work: append([]RunRow{r}, work...), Day: Day{Total: 31, Finished: 28}}
+			if r.Run.Passed(runs.Initializing) && r.Run.State != runs.Initializing {
+				m.Work = append(m.Work, RunRow{Run: applyingRun(), StackName: "dns"}) // it came meanwhile
+			}
 			m.Work[0].Over = !r.Run.State.Working() && r.Run.State != runs.Queued && r.Run.State != runs.Confirmed
 			if r.Run.State == runs.Unconfirmed && len(needs) > 0 {
 				m.Unseen = []RunRow{r}
@@ -87,7 +90,7 @@ func TestNothingMovesOnLists(t *testing.T) {
 				for _, part := range append(send, page(row).Parts(p)...) {
 					s.live <- event("fragment", jsonOf(t, map[string]any{"id": part.ID, "html": mustRender(t, sample{"", part.Body}), "held": true}))
 				}
-				b.wants(t, fmt.Sprintf(`document.querySelector("main").textContent.includes(%q)`, stateWord(row.Run.State)))
+				b.wants(t, fmt.Sprintf(`document.querySelector("main").textContent.includes(%q)`, StateWord(row.Run.State)))
 				s.drawn(t, b)
 			}
 			sum := total(get(t, b, chromedp.Evaluate[[]shift](`window.shifts`)))
@@ -243,4 +246,75 @@ func TestPhoneHeads(t *testing.T) {
 	}
 	b.run(t, chromedp.KeyEvent(kb.Escape), chromedp.WaitNotVisible(chromedp.CSS("#more-acts")))
 	b.run(t, size(1280, 800), chromedp.WaitVisible(chromedp.CSS(`#more-acts form[action$="/sync"] button`)), chromedp.WaitNotVisible(chromedp.CSS(".morebtn")))
+}
+
+// manyPages is more pages in sight than a browser has connections to a server over HTTP/1.1.
+const manyPages = 8
+
+// TestManyPagesInSight: each of many pages loads; the four that were used last are live, and the others say that they rest, until
+// somebody comes back to them.
+func TestManyPagesInSight(t *testing.T) {
+	s, first := newSite(t), browser(t)
+	p := shell("Runs", NavRuns)
+	p.Live = "/runs/x/live"
+	s.pages["/many"] = sample{"many", RunsModel{Any: true, Rows: rows()}.Moving().Whole(p)}
+	tabs := []*browserTab{first}
+	for range manyPages - 1 {
+		ctx, stop := chromedp.NewContext(first.ctx)
+		t.Cleanup(stop)
+		if err := chromedp.Do(ctx); err != nil { // makes the tab, which lives as long as its context
+			t.Fatal(err)
+		}
+		tabs = append(tabs, &browserTab{ctx: ctx})
+	}
+	for i, tab := range tabs {
+		tab.run(t, chromedp.Navigate(s.URL+"/many"))
+		s.awaitStreams(t, min(i+1, 4))
+	}
+	const rests = `document.querySelector("#toasts").textContent.includes("4 other pages of Groundcrew are open in sight")`
+	for _, tab := range tabs[:manyPages-4] {
+		tab.wants(t, rests)
+	}
+	for _, tab := range tabs[manyPages-4:] {
+		tab.wants(t, "!"+rests)
+	}
+	get(t, first, chromedp.Evaluate[int](`dispatchEvent(new Event("focus")), 0`))
+	first.wants(t, "!"+rests)
+	tabs[manyPages-4].wants(t, rests)
+	s.awaitStreams(t, 4)
+}
+
+// TestBannersComeAndGo: what hinders everything is said on a page that was open before, beside it, so that nothing moves; what is
+// over goes, and leaves its room.
+func TestBannersComeAndGo(t *testing.T) {
+	s, b := watchShifts(t)
+	b.run(t, call(emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}))
+	for _, at := range [][2]int64{{1280, 800}, {360, 740}} {
+		b.run(t, size(at[0], at[1]))
+		p := shell("Runs", NavRuns)
+		p.Live, p.Banners = "/runs/x/live", []Banner{{Kind: KindWarn, Text: "The token expires in 5 days."}}
+		s.pages["/banners"] = sample{"banners", RunsModel{Any: true, Rows: rows()}.Moving().Whole(p)}
+		s.opened(t, b, "/banners")
+		get(t, b, chromedp.Evaluate[int](`window.shifts.length = 0`))
+		says := func(list ...Banner) {
+			p.Banners = list
+			s.live <- event("fragment", jsonOf(t, map[string]any{"id": "banners", "html": mustRender(t, sample{"", Banners(p)}), "held": true}))
+		}
+		dead := Banner{Kind: KindBad, Text: "GitLab refuses the token.", LinkText: "Change token", LinkURL: "/x"}
+		says(dead)
+		b.wants(t, `document.querySelector("#toasts .note a[href='/x']") !== null && document.querySelector("#banners .note.over") !== null`)
+		b.accessible(t, "banners", at[0])
+		says(dead)
+		says(p.Banners...)
+		says()
+		b.wants(t, `document.querySelector("#toasts .note") === null`)
+		says(Banner{Kind: KindWarn, Text: "The token expires in 5 days."})
+		b.wants(t, `document.querySelector("#banners .note:not(.over)") !== null && document.querySelectorAll(".note").length === 1`)
+		if sum := total(get(t, b, chromedp.Evaluate[[]shift](`window.shifts`))); sum.Value >= mostShift {
+			t.Errorf("at %d px the page moves by %.4f: %s", at[0], sum.Value, strings.Join(sum.Sources, "; "))
+		}
+	}
+	if bad := b.complaints(); len(bad) > 0 {
+		t.Errorf("the browser complains: %q", bad)
+	}
 }

@@ -175,7 +175,7 @@ func deltaParts(d runs.Delta) []deltaPart {
 func stateOptions() []Option {
 	opts := []Option{{"", "Every state"}}
 	for _, s := range runs.States {
-		opts = append(opts, Option{string(s), stateWord(s)})
+		opts = append(opts, Option{string(s), StateWord(s)})
 	}
 	return opts
 }

@@ -364,7 +364,7 @@ func outcome(r runs.Run) string {
 	}
 	text := ""
 	if slices.Contains([]runs.State{runs.Discarded, runs.Stopped}, r.State) && t.By != "" {
-		text = stateWord(r.State) + " by " + t.By
+		text = StateWord(r.State) + " by " + t.By
 	}
 	if r.Reason != "" && text != "" {
 		return upperFirst(text) + ": " + r.Reason

@@ -173,7 +173,7 @@ func (s *site) watched(t *testing.T, b *browserTab, scrolled string, mr bool) sh
 // settle waits until the page shows the state and is drawn.
 func (s *site) settle(t *testing.T, b *browserTab, m RunModel) {
 	t.Helper()
-	b.wants(t, fmt.Sprintf(`document.querySelector("#run-head").dataset.state === %q`, stateWord(m.Run.State)))
+	b.wants(t, fmt.Sprintf(`document.querySelector("#run-head").dataset.state === %q`, StateWord(m.Run.State)))
 	for len(s.live) > 0 {
 		time.Sleep(time.Millisecond)
 	}

@@ -105,7 +105,6 @@ func (m StackMRsModel) releases() []Act {
 // An MRRow is an open merge request that concerns the stack.
 type MRRow struct {
 	MR       runs.MergeRequest
-	Author   string
 	HeadSHA  string
 	Run      *runs.Run // the latest for it; nil: none
 	ForkPath string    // the project it comes from, when that is a fork
@@ -228,14 +227,6 @@ func labelOptions(labels []string) []Option {
 		opts = append(opts, Option{l, l})
 	}
 	return opts
-}
-
-// lastState is the run state a stack is shown with.
-func lastState(last *runs.Run) runs.State {
-	if last == nil {
-		return runs.None
-	}
-	return last.State
 }
 
 func stackTabs(h StackHead) []tab {
