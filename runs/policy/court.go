@@ -24,7 +24,13 @@ type Court struct {
 	// Exe is this program, which runs [Child] when its first argument is [ChildCommand]. Where it is "", everything is done in
 	// this process.
 	Exe string
+	// Process takes the place of the process, for simulations: it reads a question as [Respond] does and writes the reply. It may be
+	// called from many goroutines at once. Nil: this program is started.
+	Process func(ctx context.Context, question io.Reader, reply io.Writer) error
 }
+
+// apart reports whether questions are answered outside of this process.
+func (c Court) apart() bool { return c.Exe != "" || c.Process != nil }
 
 // ChildCommand is the first argument that a Court starts the program with.
 const ChildCommand = "policy-child"
@@ -51,7 +57,7 @@ type reply struct {
 
 // Check compiles a policy; its errors are those of [Compile].
 func (c Court) Check(ctx context.Context, p runs.Policy) error {
-	if c.Exe == "" {
+	if !c.apart() {
 		_, err := Compile(p)
 		return err
 	}
@@ -73,7 +79,7 @@ func (c Court) Try(ctx context.Context, p runs.Policy, input json.RawMessage) (A
 }
 
 func (c Court) ask(ctx context.Context, l lane, p runs.Policy, input json.RawMessage) (Answer, error) {
-	if c.Exe != "" {
+	if c.apart() {
 		return c.send(ctx, l, question{p, true}, input)
 	}
 	compiled, err := Compile(p)
@@ -92,28 +98,51 @@ func (c Court) send(ctx context.Context, l lane, q question, input []byte) (Answ
 	if err != nil {
 		return Answer{}, err
 	}
-	if err := l.wait(ctx); err != nil {
-		return Answer{}, err
-	}
-	defer func() { <-l }()
 	within := timeFor(q.Policy.Type) + starting
-	limited, stop := context.WithTimeout(ctx, within)
-	defer stop()
-	cmd := exec.CommandContext(limited, c.Exe, ChildCommand)
-	cmd.Stdin = io.MultiReader(bytes.NewReader(head), bytes.NewReader([]byte("\n")), bytes.NewReader(input))
-	cmd.Env, cmd.WaitDelay = []string{}, time.Second
-	out, trouble := &capped{left: maxReply}, &beginning{}
-	cmd.Stdout, cmd.Stderr = out, trouble
-	err = cmd.Run()
+	out := &capped{left: maxReply}
+	err = c.run(ctx, l, within, io.MultiReader(bytes.NewReader(head), strings.NewReader("\n"), bytes.NewReader(input)), out)
 	switch {
 	case ctx.Err() != nil:
 		return Answer{}, ctx.Err()
-	case limited.Err() != nil:
-		return Answer{}, fmt.Errorf("it was cut off after %s, the most a policy of its type may take", within)
 	case err != nil:
-		return Answer{}, fmt.Errorf("the process it was evaluated in broke down: %w: %s", err, trouble)
+		return Answer{}, err
 	}
 	return read(out.Bytes())
+}
+
+// run lets a process answer for so long at most, once the lane is free.
+func (c Court) run(ctx context.Context, l lane, within time.Duration, question io.Reader, reply io.Writer) error {
+	process := c.Process
+	if process == nil {
+		if err := l.wait(ctx); err != nil {
+			return err
+		}
+		defer func() { <-l }()
+		process = c.start
+	}
+	limited, stop := context.WithTimeout(ctx, within)
+	defer stop()
+	err := process(limited, question, reply)
+	switch {
+	case limited.Err() != nil:
+		return fmt.Errorf("it was cut off after %s, the most a policy of its type may take", within)
+	case err != nil:
+		return fmt.Errorf("the process it was evaluated in broke down: %w", err)
+	default:
+		return nil
+	}
+}
+
+// start starts this program for one question.
+func (c Court) start(ctx context.Context, question io.Reader, reply io.Writer) error {
+	cmd := exec.CommandContext(ctx, c.Exe, ChildCommand)
+	cmd.Env, cmd.WaitDelay = []string{}, time.Second
+	trouble := &beginning{}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = question, reply, trouble
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w: %s", err, trouble)
+	}
+	return nil
 }
 
 // capped keeps so many bytes and refuses more.
@@ -163,6 +192,11 @@ func Child(in io.Reader, out io.Writer) error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: childMemory, Max: childMemory}); err != nil {
 		return fmt.Errorf("the process cannot be limited: %w", err)
 	}
+	return Respond(in, out)
+}
+
+// Respond answers the one question it reads, as [Child] does, without its limits.
+func Respond(in io.Reader, out io.Writer) error {
 	r := bufio.NewReader(in)
 	head, err := r.ReadBytes('\n')
 	if err != nil {
