@@ -21,16 +21,17 @@ func (w *world) guarded() bool { return w.seed >= guardedKind }
 // guardedActs happen on days of the fourth kind only.
 func guardedActs() []act {
 	return []act{
-		{70, "approve", (*world).approve},
-		{12, "reject", (*world).reject},
-		{40, "confirm", (*world).confirm},
+		{160, "approve", (*world).approve},
+		{25, "reject", (*world).reject},
+		{60, "confirm", (*world).confirm},
+		{40, "push", (*world).push},
 		{25, "merge", (*world).moveMR},
-		{10, "start", (*world).start},
-		{8, "needs", (*world).changeNeed},
-		{25, "policy", (*world).legislate},
-		{4, "leave", (*world).leave},
-		{4, "autodeploy", (*world).autodeploy},
-		{12, "crash while asking", (*world).crashSoon},
+		{40, "start", (*world).start},
+		{20, "needs", (*world).changeNeed},
+		{50, "policy", (*world).legislate},
+		{8, "leave", (*world).leave},
+		{8, "autodeploy", (*world).autodeploy},
+		{35, "crash while asking", (*world).crashSoon},
 	}
 }
 

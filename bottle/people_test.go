@@ -60,7 +60,7 @@ func (w *world) createStack(p *project, root string) {
 	status := 0
 	if w.guarded() {
 		n := w.rng.IntN(3)
-		body["approvals"] = n
+		body["approvals"], body["autodeploy"] = n, w.chance(40)
 		w.setNeed(root, n, func() int { status = send(); return status })
 	} else {
 		status = send()
