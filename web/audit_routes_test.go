@@ -131,6 +131,10 @@ func (a *acting) mr() int64 {
 		must(a.t, err)
 		a.iid, err = a.f.OpenMergeRequest(a.f.project.ID, "feature", "main", "Change", a.f.AddUser("author", "Author", false).ID)
 		must(a.t, err)
+		until(a.t, "GitLab to have prepared the merge request", func() bool {
+			mr, err := a.f.MergeRequest(a.f.project.ID, a.iid)
+			return err == nil && mr.DetailedMergeStatus != "preparing"
+		})
 	}
 	return a.iid
 }

@@ -22,7 +22,7 @@ type event struct{ name, id, data string }
 // events opens a stream and hands its events on; the channel is closed when the stream ends.
 func (s *site) events(b *http.Client, path, lastID string) <-chan event {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
 	s.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, get, s.srv.URL+path, nil)
 	must(s.t, err)
@@ -78,7 +78,7 @@ func await(t *testing.T, ch <-chan event, fits func(event) bool) event {
 			if fits(e) {
 				return e
 			}
-		case <-time.After(15 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("the event did not come")
 		}
 	}

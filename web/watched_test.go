@@ -105,7 +105,7 @@ func TestWaitingForATurnEnds(t *testing.T) {
 		if more {
 			t.Errorf("a page without a turn sent %+v", e)
 		}
-	case <-time.After(15 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the stream did not end with the server")
 	}
 }
