@@ -196,6 +196,16 @@ func lawText(n int, takes time.Duration, how, rule string) string {
 // legislate makes, changes or deletes a policy.
 func (w *world) legislate() {
 	of, _ := one(w, lawTypes)
+	w.legislateOf(of)
+}
+
+// overtake lets somebody say yes just as an approval policy is changed: it has to be asked again first.
+func (w *world) overtake() {
+	w.legislateOf(runs.PolicyApproval)
+	w.confirm()
+}
+
+func (w *world) legislateOf(of runs.PolicyType) {
 	w.guard.laws++
 	n := w.guard.laws
 	body, off, byHand, deletes := w.text(n, of), w.chance(15), w.chance(20), w.chance(15)
@@ -296,21 +306,17 @@ func (w *world) passedPlan(l *life, r runs.Run, t runs.Transition, since time.Ti
 	}
 }
 
-// allApprove checks that every approval policy that surely concerned a run as it went on had approved it. The caller holds mu.
-func (w *world) allApprove(r runs.Run, at time.Time) {
+// allApprove checks that every approval policy that surely concerned a run as it went on had approved the plan it had. What a policy says
+// later may be about how things were before. The caller holds mu.
+func (w *world) allApprove(r runs.Run, since, at time.Time) {
 	for _, b := range w.guard.law {
 		if b.of != runs.PolicyApproval || !b.covers(at, at) {
 			continue
 		}
-		ok, when := false, time.Time{}
-		for _, a := range w.guard.answers {
-			if a.slug != b.slug || a.law != b.n || a.run != r.ID || a.at.After(at) {
-				continue
-			}
-			approves := a.outcome == runs.OutcomeApprove
-			ok, when = approves || ok && a.at.Equal(when), a.at
-		}
-		if !ok {
+		approved := slices.ContainsFunc(w.guard.answers, func(a answered) bool {
+			return a.slug == b.slug && a.law == b.n && a.run == r.ID && a.outcome == runs.OutcomeApprove && !a.at.Before(since) && !a.at.After(at)
+		})
+		if !approved {
 			w.broken = append(w.broken, fmt.Sprintf("%s goes on, and law %d of %s does not approve it", w.names[r.ID], b.n, b.slug))
 		}
 	}

@@ -29,6 +29,7 @@ func guardedActs() []act {
 		{40, "start", (*world).start},
 		{20, "needs", (*world).changeNeed},
 		{50, "policy", (*world).legislate},
+		{40, "overtake", (*world).overtake},
 		{8, "leave", (*world).leave},
 		{8, "autodeploy", (*world).autodeploy},
 		{35, "crash while asking", (*world).crashSoon},

@@ -23,7 +23,7 @@ type review struct {
 func (v review) counted() bool { return v.status/100 == 2 }
 func (v review) refused() bool { return v.status/100 == 4 }
 
-// A spend is what used reviews up: the run that went on with them, or was discarded.
+// A spend is what used reviews up: the run that went on with them, was discarded, or was refused by a policy.
 type spend struct {
 	stack, fingerprint, run string
 	at                      time.Time
@@ -96,16 +96,17 @@ func (w *world) movedGuarded(l *life, tx *store.Tx, r runs.Run, i int) {
 	atOnce := r.Type == runs.Task || r.Type == runs.Destroy
 	goesOn := t.State == runs.Confirmed || t.State == runs.Applying && before != runs.Confirmed || t.State == runs.Preparing && atOnce
 	if goesOn {
-		w.mayGoOn(tx, r, t.At)
+		w.mayGoOn(tx, r, since, t.At)
 	}
-	if goesOn || t.State == runs.Discarded {
+	refused := t.State == runs.Failed && (before == runs.Unconfirmed || before == runs.Queued) && strings.HasPrefix(t.Note, "The policy “")
+	if goesOn || refused || t.State == runs.Discarded {
 		w.guard.spends = append(w.guard.spends, spend{r.Stack, r.Fingerprint, r.ID, t.At})
 	}
 }
 
 // mayGoOn checks that a run which goes on to what changes the world has the approvals it needs, and that nobody is against it.
-func (w *world) mayGoOn(tx *store.Tx, r runs.Run, at time.Time) {
-	w.allApprove(r, at)
+func (w *world) mayGoOn(tx *store.Tx, r runs.Run, since, at time.Time) {
+	w.allApprove(r, since, at)
 	need := least(w.guard.needs[r.Stack], at)
 	if need == 0 {
 		return
