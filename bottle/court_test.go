@@ -202,6 +202,7 @@ func (w *world) legislate() {
 // overtake lets somebody say yes just as an approval policy is changed: it has to be asked again first.
 func (w *world) overtake() {
 	w.legislateOf(runs.PolicyApproval)
+	w.sleep(time.Millisecond) // so that it is known which came first
 	w.confirm()
 }
 
