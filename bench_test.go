@@ -134,18 +134,27 @@ func BenchmarkAcknowledgeBareBatch(b *testing.B) {
 // Every push changes the code and nothing that init reads.
 //
 // Cold is a stack's first runs: each does its own init. Warm is after a tracked run whose init was kept: what is compared
-// is the same, a fresh folder with an init of its own.
+// is the same, a fresh folder with an init of its own. With policies, two are asked of each plan.
 func BenchmarkDelivery(b *testing.B) {
-	b.Run("cold", func(b *testing.B) { benchDelivery(b, false) })
-	b.Run("warm", func(b *testing.B) { benchDelivery(b, true) })
+	b.Run("cold", func(b *testing.B) { benchDelivery(b, false, nil) })
+	b.Run("warm", func(b *testing.B) { benchDelivery(b, true, nil) })
+	policies := []string{
+		`deny contains msg if { some rc in input.plan.resource_changes; "delete" in rc.change.actions; msg := sprintf("%s would be destroyed", [rc.address]) }`,
+		`warn contains "much at once" if input.delta.add + input.delta.change > 5`,
+	}
+	b.Run("cold with policies", func(b *testing.B) { benchDelivery(b, false, policies) })
+	b.Run("warm with policies", func(b *testing.B) { benchDelivery(b, true, policies) })
 }
 
-func benchDelivery(b *testing.B, warm bool) {
+func benchDelivery(b *testing.B, warm bool, policies []string) {
 	r := newRig(b)
 	r.exe = built(b)
 	r.spawn()
 	defer r.kill()
 	r.link().stack("network", "infra", nil)
+	for i, body := range policies {
+		r.policy(fmt.Sprint("policy ", i), "plan", body)
+	}
 	if warm {
 		r.push("main", "Code", map[string]string{"infra/main.tf": resource("a", "seed")})
 		r.run("tracked", "unconfirmed")

@@ -141,7 +141,7 @@ func TestTerraformCannotTakeTheMachine(t *testing.T) {
 	r := newRig(t)
 	r.set = func(c *config) {
 		c.workers = 3
-		c.limits.time, c.limits.silence = 15*time.Second, time.Minute
+		c.limits.time, c.limits.silence = 45*time.Second, time.Minute // long enough for a plan on a busy machine
 		c.limits.memory, c.limits.fileSize, c.limits.processes = 1<<30, 64<<20, 200
 	}
 	buildExec(t, filepath.Join(r.dir, "mirror"))

@@ -117,6 +117,9 @@ func (w *world) live(events int) {
 	if w.talking() {
 		list = append(list, talkingActs()...)
 	}
+	if w.guarded() {
+		list = append(list, guardedActs()...)
+	}
 	for _, a := range list {
 		sum += a.weight
 	}
@@ -131,6 +134,7 @@ func (w *world) live(events int) {
 		}
 		w.drawn = append(w.drawn, list[i].name)
 		list[i].do(w)
+		w.remembered()
 		switch d := w.rng.IntN(10); {
 		case d < 3:
 		case d < 6:

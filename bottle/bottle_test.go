@@ -6,7 +6,8 @@
 //	go test ./bottle -seed 1234 -v         one seed, with the trace of its day
 //	go test ./bottle -seeds 5000           more of them; -from 100000 begins elsewhere, -events 60 makes longer days
 //
-// Every second seed is of the other kind of day, see other_test.go, and half of those are of the third, see commands_test.go.
+// Every second seed is of the other kind of day, see other_test.go, and half of those are of the third, see
+// commands_test.go, and half of these of the fourth, see guarded_test.go.
 //
 // One seed gives one day: what happens is drawn by one goroutine, which looks only at a world at rest. What a seed does not
 // fix is the order of what the server does at one and the same moment, so a crash "after 17 contacts" may hit another of
@@ -98,6 +99,9 @@ func TestBottle(t *testing.T) {
 		}
 		if i%4 == 3 && seed < talkingKind {
 			seed += talkingKind - otherKind
+		}
+		if i%8 == 7 && seed < guardedKind {
+			seed += guardedKind - talkingKind
 		}
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

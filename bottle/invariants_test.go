@@ -25,7 +25,7 @@ func (l *life) committed(c store.Change) {
 				if err != nil {
 					return err
 				}
-				w.saw(r)
+				w.saw(l, tx, r)
 			}
 			return w.oneBlocks(tx)
 		})
@@ -37,7 +37,7 @@ func (l *life) committed(c store.Change) {
 }
 
 // saw checks a run against what was seen of it before: what has ended stays as it is.
-func (w *world) saw(r runs.Run) {
+func (w *world) saw(l *life, tx *store.Tx, r runs.Run) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.names[r.ID] == "" {
@@ -52,7 +52,9 @@ func (w *world) saw(r runs.Run) {
 	if len(r.Transitions) < w.moves[r.ID] {
 		return // read before a commit that was looked at first
 	}
-	for _, t := range r.Transitions[w.moves[r.ID]:] {
+	for i := w.moves[r.ID]; i < len(r.Transitions); i++ {
+		t := r.Transitions[i]
+		w.movedGuarded(l, tx, r, i)
 		if t.State == runs.Confirmed && strings.HasPrefix(t.By, "@") {
 			w.commanded(r, t)
 		}
@@ -66,7 +68,7 @@ func (w *world) saw(r runs.Run) {
 	if r.State.Terminal() {
 		w.ended[r.ID] = r.State
 	}
-	if last.State == runs.Applying && last.Note == "autodeploy" {
+	if last.State == runs.Applying && strings.HasPrefix(last.Note, "autodeploy") {
 		w.yes[r.ID] = true
 	}
 }
@@ -89,18 +91,21 @@ func (w *world) oneBlocks(tx *store.Tx) error {
 
 // A deed is a person's act and how it was answered.
 type deed struct {
-	action, target string
-	at             time.Time
+	action, target, by string
+	at                 time.Time
 }
 
 // did remembers an act that was answered with success: the audit log has to know it.
-func (w *world) did(status int, action, target string) {
+func (w *world) did(status int, action, target string) { w.didBy(person, status, action, target) }
+
+// didBy is did of somebody else, as the log calls them.
+func (w *world) didBy(by string, status int, action, target string) {
 	if status/100 != 2 {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.deeds = append(w.deeds, deed{action, target, time.Now()})
+	w.deeds = append(w.deeds, deed{action, target, by, time.Now()})
 }
 
 // judge checks what must hold when everything is mended and quiet.
@@ -111,7 +116,7 @@ func (w *world) judge() {
 		return
 	}
 	err := l.st.View(func(tx *store.Tx) error {
-		checks := []func(*store.Tx) error{w.deliveries, w.heads, w.mergeRequests, w.deployments, w.comments, w.environments, w.versions, w.audited, w.forks, w.paths, w.threads, w.passes, w.answers}
+		checks := []func(*store.Tx) error{w.deliveries, w.heads, w.mergeRequests, w.deployments, w.comments, w.environments, w.versions, w.audited, w.forks, w.paths, w.threads, w.passes, w.answers, w.asks}
 		if w.modes.aggregate {
 			checks = append(checks, w.sums)
 		} else {
@@ -484,7 +489,7 @@ func (w *world) audited(tx *store.Tx) error {
 	w.mu.Unlock()
 	for _, d := range deeds {
 		i := slices.IndexFunc(log, func(e store.AuditEntry) bool {
-			return e.By == person && slices.Contains(strings.Split(d.action, "|"), e.Action) && (d.target == "" || e.Target == d.target)
+			return e.By == d.by && slices.Contains(strings.Split(d.action, "|"), e.Action) && (d.target == "" || e.Target == d.target)
 		})
 		if i < 0 {
 			w.breakf("the audit log does not know %s of %s at %s", d.action, w.plain(d.target), d.at.Sub(w.began))

@@ -52,8 +52,19 @@ func (w *world) createStack(p *project, root string) {
 	if root == "site" && w.seed%3 == 0 {
 		body["release_tags"] = "v*"
 	}
-	status, _ := w.api("POST", "/stacks", body)
-	w.did(status, "stack.create", root)
+	send := func() int {
+		status, _ := w.api("POST", "/stacks", body)
+		w.did(status, "stack.create", root)
+		return status
+	}
+	status := 0
+	if w.guarded() {
+		n := w.rng.IntN(3)
+		body["approvals"], body["autodeploy"] = n, w.chance(40)
+		w.setNeed(root, n, func() int { status = send(); return status })
+	} else {
+		status = send()
+	}
 	w.trace("person", "makes the stack %s: %d", root, status)
 }
 
@@ -302,6 +313,7 @@ func (w *world) heal() {
 	}
 	w.mendToken()
 	w.healModes()
+	w.healGuard()
 	for _, p := range w.projects {
 		status, _ := w.api("POST", fmt.Sprintf("/projects/%d/hook", p.ID), nil)
 		w.did(status, "hook.install", "")
@@ -324,6 +336,9 @@ func (w *world) settle() {
 	for range 12 * 60 {
 		if w.isBroken() {
 			return
+		}
+		if w.guarded() {
+			w.settleGuarded()
 		}
 		for _, r := range w.runsIn(in(runs.Unconfirmed)) {
 			if w.chance(70) {

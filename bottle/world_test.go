@@ -19,6 +19,7 @@ import (
 	"groundcrew/gitlab/sim"
 	"groundcrew/runs"
 	"groundcrew/runs/engine"
+	"groundcrew/runs/policy"
 	"groundcrew/store"
 	"groundcrew/web"
 )
@@ -66,6 +67,7 @@ type world struct {
 	weather  weather               // of deliveries
 	ends     []func()              // of troubles; the driver's
 	seen     map[uint64]int        // deliveries by content, for the weather
+	guard    guard                 // approvals and policies
 }
 
 // A death is how a server ends, and what follows.
@@ -150,6 +152,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.must("PUT", "/integration", map[string]any{"api_url": g.URL(), "token": w.token})
 	w.setModes()
 	w.letTalk()
+	w.appoint()
 	for _, p := range w.projects {
 		for _, root := range p.roots {
 			w.createStack(p, root)
@@ -197,7 +200,7 @@ func (w *world) open() {
 	}
 	l.e, err = engine.New(engine.Options{
 		Store: st, Source: src, Runner: runner{l}, Transport: wire{l}, Log: log, Workers: 2, ExternalURL: address, Version: "bottle",
-		RunTime: 70 * time.Minute, Silence: 15 * time.Minute, Jitter: func(below time.Duration) time.Duration { return below / 2 },
+		Notify: bell{l}, Court: policy.Simulated(l.court), RunTime: 70 * time.Minute, Silence: 15 * time.Minute, Jitter: func(below time.Duration) time.Duration { return below / 2 },
 	})
 	if err != nil {
 		w.breakf("the server does not start: %v", err)
@@ -293,12 +296,17 @@ func (w *world) view(f func(tx *store.Tx) error) bool {
 
 // api is a person's request; status 0 is no answer.
 func (w *world) api(method, path string, body any) (status int, out map[string]any) {
+	return w.apiAs(bootstrap, method, path, body)
+}
+
+// apiAs is api with the key of somebody else.
+func (w *world) apiAs(key, method, path string, body any) (status int, out map[string]any) {
 	var raw bytes.Buffer
 	if body != nil {
 		_ = json.NewEncoder(&raw).Encode(body) // maps of texts and numbers
 	}
 	r := httptest.NewRequest(method, address+"/api/v1"+path, &raw)
-	r.Header.Set("Authorization", "Bearer "+bootstrap)
+	r.Header.Set("Authorization", "Bearer "+key)
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}

@@ -22,7 +22,7 @@ func TestApplyWritesAllRows(t *testing.T) {
 	rows := dump(t, s)
 	status := "status/7/abc/groundcrew/network"
 	for bucket, key := range map[string]string{
-		"runs": r.ID, "stack_runs": "network/" + r.ID, "mr_runs": "0000000007/0000000003/" + r.ID, "active": r.ID,
+		"runs": r.ID, "stack_runs": "network/" + r.ID, "project_runs": "0000000007/" + r.ID, "mr_runs": "0000000007/0000000003/" + r.ID, "active": r.ID,
 		"run_keys": "network/proposed/abc", "jobs": r.ID + "/plan", "reports": status, "due": status,
 	} {
 		if _, ok := rows[bucket][key]; !ok {
@@ -200,13 +200,14 @@ func (w *world) event(tx *Tx) runs.Event {
 // check compares every index with a scan of the runs.
 func (w *world) check(tx *Tx) {
 	w.t.Helper()
-	want := map[string]map[string]string{"active": {}, "proposals": {}, "stack_runs": {}, "mr_runs": {}, "run_keys": {}, "jobs": {}, "due": {}, "project_stacks": {}}
+	want := map[string]map[string]string{"active": {}, "proposals": {}, "stack_runs": {}, "project_runs": {}, "mr_runs": {}, "run_keys": {}, "jobs": {}, "due": {}, "project_stacks": {}}
 	list, err := all[runs.Run](tx, "runs", "")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	for _, r := range list { // oldest first, so the newest of a key stays
 		want["stack_runs"][r.Stack+"/"+r.ID] = ""
+		want["project_runs"][num(r.Project)+"/"+r.ID] = string(r.State)
 		want["run_keys"][r.Stack+"/"+string(r.Type)+"/"+r.Commit.SHA] = r.ID
 		if r.MR != nil {
 			want["mr_runs"][mrKey(r.Project, r.MR.IID)+"/"+r.ID] = ""

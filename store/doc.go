@@ -24,6 +24,7 @@
 //	                                            ended           state/id → ""
 //	                                            proposals       slug/fork/branch/id → "", of proposed runs that have not ended
 //	                                            typed           type/id → "", but for proposed runs
+//	                                            project_runs    project/id → state
 //	hours           hour → Hour, counts of its runs
 //	jobs            run/phase → Job
 //	deliveries      id → Delivery               delivery_keys   key → id

@@ -26,7 +26,7 @@ var updateGolden = flag.Bool("update", false, "write golden files for new fields
 // named here fails TestBuckets.
 var stored = map[string]any{
 	"meta": nil, "settings": Settings{}, "integration": Integration{}, "users": User{}, "user_names": nil, "sessions": Session{}, "api_keys": APIKey{},
-	"stacks": runs.Stack{}, "project_stacks": nil, "variables": runs.Variable{}, "runs": runs.Run{}, "stack_runs": nil, "mr_runs": nil, "active": nil,
+	"stacks": runs.Stack{}, "project_stacks": nil, "variables": runs.Variable{}, "runs": runs.Run{}, "stack_runs": nil, "project_runs": nil, "mr_runs": nil, "active": nil,
 	"run_keys": nil, "jobs": Job{}, "deliveries": Delivery{}, "delivery_keys": nil, "bodies": nil, "inbox": nil, "reports": Report{}, "due": nil, "parked": nil,
 	"merge_requests": MergeRequest{}, "heads": nil, "tags": nil, "watches": Watch{}, "hooks": Hook{}, "projects": Project{}, "notices": Notice{}, "states": StateVersion{}, "audit": AuditEntry{}, "onces": Once{},
 	"channels": Channel{}, "notifications": Notification{}, "latest": nil, "proposals": nil, "ended": nil, "typed": nil, "hours": Hour{},

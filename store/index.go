@@ -2,13 +2,13 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	bolt "go.etcd.io/bbolt"
 
 	"groundcrew/runs"
@@ -42,6 +42,14 @@ func indexRun(b *bolt.Tx, old, r runs.Run) error {
 		return err
 	}
 	return countHour(b, r.CreatedAt, old.State == runs.None, r.State)
+}
+
+// indexProject keeps the runs of each project, with how they stand.
+func indexProject(b *bolt.Tx, old, r runs.Run) error {
+	if old.State == r.State {
+		return nil
+	}
+	return b.Bucket([]byte("project_runs")).Put([]byte(num(r.Project)+"/"+r.ID), []byte(r.State))
 }
 
 func readLatest(raw []byte) Latest {
@@ -122,17 +130,7 @@ func countHour(b *bolt.Tx, at time.Time, begun bool, ended runs.State) error {
 	if begun {
 		h.Begun++
 	}
-	switch ended {
-	case runs.None:
-	case runs.Finished:
-		h.Finished++
-	case runs.Failed:
-		h.Failed++
-	case runs.Discarded:
-		h.Discarded++
-	default:
-		h.Other++
-	}
+	h.ended(ended)
 	raw, err := json.Marshal(h)
 	if err != nil {
 		return err
@@ -152,6 +150,50 @@ func (tx *Tx) Hours(n int) ([]Hour, error) {
 	return out, nil
 }
 
+// AnyRun reports whether there is a run at all, of the projects or (nil) of any.
+func (tx *Tx) AnyRun(projects []int64) bool {
+	sources := (RunFilter{}).sources()
+	if projects != nil {
+		sources = projectSources(projects)
+	}
+	return slices.ContainsFunc(sources, func(src source) bool {
+		k, _ := tx.b.Bucket([]byte(src.bucket)).Cursor().Seek([]byte(src.prefix))
+		return k != nil && hasPrefix(k, src.prefix)
+	})
+}
+
+// HoursOf counts as [Tx.Hours] does, the runs of projects alone, and reads atMost of them, the newest.
+func (tx *Tx) HoursOf(n int, projects []int64, atMost int) ([]Hour, error) {
+	out := make([]Hour, n)
+	first := tx.now.Truncate(time.Hour).Add(-time.Duration(n-1) * time.Hour)
+	m := tx.merge(projectSources(projects), "")
+	for ; atMost > 0 && m.id() >= idAt(first); atMost-- {
+		at, err := ulid.ParseStrict(m.id())
+		if err != nil {
+			return nil, fmt.Errorf("row project_runs/%s is damaged: %w", m.id(), err)
+		}
+		i := min(int(at.Timestamp().Sub(first)/time.Hour), n-1) // a clock that was set back
+		out[i].Begun++
+		out[i].ended(runs.State(m.value()))
+		m.next()
+	}
+	return out, nil
+}
+
+// ended counts a run that ended in the state.
+func (h *Hour) ended(in runs.State) {
+	switch {
+	case in == runs.Finished:
+		h.Finished++
+	case in == runs.Failed:
+		h.Failed++
+	case in == runs.Discarded:
+		h.Discarded++
+	case in.Terminal():
+		h.Other++
+	}
+}
+
 // A source is a row of keys that hold ids of runs, newest last.
 type source struct{ bucket, prefix string }
 
@@ -162,6 +204,8 @@ func (f RunFilter) sources() []source {
 		return []source{{"mr_runs", mrKey(f.Project, f.MergeRequest) + "/"}}
 	case f.Stack != "":
 		return []source{{"stack_runs", f.Stack + "/"}}
+	case f.Projects != nil && len(f.Projects) <= manyProjects:
+		return projectSources(f.Projects)
 	case len(f.States) > 0:
 		return stateSources(f.States)
 	case len(f.Types) > 0 && !slices.Contains(f.Types, runs.Proposed):
@@ -173,6 +217,17 @@ func (f RunFilter) sources() []source {
 	default:
 		return []source{{"runs", ""}}
 	}
+}
+
+// manyProjects is for how many projects their own rows are looked up; among the runs of more the page is soon full.
+const manyProjects = 2000
+
+func projectSources(projects []int64) []source {
+	out := make([]source, 0, len(projects))
+	for _, p := range projects {
+		out = append(out, source{"project_runs", num(p) + "/"})
+	}
+	return out
 }
 
 func stateSources(states []runs.State) []source {
@@ -194,54 +249,35 @@ func stateSources(states []runs.State) []source {
 // Runs lists runs newest first, at most limit of them, beginning below the cursor (the next of the page before, "" for
 // the first page). next is "" on the last page. With AtMost a page may have less than limit and still a next.
 func (tx *Tx) Runs(f RunFilter, cursor string, limit int) (page []runs.Run, next string, err error) {
-	end := "" // below it not every source was read
-	for _, src := range f.sources() {
-		found, stopped, err := tx.search(src, f, cursor, limit)
-		if err != nil {
-			return nil, "", err
+	sieve, rows := newSieve(f), tx.b.Bucket([]byte("runs"))
+	m := tx.merge(f.sources(), cursor)
+	for looked := 1; f.reaches(m.id()); looked++ {
+		id := m.id()
+		raw := rows.Get([]byte(id))
+		if raw == nil {
+			return nil, "", notFound("run", id)
 		}
-		page, end = append(page, found...), max(end, stopped)
-	}
-	slices.SortFunc(page, func(a, b runs.Run) int { return cmp.Compare(b.ID, a.ID) })
-	page = slices.CompactFunc(page, func(a, b runs.Run) bool { return a.ID == b.ID })
-	if i := slices.IndexFunc(page, func(r runs.Run) bool { return r.ID < end }); i >= 0 {
-		page = page[:i]
-	}
-	if len(page) > limit {
-		return page[:limit], page[limit-1].ID, nil
-	}
-	return page, end, nil
-}
-
-// search reads one source downwards from the cursor. stopped is the last run that was read, if there is more.
-func (tx *Tx) search(src source, f RunFilter, cursor string, limit int) (found []runs.Run, stopped string, err error) {
-	looked := 0
-	text := newSieve(f.Text)
-	err = eachBack(tx, src.bucket, src.prefix, cursor, func(k string, raw []byte) (bool, error) {
-		id := strings.TrimPrefix(k, src.prefix)
-		if !f.Since.IsZero() && id < idAt(f.Since) {
-			return false, nil // ids sort by time: everything below is older
-		}
-		if src.bucket != "runs" {
-			if raw = tx.b.Bucket([]byte("runs")).Get([]byte(id)); raw == nil {
-				return false, notFound("run", id)
-			}
-		}
-		if text.passes(raw) {
+		if sieve.passes(raw) {
 			var r runs.Run
 			if err := json.Unmarshal(raw, &r); err != nil {
-				return false, fmt.Errorf("row runs/%s is damaged: %w", id, err)
+				return nil, "", fmt.Errorf("row runs/%s is damaged: %w", id, err)
 			}
 			if f.match(r) {
-				found = append(found, r)
+				if len(page) == limit {
+					return page, page[limit-1].ID, nil
+				}
+				page = append(page, r)
 			}
 		}
-		looked++
-		if len(found) > limit || looked == f.AtMost {
-			stopped = id
-			return false, nil
+		if looked == f.AtMost {
+			return page, id, nil
 		}
-		return true, nil
-	})
-	return found, stopped, err
+		m.next()
+	}
+	return page, "", nil
+}
+
+// reaches reports whether runs as old as this id may be meant; ids sort by time. There is no run "".
+func (f RunFilter) reaches(id string) bool {
+	return id != "" && (f.Since.IsZero() || id >= idAt(f.Since))
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	diff "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -25,7 +26,8 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 	active := func(tx *Tx) error { asStored(t, tx, s.cached.active); return nil }
 	for i := range 300 {
 		view(t, s, active)
-		r := request(t, s, []string{"a", "b"}[rnd.IntN(2)], []runs.Type{runs.Proposed, runs.Tracked, runs.Task, runs.Destroy}[rnd.IntN(4)], fmt.Sprintf("%040d", i))
+		r := request(t, s, []string{"a", "b"}[rnd.IntN(2)], []runs.Type{runs.Proposed, runs.Tracked, runs.Task, runs.Destroy}[rnd.IntN(4)], fmt.Sprintf("%040d", i),
+			func(r *runs.Run) { r.Project = int64(7 + i%3) })
 		everything = append(everything, r.ID)
 		switch rnd.IntN(5) {
 		case 0:
@@ -52,6 +54,14 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 			{Stack: "a", States: []runs.State{runs.Failed}},
 			{Stack: "b", Types: []runs.Type{runs.Destroy}},
 			{States: []runs.State{runs.Finished}},
+			{Projects: []int64{}},
+			{Projects: []int64{7}},
+			{Projects: []int64{5, 8, 9, 10}},
+			{Projects: []int64{7, 9}, States: []runs.State{runs.Failed, runs.Queued}},
+			{Projects: []int64{7, 8}, Types: []runs.Type{runs.Task}, Text: "0"},
+			{Projects: []int64{8}, Stack: "b"},
+			{Projects: everyOther(5 * manyProjects)},
+			{Projects: everyOther(5 * manyProjects), Types: []runs.Type{runs.Task, runs.Destroy}},
 		} {
 			var want []string
 			for _, id := range slices.Backward(everything) {
@@ -85,6 +95,9 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 				}
 			}
 		}
+		for _, projects := range [][]int64{{}, {8}, {7, 8, 9}} {
+			compareHours(t, tx, projects)
+		}
 		hours, err := tx.Hours(24)
 		var counted Hour
 		for _, h := range hours {
@@ -114,6 +127,44 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// everyOther are the odd numbers below a bound.
+func everyOther(below int64) (list []int64) {
+	for n := int64(1); n < below; n += 2 {
+		list = append(list, n)
+	}
+	return list
+}
+
+// compareHours counts the runs of projects one by one.
+func compareHours(t *testing.T, tx *Tx, projects []int64) {
+	t.Helper()
+	list, _, err := tx.Runs(RunFilter{Projects: projects}, "", 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]Hour, 24)
+	for _, r := range list {
+		h := &want[23-int(tx.Now().Truncate(time.Hour).Sub(r.CreatedAt.Truncate(time.Hour))/time.Hour)]
+		h.Begun++
+		h.ended(r.State)
+	}
+	got, err := tx.HoursOf(24, projects, 1000)
+	if d := diff.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%v: %v %s", projects, err, d)
+	}
+	if any := tx.AnyRun(projects); any != (len(list) > 0) || !tx.AnyRun(nil) || tx.AnyRun([]int64{1, 700}) {
+		t.Errorf("%v: any %v of %d", projects, any, len(list))
+	}
+	newest, _, err := tx.Runs(RunFilter{Projects: projects, AtMost: 1}, "", 1)
+	if err != nil || len(newest) != min(1, len(list)) {
+		t.Errorf("%v: %d newest at the first look, whatever others have, %v", projects, len(newest), err)
+	}
+	few, err := tx.HoursOf(24, projects, 3)
+	if begun := few[22].Begun + few[23].Begun; err != nil || begun != min(3, len(list)) {
+		t.Errorf("%v: %d of the newest 3, %v", projects, begun, err)
+	}
 }
 
 // pages reads a list to its end.

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	bolt "go.etcd.io/bbolt"
@@ -132,6 +134,36 @@ var migrations = []func(*bolt.Tx) error{
 		}
 		return nil
 	},
+	func(tx *bolt.Tx) error { // what finds the runs of the projects that somebody may read
+		if _, err := tx.CreateBucketIfNotExists([]byte("project_runs")); err != nil {
+			return err
+		}
+		return indexProjects(tx)
+	},
+}
+
+// indexProjects writes the runs of each project in the order of their keys: one before others would move all of those, and of a
+// million runs that takes hours.
+func indexProjects(tx *bolt.Tx) error {
+	type row struct {
+		Project int64      `json:"project"`
+		State   runs.State `json:"state"`
+		id      string
+	}
+	var rows []row
+	err := tx.Bucket([]byte("runs")).ForEach(func(id, raw []byte) error {
+		r := row{id: string(id)}
+		err := json.Unmarshal(raw, &r)
+		rows = append(rows, r)
+		return err
+	})
+	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.Project, b.Project) })
+	for _, r := range rows {
+		if err == nil {
+			err = indexProject(tx, runs.Run{}, runs.Run{ID: r.id, Project: r.Project, State: r.State})
+		}
+	}
+	return err
 }
 
 // checkSchema refuses data of a newer version.

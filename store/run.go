@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -125,7 +126,7 @@ func (tx *Tx) putRun(old, r runs.Run) error {
 	if err := put(tx, "runs", r.ID, r); err != nil {
 		return err
 	}
-	if err := errors.Join(indexRun(tx.b, old, r), indexProposal(tx.b, old, r)); err != nil {
+	if err := errors.Join(indexRun(tx.b, old, r), indexProject(tx.b, old, r), indexProposal(tx.b, old, r)); err != nil {
 		return err
 	}
 	if old.State == runs.None {
@@ -225,11 +226,11 @@ type RunFilter struct {
 	Project      int64 // goes with MergeRequest
 	MergeRequest int64
 	Types        []runs.Type
-	Visible      func(runs.Run) bool // nil: all; somebody may not know of the others
+	Projects     []int64 // sorted; nil: all. Somebody may not know of the others
 	States       []runs.State
 	Since        time.Time
 	Text         string // words, all of which are in the title, branch, author or stack, or begin the commit, the run's id or "!" and the merge request's number
-	// AtMost bounds how many runs a page reads of each source, 0: as many as it takes. A filter that few runs meet
+	// AtMost bounds how many runs a page looks at, 0: as many as it takes. A filter that few runs meet
 	// would read all there are.
 	AtMost int
 }
@@ -238,21 +239,59 @@ func (f RunFilter) match(r runs.Run) bool {
 	return (f.Stack == "" || r.Stack == f.Stack) &&
 		(f.MergeRequest == 0 || r.In(f.MergeRequest) != nil) &&
 		(f.Project == 0 || r.Project == f.Project) &&
-		(f.Visible == nil || f.Visible(r)) &&
+		(f.Projects == nil || f.allows(r.Project)) &&
 		(len(f.Types) == 0 || slices.Contains(f.Types, r.Type)) &&
 		(len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
 		(f.Since.IsZero() || !r.CreatedAt.Before(f.Since)) &&
 		(f.Text == "" || saysAll(r, f.Text))
 }
 
-// A sieve lets rows of runs pass that may meet a text, because reading a row costs ten times as much as looking at its bytes.
+func (f RunFilter) allows(project int64) bool {
+	_, ok := slices.BinarySearch(f.Projects, project)
+	return ok
+}
+
+// A sieve lets rows of runs pass that may meet a filter, because reading a row costs ten times as much as looking at its bytes.
 type sieve struct {
 	words [][]byte // that a row must hold, letter case aside
 	lower []byte   // the row that is looked at
+	// Of each of these lists a row must hold one, as JSON writes it.
+	oneOf [][][]byte
+	// within are the projects, one of which the row must be of; nil: any.
+	within func(project int64) bool
 }
 
-// newSieve takes the words that JSON writes as they are; one that begins with "!" may be the number of a merge request.
-func newSieve(text string) *sieve {
+// newSieve takes of a filter what rows can be held back by.
+func newSieve(f RunFilter) *sieve {
+	s := newTextSieve(f.Text)
+	s.mustHold("state", texts(f.States))
+	s.mustHold("type", texts(f.Types))
+	if f.Projects != nil {
+		s.within = f.allows
+	}
+	return s
+}
+
+func texts[T ~string](list []T) (out []string) {
+	for _, x := range list {
+		out = append(out, string(x))
+	}
+	return out
+}
+
+// mustHold asks for a field with one of the values, anywhere in the row.
+func (s *sieve) mustHold(field string, values []string) {
+	var any [][]byte
+	for _, v := range values {
+		any = append(any, fmt.Appendf(nil, "%q:%q", field, v))
+	}
+	if any != nil {
+		s.oneOf = append(s.oneOf, any)
+	}
+}
+
+// newTextSieve takes the words that JSON writes as they are; one that begins with "!" may be the number of a merge request.
+func newTextSieve(text string) *sieve {
 	s := &sieve{}
 	for word := range strings.FieldsSeq(strings.ToLower(text)) {
 		escaped := func(r rune) bool { return r < ' ' || r >= utf8.RuneSelf || strings.ContainsRune(`"\<>&`, r) }
@@ -265,6 +304,14 @@ func newSieve(text string) *sieve {
 
 // passes reports whether the row may be one of those that are meant. Letters beyond ASCII have rules of their own: it may.
 func (s *sieve) passes(row []byte) bool {
+	for _, values := range s.oneOf {
+		if !slices.ContainsFunc(values, func(v []byte) bool { return bytes.Contains(row, v) }) {
+			return false
+		}
+	}
+	if project, ok := projectIn(row); ok && s.within != nil && !s.within(project) {
+		return false
+	}
 	if len(s.words) == 0 {
 		return true
 	}
@@ -279,6 +326,18 @@ func (s *sieve) passes(row []byte) bool {
 		s.lower = append(s.lower, b)
 	}
 	return !slices.ContainsFunc(s.words, func(word []byte) bool { return !bytes.Contains(s.lower, word) })
+}
+
+// projectIn reads the project of a run's row. A text of somebody's cannot be taken for it, because JSON writes quotation marks in texts
+// with a backslash.
+func projectIn(row []byte) (project int64, ok bool) {
+	_, after, ok := bytes.Cut(row, []byte(`"project":`))
+	end := bytes.IndexAny(after, ",}")
+	if !ok || end < 0 {
+		return 0, false
+	}
+	project, err := strconv.ParseInt(string(after[:end]), 10, 64)
+	return project, err == nil
 }
 
 // saysAll reports whether a run is one that somebody means who types these words.

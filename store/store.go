@@ -352,22 +352,24 @@ func each(tx *Tx, bucket, prefix string, fn func(key string, raw []byte) (bool, 
 // eachBack visits rows with the prefix from the newest key downwards, beginning below before ("" = the last).
 func eachBack(tx *Tx, bucket, prefix, before string, fn func(key string, raw []byte) (bool, error)) error {
 	c := tx.b.Bucket([]byte(bucket)).Cursor()
-	start := prefix + "\xff"
-	if before != "" {
-		start = prefix + before
-	}
-	var k, v []byte
-	if at, _ := c.Seek([]byte(start)); at == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
-	}
-	for ; k != nil && hasPrefix(k, prefix); k, v = c.Prev() {
+	for k, v := seekBack(c, prefix, before); k != nil && hasPrefix(k, prefix); k, v = c.Prev() {
 		if more, err := fn(string(k), v); err != nil || !more {
 			return err
 		}
 	}
 	return nil
+}
+
+// seekBack finds the last key with the prefix, or the last one below before; it may find one without the prefix, or none.
+func seekBack(c *bolt.Cursor, prefix, before string) (k, v []byte) {
+	start := prefix + "\xff"
+	if before != "" {
+		start = prefix + before
+	}
+	if at, _ := c.Seek([]byte(start)); at == nil {
+		return c.Last()
+	}
+	return c.Prev()
 }
 
 func hasPrefix(k []byte, prefix string) bool {

@@ -176,7 +176,7 @@ func TestConnectIsBoundToItsSession(t *testing.T) {
 	if got := s.post(ann, "/account/gitlab", "current", "correct horse"); got.status != 409 {
 		t.Errorf("connected already: status %d", got.status)
 	}
-	s.web.logins = newLoginLimiter()
+	s.web.logins = strictLimiter()
 	for range 6 {
 		s.post(eve, "/account/gitlab", "current", "guess")
 	}

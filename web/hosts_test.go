@@ -68,6 +68,7 @@ func TestS21NoForeignName(t *testing.T) {
 func TestS25OnlySignInIsLimited(t *testing.T) {
 	s := newSite(t)
 	s.link("https://gitlab.test")
+	s.web.logins = strictLimiter()
 	s.user("ann", store.Admin)
 	limited := false
 	for range 60 {

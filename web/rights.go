@@ -313,17 +313,16 @@ func (s *Server) seen(c *request, f store.RunFilter) (store.RunFilter, error) {
 	if !c.who.restricted() {
 		return f, nil
 	}
-	reads, err := s.reads(c)
-	return theirs(f, reads), err
-}
-
-// theirs narrows a filter of runs to those of projects that somebody reads.
-func theirs(f store.RunFilter, reads func(project int64) bool) store.RunFilter {
-	f.Visible = func(r runs.Run) bool { return reads(r.Project) }
-	if f.AtMost == 0 {
-		f.AtMost = 5000 // who sees little would read everything to fill a page
+	projects, err := s.allProjects()
+	if err != nil {
+		return f, err
 	}
-	return f
+	levels, err := s.levels(c, projects)
+	f.Projects = slices.DeleteFunc(projects, func(p int64) bool { return levels[p] < levelReporter })
+	if f.AtMost == 0 {
+		f.AtMost = 5000 // who sees few that a filter lets through would read all of theirs to fill a page
+	}
+	return f, err
 }
 
 // needsOf is what waits for a person, as far as the one who asks may see it.

@@ -42,9 +42,8 @@ func (s *Server) runsPage(c *request) (p view.Page, out view.Moving, err error) 
 		if m.Rows, m.New, next, err = s.runRows(tx, c, f, func(r runs.Run) bool { return reads(r.Project) }); err != nil {
 			return err
 		}
-		any, _, err := tx.Runs(store.RunFilter{Visible: f.Visible, AtMost: f.AtMost}, "", 1)
-		m.Any = len(any) > 0
-		return err
+		m.Any = tx.AnyRun(f.Projects)
+		return nil
 	})
 	m.Pager = pager(c, len(m.Rows), next)
 	return p, m.Moving(), err

@@ -60,6 +60,7 @@ func TestS25ForwardedForIsBelievedFromProxiesOnly(t *testing.T) {
 // TestS25TheLimitHoldsForTheTrueClient: a header cannot be used to get more tries, nor to use up another's.
 func TestS25TheLimitHoldsForTheTrueClient(t *testing.T) {
 	s := newSite(t)
+	s.web.logins = strictLimiter()
 	s.user("ann", store.Admin)
 	try := func(forwarded, password string) int {
 		req := s.form("/login", "username", "ann", "password", password)
@@ -72,9 +73,11 @@ func TestS25TheLimitHoldsForTheTrueClient(t *testing.T) {
 	if got := try("192.0.2.200", "correct horse"); got != 429 {
 		t.Errorf("an untrusted peer changes its address: status %d, want 429", got)
 	}
-	s.srv.Config.Handler = New(Options{
+	behind := New(Options{
 		Store: s.st, Engine: s.eng, ExternalURL: s.srv.URL, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-	}).Handler()
+	})
+	behind.logins = strictLimiter()
+	s.srv.Config.Handler = behind.Handler()
 	for range 6 {
 		try("192.0.2.1", "wrong")
 	}

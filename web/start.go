@@ -3,7 +3,6 @@ package web
 import (
 	"errors"
 	"slices"
-	"time"
 
 	"groundcrew/runs"
 	"groundcrew/runs/engine"
@@ -26,9 +25,13 @@ func (s *Server) startPage(c *request) (p view.Page, out view.Moving, err error)
 	if err != nil {
 		return p, out, err
 	}
+	all, err := s.seen(c, store.RunFilter{})
+	if err != nil {
+		return p, out, err
+	}
 	var m view.StartModel
 	err = s.st.View(func(tx *store.Tx) (err error) {
-		m, err = s.startModel(tx, n, c, reads)
+		m, err = s.startModel(tx, n, c, reads, all)
 		return err
 	})
 	if m.Steps != nil {
@@ -38,18 +41,11 @@ func (s *Server) startPage(c *request) (p view.Page, out view.Moving, err error)
 	return p, m.Moving(), err
 }
 
-func (s *Server) startModel(tx *store.Tx, n needs, c *request, reads func(int64) bool) (view.StartModel, error) {
+func (s *Server) startModel(tx *store.Tx, n needs, c *request, reads func(int64) bool, all store.RunFilter) (view.StartModel, error) {
 	var m view.StartModel
-	all := store.RunFilter{}
-	if c.who.restricted() {
-		all = theirs(all, reads)
-	}
-	any, _, err := tx.Runs(all, "", 1)
-	if err == nil && len(any) == 0 {
-		m.Steps, err = firstSteps(tx, reads)
-		return m, err
-	}
-	if err != nil {
+	if !tx.AnyRun(all.Projects) {
+		steps, err := firstSteps(tx, reads)
+		m.Steps = steps
 		return m, err
 	}
 	if err := s.needRows(tx, &m, n, c.shown, reads); err != nil {
@@ -58,11 +54,8 @@ func (s *Server) startModel(tx *store.Tx, n needs, c *request, reads func(int64)
 	if err := s.atWork(tx, &m, c.shown, reads); err != nil {
 		return m, err
 	}
-	if c.who.restricted() {
-		m.Day, err = dayOf(tx, all)
-	} else {
-		m.Day, err = day(tx)
-	}
+	var err error
+	m.Day, err = day(tx, all)
 	return m, err
 }
 
@@ -206,10 +199,14 @@ func waiting(q *engine.Queue, r runs.Run) (string, *view.RunRef, error) {
 	return text, &view.RunRef{ID: b.ID, Title: b.Commit.Title, State: b.State}, nil
 }
 
-// day counts the runs of the last 24 hours, the present one included.
-func day(tx *store.Tx) (view.Day, error) {
-	var d view.Day
-	hours, err := tx.Hours(len(d.Hours))
+// day counts those runs of the last 24 hours that a filter of projects lets through, the present hour included.
+func day(tx *store.Tx, f store.RunFilter) (d view.Day, err error) {
+	var hours []store.Hour
+	if f.Projects == nil {
+		hours, err = tx.Hours(len(d.Hours))
+	} else {
+		hours, err = tx.HoursOf(len(d.Hours), f.Projects, f.AtMost)
+	}
 	for i, h := range hours {
 		d.Hours[i] = h.Begun
 		d.Total += h.Begun
@@ -217,30 +214,6 @@ func day(tx *store.Tx) (view.Day, error) {
 		d.Failed += h.Failed
 		d.Discarded += h.Discarded
 	}
-	d.Other = d.Total - d.Finished - d.Failed - d.Discarded
-	return d, err
-}
-
-// dayOf counts those runs of the last 24 hours that a filter lets through, as [day] counts all.
-func dayOf(tx *store.Tx, f store.RunFilter) (view.Day, error) {
-	var d view.Day
-	first := tx.Now().Truncate(time.Hour).Add(-time.Duration(len(d.Hours)-1) * time.Hour)
-	f.Since = first
-	list, _, err := tx.Runs(f, "", f.AtMost)
-	for _, r := range list {
-		if i := int(r.CreatedAt.Sub(first) / time.Hour); i >= 0 && i < len(d.Hours) {
-			d.Hours[i]++
-		}
-		switch r.State {
-		case runs.Finished:
-			d.Finished++
-		case runs.Failed:
-			d.Failed++
-		case runs.Discarded:
-			d.Discarded++
-		}
-	}
-	d.Total = len(list)
 	d.Other = d.Total - d.Finished - d.Failed - d.Discarded
 	return d, err
 }

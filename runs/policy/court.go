@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime/debug"
@@ -23,16 +24,24 @@ import (
 //
 // The zero Court does everything in this process, one thing at a time. A Court may be used by many goroutines.
 type Court struct {
-	exe      string
+	answer   Process
 	beside   func() int
 	deciding *bench
 	trying   *bench
 }
 
+// A Process reads a question as [Respond] does and writes the reply. It may be called from many goroutines at once.
+type Process func(ctx context.Context, question io.Reader, reply io.Writer) error
+
 // NewCourt returns a Court of processes of exe: this program, which runs [Child] when its first argument is [ChildCommand]. Of what
 // decides as many are at work at once as beside says, asked each time, at least one; beside them one tries what people write.
 func NewCourt(exe string, beside func() int) Court {
-	return Court{exe: exe, beside: beside, deciding: newBench(), trying: newBench()}
+	return Court{answer: program(exe), beside: beside, deciding: newBench(), trying: newBench()}
+}
+
+// Simulated returns a Court in which something else takes the place of the processes, as many as are asked for.
+func Simulated(answer Process) Court {
+	return Court{answer: answer, beside: func() int { return math.MaxInt }, deciding: newBench(), trying: newBench()}
 }
 
 // ChildCommand is the first argument that a Court starts the program with.
@@ -60,11 +69,11 @@ type reply struct {
 
 // Check compiles a policy; its errors are those of [Compile].
 func (c Court) Check(ctx context.Context, p runs.Policy) error {
-	if c.exe == "" {
+	if c.answer == nil {
 		_, err := Compile(p)
 		return err
 	}
-	_, err := c.try(ctx, question{Policy: p}, nil)
+	_, err := c.send(ctx, c.trying, 1, question{Policy: p}, nil)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, runs.ErrInvalid) {
 		return runs.Invalidf("body", "The text cannot be compiled: %s.", err)
 	}
@@ -73,32 +82,18 @@ func (c Court) Check(ctx context.Context, p runs.Policy) error {
 
 // Ask compiles a policy and asks it; its errors are those of [Compile] and [Policy.Ask].
 func (c Court) Ask(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, error) {
-	if c.exe == "" {
+	if c.answer == nil {
 		return here(ctx, p, input)
 	}
-	leave, err := c.deciding.enter(ctx, c.beside(), len(input))
-	if err != nil {
-		return Answer{}, err
-	}
-	defer leave()
-	return c.send(ctx, question{p, true}, input)
+	return c.send(ctx, c.deciding, c.beside(), question{p, true}, input)
 }
 
 // Try is Ask for somebody who tries a text: it never holds up what Ask decides.
 func (c Court) Try(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, error) {
-	if c.exe == "" {
+	if c.answer == nil {
 		return here(ctx, p, input)
 	}
-	return c.try(ctx, question{p, true}, input)
-}
-
-func (c Court) try(ctx context.Context, q question, input []byte) (Answer, error) {
-	leave, err := c.trying.enter(ctx, 1, len(input))
-	if err != nil {
-		return Answer{}, err
-	}
-	defer leave()
-	return c.send(ctx, q, input)
+	return c.send(ctx, c.trying, 1, question{p, true}, input)
 }
 
 func here(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, error) {
@@ -109,8 +104,8 @@ func here(ctx context.Context, p runs.Policy, input json.RawMessage) (Answer, er
 	return compiled.Ask(ctx, input)
 }
 
-// send lets a new process answer one question.
-func (c Court) send(ctx context.Context, q question, input []byte) (Answer, error) {
+// send lets a new process answer one question, as one of so many at the bench.
+func (c Court) send(ctx context.Context, at *bench, most int, q question, input []byte) (Answer, error) {
 	if len(input) > MaxInput {
 		return Answer{}, tooLarge(len(input))
 	}
@@ -118,24 +113,39 @@ func (c Court) send(ctx context.Context, q question, input []byte) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
+	leave, err := at.enter(ctx, most, len(input))
+	if err != nil {
+		return Answer{}, err
+	}
+	defer leave()
 	within := timeFor(q.Policy.Type) + starting
 	limited, stop := context.WithTimeout(ctx, within)
 	defer stop()
-	cmd := exec.CommandContext(limited, c.exe, ChildCommand)
-	cmd.Stdin = io.MultiReader(bytes.NewReader(head), bytes.NewReader([]byte("\n")), bytes.NewReader(input))
-	cmd.Env, cmd.WaitDelay = []string{}, time.Second
-	out, trouble := &capped{left: maxReply}, &beginning{}
-	cmd.Stdout, cmd.Stderr = out, trouble
-	err = cmd.Run()
+	out := &capped{left: maxReply}
+	err = c.answer(limited, io.MultiReader(bytes.NewReader(head), strings.NewReader("\n"), bytes.NewReader(input)), out)
 	switch {
 	case ctx.Err() != nil:
 		return Answer{}, ctx.Err()
 	case limited.Err() != nil:
 		return Answer{}, fmt.Errorf("it was cut off after %s, the most a policy of its type may take", within)
 	case err != nil:
-		return Answer{}, fmt.Errorf("the process it was evaluated in broke down: %w: %s", err, trouble)
+		return Answer{}, fmt.Errorf("the process it was evaluated in broke down: %w", err)
 	}
 	return read(out.Bytes())
+}
+
+// program starts this program for one question.
+func program(exe string) Process {
+	return func(ctx context.Context, question io.Reader, reply io.Writer) error {
+		cmd := exec.CommandContext(ctx, exe, ChildCommand)
+		cmd.Env, cmd.WaitDelay = []string{}, time.Second
+		trouble := &beginning{}
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = question, reply, trouble
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%w: %s", err, trouble)
+		}
+		return nil
+	}
 }
 
 // capped keeps so many bytes and refuses more.
@@ -185,6 +195,11 @@ func Child(in io.Reader, out io.Writer) error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: childMemory, Max: childMemory}); err != nil {
 		return fmt.Errorf("the process cannot be limited: %w", err)
 	}
+	return Respond(in, out)
+}
+
+// Respond answers the one question it reads, as [Child] does, without its limits.
+func Respond(in io.Reader, out io.Writer) error {
 	r := bufio.NewReader(in)
 	head, err := r.ReadBytes('\n')
 	if err != nil {
