@@ -33,8 +33,8 @@ func backup(ctx context.Context, c config, stdout io.Writer) (err error) {
 	}
 	defer func() {
 		err = errors.Join(err, f.Close())
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
+		if rm := os.Remove(f.Name()); !errors.Is(rm, fs.ErrNotExist) { // it has its name now
+			err = errors.Join(err, rm)
 		}
 	}()
 	if err := writeBackup(ctx, c, f); err != nil {
@@ -47,11 +47,31 @@ func backup(ctx context.Context, c config, stdout io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("what was written is no good: %w. Nothing was kept. Try again; if it says the same, the data itself is damaged: keep your last good backup", err)
 	}
-	if err := errors.Join(f.Sync(), os.Rename(f.Name(), c.file)); err != nil {
+	if err := keepBackup(f, c.file); err != nil {
 		return err
+	}
+	if err := store.NoteBackup(c.dataDir, store.LastBackup{Made: note.Made, Size: note.Size}); err != nil {
+		return fmt.Errorf("the backup %s is good, and its server could not be told of it: %w", c.file, err)
 	}
 	fmt.Fprintf(stdout, "%s: %s of %s, restored on trial.\nThe master key is not in it. Keep %s somewhere else: without it the backup opens for nobody.\n", c.file, contents(note), c.dataDir, keyFile(c))
 	return nil
+}
+
+// keepBackup gives a backup its name, which nothing has yet, once it is on disk.
+func keepBackup(f *os.File, name string) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), name); err != nil { // unlike a rename it replaces nothing
+		if err := os.Rename(f.Name(), name); err != nil {
+			return err
+		}
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // writeBackup makes the backup here where the server is stopped, and asks it where it runs.
@@ -83,12 +103,13 @@ func writeBackup(ctx context.Context, c config, f *os.File) error {
 	return nil
 }
 
-// ownClient talks to the server of this machine: that it answers is the question, not who it is.
+// ownClient talks to the server of this machine, by no proxy: that it answers is the question, not who it is.
 func ownClient(c config) *http.Client {
-	if c.tlsCert == "" {
-		return &http.Client{}
+	t := &http.Transport{}
+	if c.tlsCert != "" {
+		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec
+	return &http.Client{Transport: t}
 }
 
 // answerOf is what a refusal says.
@@ -114,12 +135,13 @@ func restore(_ context.Context, c config, stdout io.Writer) error {
 	fmt.Fprintf(stdout, `%s is restored: %s.
 When the server starts it plans again what waited for a yes, lets nothing deploy by itself before somebody has confirmed a run of the stack, and
 compares all projects with GitLab. Everybody has to sign in again. API keys and accounts that were ended since then are back: look through them.
+If GitLab's token was changed since then, set the new one under VCS providers. Never start it beside the server it is a copy of: both would work.
 `, c.dataDir, contents(note))
 	return nil
 }
 
 func contents(n store.BackupNote) string {
-	return fmt.Sprintf("%d files, %.1f MB, as of %s (Groundcrew %s)", len(n.Files), float64(n.Size())/1e6, n.Made.Local().Format("2006-01-02 15:04:05 MST"), n.Version)
+	return fmt.Sprintf("%d files, %.1f MB, as of %s (Groundcrew %s)", n.Files, float64(n.Size)/1e6, n.Made.Local().Format("2006-01-02 15:04:05 MST"), n.Version)
 }
 
 // keyFile is where the master key is.

@@ -50,7 +50,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if got := r.items("/audit?action=backup.make"); len(got) != 1 {
 		t.Errorf("the audit log: %v", got)
 	}
-	if text := r.metrics(); !strings.Contains(text, "\ngroundcrew_last_backup_timestamp_seconds ") {
+	if text := r.metrics(); !strings.Contains(text, "\ngroundcrew_last_backup_timestamp_seconds 1") {
 		t.Error("the metrics do not say when the backup was made")
 	}
 	r.kill()
@@ -64,13 +64,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if code, out := command(t, "restore", file, "--data-dir", r.dir); code == 0 || !strings.Contains(out, "master key") {
 		t.Errorf("without the key: %d, %s", code, out)
 	}
-	key, err := os.ReadFile(filepath.Join(old, "master.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(r.dir, "master.key"), key, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	bringKey(t, old, r.dir)
 	if code, out := command(t, "restore", "--data-dir", r.dir, file); code != 0 || !strings.Contains(out, "is restored") {
 		t.Fatalf("%d: %s", code, out)
 	}
@@ -95,4 +89,51 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	r.quiet()
 	r.unrefused()
+}
+
+// bringKey puts the master key of one data folder into another.
+func bringKey(t *testing.T, from, to string) {
+	t.Helper()
+	key, err := os.ReadFile(filepath.Join(from, "master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(to, "master.key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRestoreOfAnApplyAtWork: its process and workspace are not in the backup, so it is cut off, and a fresh plan waits.
+func TestRestoreOfAnApplyAtWork(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.spawn()
+	r.link().stack("network", "infra", map[string]any{"autodeploy": true})
+	r.push("main", "First", map[string]string{"infra/main.tf": strings.ReplaceAll(slowCode, "sleep 0.7", "sleep 60")})
+	applying := r.run("tracked", "applying")["id"].(string)
+	file := filepath.Join(t.TempDir(), "groundcrew.backup")
+	if code, out := command(t, "backup", file, "--data-dir", r.dir, "--listen", strings.TrimPrefix(r.url, "http://")); code != 0 {
+		t.Fatalf("%d: %s", code, out)
+	}
+	r.must("POST", "/runs/"+applying+"/stop", nil, 200)
+	r.run("tracked", "failed", "stopped")
+	r.kill()
+	old := r.dir
+	r.dir = dataDir(t)
+	bringKey(t, old, r.dir)
+	if code, out := command(t, "restore", file, "--data-dir", r.dir); code != 0 {
+		t.Fatalf("%d: %s", code, out)
+	}
+	r.spawn()
+	if cut := r.must("GET", "/runs/"+applying, nil, 200); cut["state"] != "failed" || !strings.Contains(cut["reason"].(string), "Some of the changes may have been made") {
+		t.Errorf("the apply is %v: %v", cut["state"], cut["reason"])
+	}
+	again := r.run("tracked", "unconfirmed")
+	if again["id"] == applying {
+		t.Error("no fresh plan was made")
+	}
+	if st := r.must("GET", "/stacks/network", nil, 200); st["flag"] == "" {
+		t.Error("the stack is not flagged")
+	}
+	r.quiet()
 }

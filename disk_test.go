@@ -258,6 +258,9 @@ resource "terraform_data" "b" {
 	}
 	r.status(sha, "groundcrew/network", "failed")
 	r.push("main", "Again", map[string]string{"infra/other.tf": "\n", "infra/main.tf": first + "resource \"terraform_data\" \"b\" {}\n"})
+	until(t, "another run", func() bool { return r.items("/runs?type=tracked&limit=1")[0]["id"] != run })
+	again := r.run("tracked", "unconfirmed")["id"].(string) // nothing deploys by itself while it is not known what was applied
+	r.must("POST", "/runs/"+again+"/confirm", nil, 200)
 	until(t, "the flag to go", func() bool { return fmt.Sprint(r.must("GET", "/stacks/network", nil, 200)["flag"]) == "" })
 	if log := r.logs(r.items("/runs?type=tracked&limit=1")[0]["id"].(string)); !strings.Contains(log, "1 to add, 0 to change, 0 to destroy") {
 		t.Errorf("the state that was kept is not what is there:\n%s", log)

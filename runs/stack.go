@@ -82,6 +82,8 @@ type Stack struct {
 	LockedBy      string `json:"locked_by,omitempty"`
 	LockNote      string `json:"lock_note,omitempty"`
 	Flag          string `json:"flag,omitempty"` // what is not known after a cut-off apply; cleared by the next finished one
+	// RestoredAt is when the data came back from a backup; the flag then stays until a run that a person said yes to has finished.
+	RestoredAt time.Time `json:"restored_at,omitzero"`
 
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`

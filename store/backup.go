@@ -8,9 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,26 +37,31 @@ var backedUp = []string{"logs", "states", "plans", "deliveries", "changes", "mod
 
 // A BackupNote says what a backup is of.
 type BackupNote struct {
-	Format  int                   `json:"format"`
-	Made    time.Time             `json:"made"`    // as the database was at this moment
-	Version string                `json:"version"` // of the Groundcrew that made it
-	Schema  int                   `json:"schema"`
-	Files   map[string]BackedFile `json:"files"` // by path in the data folder
+	Format  int       `json:"format"`
+	Made    time.Time `json:"made"`    // as the database was at this moment
+	Version string    `json:"version"` // of the Groundcrew that made it
+	Schema  int       `json:"schema"`
+	Files   int       `json:"files"`
+	Size    int64     `json:"size"`   // bytes of all files together
+	SHA256  string    `json:"sha256"` // of what a tally gathers of them
 }
 
-// A BackedFile is what a backup must hold.
-type BackedFile struct {
-	Size   int64  `json:"size"` // bytes
-	SHA256 string `json:"sha256"`
+// A tally gathers what files a backup holds, in their order, in little memory however many there are.
+type tally struct {
+	files int
+	size  int64
+	sum   hash.Hash
 }
 
-// Size is that of all files together, in bytes.
-func (n BackupNote) Size() (sum int64) {
-	for _, f := range n.Files {
-		sum += f.Size
-	}
-	return sum
+func newTally() *tally { return &tally{sum: sha256.New()} }
+
+func (t *tally) add(path string, size int64, sum []byte) {
+	t.files++
+	t.size += size
+	fmt.Fprintf(t.sum, "%q %d %x\n", path, size, sum)
 }
+
+func (t *tally) digest() string { return hex.EncodeToString(t.sum.Sum(nil)) }
 
 // Backup writes a backup of the data folder as it is at one moment, while everything goes on. One at a time: a second is a
 // conflict. What the writer gets is whole only when the error is nil; where it stops too early, reading it says so. It takes
@@ -66,8 +71,8 @@ func (s *Store) Backup(ctx context.Context, version string, w io.Writer) (Backup
 		return BackupNote{}, runs.Conflictf("A backup is being made. Try again when it is done.")
 	}
 	defer s.backingUp.Store(false)
-	note := BackupNote{Format: backupFormat, Version: version, Files: map[string]BackedFile{}}
-	if err := s.roomForCopy(); err != nil {
+	note := BackupNote{Format: backupFormat, Version: version}
+	if err := s.roomFor(s.Size()); err != nil {
 		return note, err
 	}
 	dir, err := os.MkdirTemp(s.dir, stagePrefix)
@@ -78,38 +83,20 @@ func (s *Store) Backup(ctx context.Context, version string, w io.Writer) (Backup
 	if err := s.stage(dir, &note); err != nil {
 		return note, diskError(err)
 	}
-	if err := pack(ctx, dir, &note, w); err != nil {
-		return note, err
-	}
-	return note, s.db.Update(func(b *bolt.Tx) error {
-		return put(&Tx{b: b}, "meta", lastBackupRow, LastBackup{Made: note.Made, Size: note.Size()})
-	})
+	return note, pack(ctx, dir, &note, w)
 }
 
-// roomForCopy refuses a backup that would fill the disk that the server works on.
-func (s *Store) roomForCopy() error {
+// roomFor refuses a copy that would fill the disk that the server works on.
+func (s *Store) roomFor(size int64) error {
+	const spare = 64 << 20
 	free, err := s.Free()
-	if need := s.Size() + s.Size()/4; err == nil && free < need {
-		err = runs.Conflictf("A backup needs a copy of the database, %d MB, and the disk of the data folder has %d MB left. Make room on it.", need>>20, free>>20)
+	if err == nil && free < size+spare {
+		err = runs.Conflictf("A backup needs a copy of the database, and of what lies on another disk: %d MB more, and the disk of the data folder has %d MB left. Make room on it.", (size+spare)>>20, free>>20)
 	}
 	return err
 }
 
-// A LastBackup says that a backup was made and handed over whole.
-type LastBackup struct {
-	Made time.Time `json:"made"`
-	Size int64     `json:"size"` // bytes, before they are compressed
-}
-
-const lastBackupRow = "backup"
-
-// LastBackup is the newest backup; ok is false when there is none yet.
-func (tx *Tx) LastBackup() (l LastBackup, ok bool, err error) {
-	ok, err = get(tx, "meta", lastBackupRow, &l)
-	return l, ok, err
-}
-
-// BackupOf is [Store.Backup] of a folder whose server is stopped. It changes nothing there and does not need the key.
+// BackupOf is [Store.Backup] of a folder whose server is stopped. It changes no data there and does not need the key.
 // running is true when a server has the folder, which must make the backup itself.
 func BackupOf(ctx context.Context, dir, version string, w io.Writer) (note BackupNote, running bool, err error) {
 	if _, err := os.Stat(filepath.Join(dir, databaseFile)); err != nil {
@@ -160,15 +147,11 @@ func (s *Store) stage(dir string, note *BackupNote) error {
 
 func (s *Store) linkAll(dir string) error {
 	for _, folder := range backedUp {
-		from := os.DirFS(s.Path(folder)) // follows a link, where an admin put a folder on another disk
-		err := fs.WalkDir(from, ".", func(path string, d fs.DirEntry, err error) error {
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-				return nil // it went meanwhile
-			case err != nil || !d.Type().IsRegular() || strings.HasPrefix(d.Name(), tempPrefix):
-				return err
+		err := walkFiles(s.Path(folder), "", func(path string) error {
+			if strings.HasPrefix(filepath.Base(path), tempPrefix) {
+				return nil // it is being written
 			}
-			return linkFile(s.Path(folder, path), filepath.Join(dir, folder, path))
+			return s.linkFile(s.Path(folder, path), filepath.Join(dir, folder, path))
 		})
 		if err != nil {
 			return err
@@ -177,26 +160,75 @@ func (s *Store) linkAll(dir string) error {
 	return nil
 }
 
-// linkFile gives a file a second name, or copies it where that can't be. What is there already, or went meanwhile, is passed over.
-func linkFile(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+// walkFiles hands on the plain files below a folder by their paths in it, a few names at a time: a folder may hold millions.
+// What goes meanwhile is passed over. The folder itself may be a link, where an admin put it on another disk.
+func walkFiles(folder, below string, do func(path string) error) error {
+	d, err := os.Open(filepath.Join(folder, below))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
+	defer d.Close()
+	for {
+		entries, err := d.ReadDir(1000)
+		for _, e := range entries {
+			path := filepath.Join(below, e.Name())
+			var err error
+			switch {
+			case e.IsDir():
+				err = walkFiles(folder, path, do)
+			case e.Type().IsRegular():
+				err = do(path)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return eofIsNil(err)
+		}
+	}
+}
+
+func eofIsNil(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// linkFile gives a file a second name, or copies it where that can't be. What is there already, or went meanwhile, is passed over.
+func (s *Store) linkFile(from, to string) error {
 	err := os.Link(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(to), 0o700); err == nil {
+			err = os.Link(from, to)
+		}
+	}
 	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	return s.copyFile(from, to)
+}
+
+// copyFile is for a file on another disk. It leaves room on the disk that the server works on.
+func (s *Store) copyFile(from, to string) error {
 	in, err := os.Open(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if info, err := in.Stat(); err != nil {
+		return err
+	} else if err := s.roomFor(info.Size()); err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
+	return unpackFile(to, in)
 }
 
 // pack writes what is laid out in a folder, and the note.
@@ -205,22 +237,17 @@ func pack(ctx context.Context, dir string, note *BackupNote, w io.Writer) error 
 	if err != nil {
 		return err
 	}
-	out := tar.NewWriter(enc)
-	err = fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
-		if err = errors.Join(err, ctx.Err()); err != nil || d.IsDir() {
+	out, all := tar.NewWriter(enc), newTally()
+	err = walkFiles(dir, "", func(path string) error {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		f, err := os.Open(filepath.Join(dir, path))
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		note.Files[path], err = packFile(out, path, note.Made, f)
-		return err
+		return packFile(out, all, dir, path, note.Made)
 	})
 	if err != nil {
 		return errors.Join(err, enc.Close())
 	}
+	note.Files, note.Size, note.SHA256 = all.files, all.size, all.digest()
 	raw, err := json.Marshal(note)
 	if err == nil {
 		err = out.WriteHeader(&tar.Header{Name: noteFile, Mode: 0o600, Size: int64(len(raw)), ModTime: note.Made})
@@ -232,19 +259,26 @@ func pack(ctx context.Context, dir string, note *BackupNote, w io.Writer) error 
 }
 
 // packFile writes one file as long as it is now: a log may be growing.
-func packFile(out *tar.Writer, path string, made time.Time, f *os.File) (b BackedFile, err error) {
+func packFile(out *tar.Writer, all *tally, dir, path string, made time.Time) error {
+	f, err := os.Open(filepath.Join(dir, path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return b, err
+		return err
 	}
-	if err := out.WriteHeader(&tar.Header{Name: path, Mode: 0o600, Size: info.Size(), ModTime: made}); err != nil {
-		return b, err
+	name := filepath.ToSlash(path)
+	if err := out.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: made}); err != nil {
+		return err
 	}
 	sum := sha256.New()
 	if _, err := io.CopyN(io.MultiWriter(out, sum), f, info.Size()); err != nil {
-		return b, fmt.Errorf("%s could not be read: %w", path, err)
+		return fmt.Errorf("%s could not be read: %w", name, err)
 	}
-	return BackedFile{Size: info.Size(), SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+	all.add(name, info.Size(), sum.Sum(nil))
+	return nil
 }
 
 // readBackup reads a backup to its end and hands its files to take, which reads each whole. It is what was written, to the
@@ -255,29 +289,27 @@ func readBackup(r io.Reader, take func(path string, r io.Reader) error) (note Ba
 		return note, err
 	}
 	defer dec.Close()
-	in := tar.NewReader(dec)
-	found := map[string]BackedFile{}
+	in, all := tar.NewReader(dec), newTally()
 	for {
 		h, err := in.Next()
 		switch {
 		case err != nil:
 			return note, damaged(err)
 		case h.Name == noteFile:
-			return note, readNote(in, &note, found)
-		}
-		if _, twice := found[h.Name]; twice || h.Typeflag != tar.TypeReg || !mayBeIn(h.Name) {
+			return note, readNote(in, &note, all)
+		case h.Typeflag != tar.TypeReg || !mayBeIn(h.Name):
 			return note, fmt.Errorf("it is no backup of Groundcrew: it holds %q", h.Name)
 		}
 		sum := sha256.New()
 		if err := take(h.Name, io.TeeReader(in, sum)); err != nil {
 			return note, damaged(err)
 		}
-		found[h.Name] = BackedFile{Size: h.Size, SHA256: hex.EncodeToString(sum.Sum(nil))}
+		all.add(h.Name, h.Size, sum.Sum(nil))
 	}
 }
 
 // readNote reads the note at the end and compares it with what was found.
-func readNote(in *tar.Reader, note *BackupNote, found map[string]BackedFile) error {
+func readNote(in *tar.Reader, note *BackupNote, all *tally) error {
 	if err := json.NewDecoder(in).Decode(note); err != nil {
 		return damaged(err)
 	}
@@ -288,23 +320,11 @@ func readNote(in *tar.Reader, note *BackupNote, found map[string]BackedFile) err
 	case note.Format > backupFormat:
 		return fmt.Errorf("it was made by the newer Groundcrew %s. Use that version", note.Version)
 	case note.Schema > len(migrations):
-		return fmt.Errorf("its data has schema %d and this Groundcrew knows up to %d. Use Groundcrew %s or a newer one", note.Schema, len(migrations), note.Version)
-	case found[databaseFile].Size == 0:
-		return errors.New("it holds no database")
-	case !maps.Equal(found, note.Files):
-		return fmt.Errorf("it is damaged: %s is not what was written", odd(found, note.Files))
+		return fmt.Errorf("its data has schema %d and this Groundcrew knows up to %d. Use the Groundcrew that the data is of, or a newer one", note.Schema, len(migrations))
+	case note.Files != all.files || note.Size != all.size || note.SHA256 != all.digest():
+		return errors.New("it is damaged: its files are not what was written")
 	}
 	return nil
-}
-
-// odd is the first path that is not the same in both.
-func odd(a, b map[string]BackedFile) string {
-	for _, path := range slices.Sorted(maps.Keys(b)) {
-		if a[path] != b[path] {
-			return path
-		}
-	}
-	return "a file"
 }
 
 func damaged(err error) error {

@@ -5,7 +5,7 @@
 // The buckets ("/" joins the parts of a key; values are JSON unless said otherwise):
 //
 //	meta            schema → decimal version, keycheck → sealed text, setup → hash of the set-up token,
-//	                backup → LastBackup, restored → Restored until the first start after it
+//	                restored → Restored until the first start after it
 //	settings        system → Settings
 //	integration     gitlab → Integration (token and webhook secrets sealed)
 //	users           id → User                   user_names      lower-case name → id

@@ -2,12 +2,14 @@ package store
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,7 +26,11 @@ func CheckBackup(r io.Reader, dir string) (note BackupNote, err error) {
 		return note, diskError(err)
 	}
 	defer os.RemoveAll(temp)
+	states := map[string]bool{}
 	note, err = readBackup(r, func(path string, r io.Reader) error {
+		if strings.HasPrefix(path, "states/") {
+			states[path] = true
+		}
 		if path != databaseFile {
 			_, err := io.Copy(io.Discard, r)
 			return err
@@ -34,7 +40,9 @@ func CheckBackup(r io.Reader, dir string) (note BackupNote, err error) {
 	if err != nil {
 		return note, err
 	}
-	return note, withDatabase(filepath.Join(temp, databaseFile), func(db *bolt.DB) error { return sound(db, note) })
+	return note, withDatabase(filepath.Join(temp, databaseFile), func(db *bolt.DB) error {
+		return sound(db, note, func(path string) bool { return states[path] })
+	})
 }
 
 // Restore makes a data folder of a backup. The folder may hold tools, mirrors and the master key, and no data: what is there is
@@ -44,20 +52,35 @@ func Restore(r io.Reader, dir, keyFile string) (note BackupNote, err error) {
 	if err := restorable(dir); err != nil {
 		return note, err
 	}
-	temp := filepath.Join(dir, ".restore")
+	temp := filepath.Join(dir, unpacked)
 	if err := errors.Join(os.RemoveAll(temp), os.MkdirAll(temp, 0o700)); err != nil {
 		return note, diskError(err)
 	}
-	defer os.RemoveAll(temp)
+	note, err = unpack(r, temp, cmp.Or(keyFile, filepath.Join(dir, "master.key")))
+	if err == nil {
+		err = ownedLike(dir, temp)
+	}
+	if err != nil {
+		return note, diskError(errors.Join(err, os.RemoveAll(temp)))
+	}
+	if err := moveIn(temp, dir); err != nil { // what was moved is known by the rest, which stays
+		return note, diskError(err)
+	}
+	return note, diskError(os.RemoveAll(temp))
+}
+
+// unpack lays out in a folder what will be the data, and finds nothing wrong with it.
+func unpack(r io.Reader, temp, keyFile string) (note BackupNote, err error) {
 	note, err = readBackup(r, func(path string, r io.Reader) error { return unpackFile(filepath.Join(temp, path), r) })
 	if err != nil {
 		return note, err
 	}
-	if keyFile == "" {
-		keyFile = filepath.Join(dir, "master.key")
-	}
-	err = withDatabase(filepath.Join(temp, databaseFile), func(db *bolt.DB) error {
-		if err := sound(db, note); err != nil {
+	return note, withDatabase(filepath.Join(temp, databaseFile), func(db *bolt.DB) error {
+		there := func(path string) bool {
+			_, err := os.Stat(filepath.Join(temp, path))
+			return err == nil
+		}
+		if err := sound(db, note, there); err != nil {
 			return err
 		}
 		if err := fits(db, keyFile); err != nil {
@@ -65,13 +88,38 @@ func Restore(r io.Reader, dir, keyFile string) (note BackupNote, err error) {
 		}
 		return markRestored(db, note)
 	})
-	if err != nil {
-		return note, err
+}
+
+// unpacked is the folder in the data folder that a backup is unpacked in. With the mark in it, what is in the data folder came
+// from there.
+const (
+	unpacked = ".restore"
+	moving   = "moving"
+)
+
+// restorable refuses a folder that holds data.
+func restorable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return diskError(err)
 	}
-	if err := ownedLike(dir, temp); err != nil {
-		return note, diskError(err)
+	refuse := func(what string) error {
+		return runs.Conflictf("%s holds %s of a Groundcrew, and what is there is never overwritten. Name an empty folder with --data-dir; only master.key, bin/ and mirror/ may be in it.", dir, what)
 	}
-	return note, diskError(moveIn(temp, dir))
+	if _, err := os.Stat(filepath.Join(dir, databaseFile)); !errors.Is(err, fs.ErrNotExist) {
+		return refuse(databaseFile)
+	}
+	if _, err := os.Stat(filepath.Join(dir, unpacked, moving)); err == nil {
+		return nil // a restore was cut off here
+	}
+	for _, folder := range append([]string{"work"}, backedUp...) {
+		if entries, _ := os.ReadDir(filepath.Join(dir, folder)); len(entries) > 0 {
+			return refuse(folder + "/")
+		}
+		if info, err := os.Lstat(filepath.Join(dir, folder)); err == nil && !info.IsDir() {
+			return runs.Conflictf("%s is a link. Restore into a folder without links; move %s/ to another disk afterwards.", filepath.Join(dir, folder), folder)
+		}
+	}
+	return nil
 }
 
 // ownedLike gives what root unpacked to the owner of the data folder: the server may run as somebody else.
@@ -87,17 +135,6 @@ func ownedLike(dir, temp string) error {
 	return filepath.WalkDir(temp, func(path string, _ fs.DirEntry, err error) error {
 		return errors.Join(err, os.Lchown(path, int(owner.Uid), int(owner.Gid)))
 	})
-}
-
-// restorable refuses a folder that holds data.
-func restorable(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return diskError(err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, databaseFile)); !errors.Is(err, fs.ErrNotExist) {
-		return runs.Conflictf("%s holds the data of a Groundcrew, which is never overwritten. Name an empty folder with --data-dir, or move %s elsewhere.", dir, databaseFile)
-	}
-	return nil
 }
 
 func unpackFile(path string, r io.Reader) error {
@@ -121,7 +158,7 @@ func withDatabase(path string, do func(*bolt.DB) error) error {
 }
 
 // sound looks through the whole database, and for the files that nothing can do without: the states.
-func sound(db *bolt.DB, note BackupNote) error {
+func sound(db *bolt.DB, note BackupNote, there func(path string) bool) error {
 	return db.View(func(tx *bolt.Tx) error {
 		var wrong error
 		for err := range tx.Check() { // to its end, which it waits for
@@ -133,26 +170,20 @@ func sound(db *bolt.DB, note BackupNote) error {
 		if schema, err := schemaOf(tx); err != nil || schema != note.Schema {
 			return errors.Join(err, fmt.Errorf("its database has schema %d, not %d", schema, note.Schema))
 		}
-		states := tx.Bucket([]byte("states"))
-		if states == nil {
+		if tx.Bucket([]byte("states")) == nil {
 			return errors.New("its database is none of Groundcrew")
 		}
-		return (&Tx{b: tx}).eachState(func(v StateVersion) error {
-			if _, there := note.Files[filepath.ToSlash(v.File)]; !there {
-				return fmt.Errorf("version %d of a state is not in it: %s", v.Version, v.File)
+		return each(&Tx{b: tx}, "states", "", func(key string, raw []byte) (bool, error) {
+			var v StateVersion
+			if err := json.Unmarshal(raw, &v); err != nil {
+				return false, fmt.Errorf("row states/%s is damaged: %w", key, err)
 			}
-			return nil
+			if !there(filepath.ToSlash(v.File)) {
+				return false, fmt.Errorf("version %d of a state is not in it: %s", v.Version, v.File)
+			}
+			return true, nil
 		})
 	})
-}
-
-// eachState goes through the versions of all states.
-func (tx *Tx) eachState(do func(StateVersion) error) error {
-	list, err := all[StateVersion](tx, "states", "")
-	for _, v := range list {
-		err = errors.Join(err, do(v))
-	}
-	return err
 }
 
 // fits refuses a master key that is not the data's.
@@ -177,6 +208,9 @@ func fits(db *bolt.DB, keyFile string) error {
 
 // moveIn brings the files of a folder into another one, the database last: without it nothing counts as restored.
 func moveIn(temp, dir string) error {
+	if err := os.WriteFile(filepath.Join(temp, moving), nil, 0o600); err != nil {
+		return err
+	}
 	for _, folder := range backedUp {
 		from, to := filepath.Join(temp, folder), filepath.Join(dir, folder)
 		if err := os.MkdirAll(from, 0o700); err != nil {

@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// Tickets are how a command on the server's machine reaches the server that runs: a file beside the database, because whoever
-// may write the data folder owns the server.
+// How a command on the server's machine reaches the server that runs: a file beside the database, because whoever may write the data
+// folder owns the server.
 const (
 	rescueFile = "admin-link.json"    // [WriteRescue]
 	backupFile = "backup-ticket.json" // [WriteBackupTicket]
+	lastFile   = "last-backup.json"   // [NoteBackup]
 )
 
 // A Ticket is good for one thing, once.
@@ -28,23 +29,28 @@ type Ticket struct {
 
 // writeTicket makes the token of a ticket. An older one of the same file dies.
 func writeTicket(dir, file, name string, until time.Time) (token string, err error) {
+	token = NewToken()
+	return token, leave(dir, file, Ticket{name, hashToken(token), until.UTC()})
+}
+
+// leave writes a file beside the database of a data folder for the server of it, whether that runs or not.
+func leave(dir, file string, v any) error {
 	info, err := os.Stat(filepath.Join(dir, databaseFile))
 	if err != nil {
-		return "", fmt.Errorf("there is no Groundcrew in %s: %w. Name its folder with --data-dir", dir, err)
+		return fmt.Errorf("there is no Groundcrew in %s: %w. Name its folder with --data-dir", dir, err)
 	}
-	token = NewToken()
-	raw, err := json.Marshal(Ticket{name, hashToken(token), until.UTC()})
+	raw, err := json.Marshal(v)
 	if err != nil {
-		return "", err
+		return err
 	}
 	path := filepath.Join(dir, file)
 	if err := writeFile(path, raw); err != nil {
-		return "", fmt.Errorf("%s cannot be written: %w. Run this as the user of the server", path, err)
+		return fmt.Errorf("%s cannot be written: %w. Run this as the user of the server", path, err)
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 { // the server may run as somebody else
-		err = os.Chown(path, int(owner.Uid), int(owner.Gid))
+		err = os.Lchown(path, int(owner.Uid), int(owner.Gid))
 	}
-	return token, err
+	return err
 }
 
 // ticket finds what a token is good for; ok is false when it is for nothing, or too old.
@@ -100,4 +106,28 @@ func (s *Store) SpendBackupTicket(token string) (bool, error) {
 		return false, nil // somebody was quicker
 	}
 	return err == nil, err
+}
+
+// A LastBackup says that a backup was made, and restored on trial.
+type LastBackup struct {
+	Made time.Time `json:"made"`
+	Size int64     `json:"size"` // bytes, before they are compressed
+}
+
+// NoteBackup tells the server of a data folder of its newest backup.
+func NoteBackup(dir string, l LastBackup) error { return leave(dir, lastFile, l) }
+
+// LastBackup is the newest backup; ok is false when there is none yet.
+func (s *Store) LastBackup() (l LastBackup, ok bool, err error) {
+	raw, err := os.ReadFile(s.Path(lastFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &l)
+	}
+	if err != nil {
+		return l, false, fmt.Errorf("when the newest backup was made cannot be read: %w", err)
+	}
+	return l, true, nil
 }

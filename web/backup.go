@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"strings"
 
 	"groundcrew/store"
@@ -23,10 +24,14 @@ func (s *Server) getBackup(c *request) error {
 	s.log.Info("a backup is being made")
 	c.Response().Header().Set("Content-Type", "application/zstd")
 	note, err := s.st.Backup(c.Request().Context(), s.o.Version, c.Response())
+	if err != nil && c.Response().Committed {
+		s.log.Error("a backup broke off", "error", err)
+		panic(http.ErrAbortHandler)
+	}
 	if err != nil {
 		return err
 	}
-	s.log.Info("a backup was made", "files", len(note.Files), "bytes", note.Size())
+	s.log.Info("a backup was made", "files", note.Files, "bytes", note.Size)
 	return s.st.Update(func(tx *store.Tx) error {
 		return tx.Audit(store.AuditEntry{By: "groundcrew backup", Action: "backup.make", Address: c.RealIP()})
 	})

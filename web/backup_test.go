@@ -43,8 +43,12 @@ func TestBackupNeedsATicket(t *testing.T) {
 	if got := ask(http.DefaultClient, token); got.status != 401 {
 		t.Errorf("twice: status %d", got.status)
 	}
-	page := s.get(s.signedIn(store.Admin), "/settings/system")
-	if !strings.Contains(page.body, "Last backup") || strings.Contains(page.body, "none yet") {
+	system := func() string { return s.get(s.signedIn(store.Admin), "/settings/system").body }
+	if !strings.Contains(system(), "none yet") {
+		t.Error("a backup that nobody tried counts")
+	}
+	must(t, store.NoteBackup(s.st.Dir(), store.LastBackup{Made: time.Now(), Size: 412_000_000}))
+	if page := system(); !strings.Contains(page, "Last backup") || strings.Contains(page, "none yet") || !strings.Contains(page, "412.0 MB") {
 		t.Error("the system page does not say that a backup was made")
 	}
 }

@@ -35,6 +35,11 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 	m.Limits = s.limitRows(m.Typed)
 	m.Tools, m.ToolDirs, m.Isolation = s.toolList(c), f.ToolDirs, f.Isolation
 	m.CanAdmin = c.who.has(store.Admin)
+	last, _, err := s.st.LastBackup()
+	if err != nil {
+		return err
+	}
+	m.BackupAt, m.BackupBytes = last.Made, last.Size
 	err = s.st.View(func(tx *store.Tx) error {
 		set, err := tx.Settings()
 		if err != nil {
@@ -44,11 +49,6 @@ func (s *Server) systemPage(c *request, status int, m view.SystemModel) error {
 		m.GitProjects = cmp.Or(m.GitProjects, strings.Join(set.GitProjects, "\n"))
 		m.DeliveryDays = cmp.Or(m.DeliveryDays, strconv.Itoa(int(set.KeepDeliveries().Hours()/24)))
 		m.ReportDays = cmp.Or(m.ReportDays, strconv.Itoa(int(set.KeepReports().Hours()/24)))
-		last, _, err := tx.LastBackup()
-		if err != nil {
-			return err
-		}
-		m.BackupAt, m.BackupBytes = last.Made, last.Size
 		active, err := tx.Active("")
 		if err != nil {
 			return err

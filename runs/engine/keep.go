@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"groundcrew/runs"
 	"groundcrew/runs/logs"
@@ -69,17 +70,23 @@ func flagStack(tx *store.Tx, r runs.Run, note string) error {
 }
 
 // unflag takes back that a stack's state of affairs is not known: a tracked run that finished has compared the world with
-// the code and made them one, and a destroy run that finished has left nothing to know.
+// the code and made them one, and a destroy run that finished has left nothing to know. With restored data the state it compared with
+// and the code may be old, so there it takes a person's yes.
 func unflag(tx *store.Tx, r runs.Run) error {
 	if r.State != runs.Finished || r.Type != runs.Tracked && r.Type != runs.Destroy {
 		return nil
 	}
 	st, err := tx.Stack(r.Stack)
-	if err != nil || st.Flag == "" {
+	if err != nil || st.Flag == "" || !st.RestoredAt.IsZero() && !hadYes(r) {
 		return notGone(err)
 	}
-	st.Flag = ""
+	st.Flag, st.RestoredAt = "", time.Time{}
 	return tx.PutStack(st)
+}
+
+// hadYes reports whether a person saw what the run would do and said yes, or asked for it to be done at once.
+func hadYes(r runs.Run) bool {
+	return r.Type == runs.Destroy || slices.ContainsFunc(r.Transitions, func(t runs.Transition) bool { return t.State == runs.Confirmed })
 }
 
 // keepState seals the state that the run left; nil when there is none to keep. Trouble says in words that it was not left as

@@ -321,7 +321,7 @@ func stackNotices(_ *store.Tx, follow following) ([]store.Notice, error) {
 		if st.Flag != "" {
 			out = append(out, store.Notice{
 				Key: "apply/" + st.Slug, Kind: "bad", Text: "The state of " + st.Name + " needs a look", Cause: st.Flag, Stack: st.Slug,
-				Mend: "Read the fresh plan, then confirm or discard it. Nothing deploys by itself until then; the next finished run ends this.", LinkText: "Open the stack", LinkURL: "/stacks/" + st.Slug,
+				Mend: "Read the fresh plan, or start a run, then confirm or discard it. Nothing deploys by itself until this is over; a finished run ends it, after a backup was restored one that somebody confirmed.", LinkText: "Open the stack", LinkURL: "/stacks/" + st.Slug,
 			})
 		}
 	}

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"groundcrew/runs"
 	"groundcrew/store"
@@ -9,8 +11,8 @@ import (
 
 // restored does, once, what a server owes whose data was restored from a backup. What happened since then is not in it, so no plan
 // from before is applied: a run that waits for a yes plans again, and one that had its yes may have applied it already, which
-// is an apply that was cut off. Nothing deploys by itself to a stack whose state may be old before a person has said yes to a run.
-// Runs at work have lost their process, and are met like any other after the machine died.
+// is an apply that was cut off. Tasks and destroy runs that had not begun end. Nothing deploys by itself before a person has said yes to
+// a run of the stack. Runs that were planning plan again, like any other after the machine died.
 func (e *Engine) restored() error {
 	return e.st.Update(func(tx *store.Tx) error {
 		of, is, err := tx.Restored()
@@ -39,22 +41,17 @@ func (e *Engine) restored() error {
 	})
 }
 
-// flagAll says of each stack with a state here that it may be old.
+// flagAll says of each stack that what is known of it may be old, beside what its flag said before. A stack without a state, or with
+// one elsewhere, is no exception: the first apply of the one may not be in the backup, and the other may be planned from old code.
 func flagAll(tx *store.Tx, note string) error {
 	stacks, err := tx.Stacks()
 	if err != nil {
 		return err
 	}
 	for _, known := range stacks {
-		_, has, err := tx.NewestState(known.Slug)
-		if err != nil {
-			return err
-		}
-		if !has || known.State != runs.StateManaged {
-			continue
-		}
 		st := *known
-		st.Flag = note + ". What was applied after it is not in this state"
+		st.Flag = strings.Join(slices.DeleteFunc([]string{st.Flag, note + ". What was applied after it is not known here"}, func(s string) bool { return s == "" }), ". ")
+		st.RestoredAt = tx.Now()
 		if err := tx.PutStack(st); err != nil {
 			return err
 		}
@@ -62,20 +59,27 @@ func flagAll(tx *store.Tx, note string) error {
 	return nil
 }
 
-// replan takes the plan back that a run waits with.
+// replan takes the plan back that a run waits with, and the wish that a task or destroy run is, because it may have been done since.
 func replan(tx *store.Tx, r runs.Run, note string) error {
 	m := runs.Meta{At: tx.Now(), By: runs.System, Note: note}
-	switch r.State {
-	case runs.Unconfirmed:
-		_, err := tx.Apply(r.ID, runs.Confirm{Meta: m, Moved: note + ", so it is planned again"})
-		return err
-	case runs.Confirmed:
-		if _, err := tx.Apply(r.ID, runs.Claimed{Meta: m}); err != nil {
+	var events []runs.Event
+	switch again := note + ", and this may have been done since. Ask for it again where it is still to be done"; {
+	case r.State == runs.Unconfirmed:
+		events = []runs.Event{runs.Confirm{Meta: runs.Meta{At: m.At, By: m.By}, Moved: note + ", so it is planned again"}}
+	case r.State == runs.Confirmed:
+		cut := runs.Meta{At: m.At, By: m.By, Note: note + ", in which it was about to be applied. Some of the changes may have been made"}
+		events = []runs.Event{runs.Claimed{Meta: m}, runs.Lost{Meta: cut}}
+	case r.State == runs.Applying || r.State == runs.Performing || r.State == runs.Destroying:
+		events = []runs.Event{runs.Lost{Meta: runs.Meta{At: m.At, By: m.By, Note: note + ", in which it was at work. Some of the changes may have been made"}}}
+	case changesAtOnce(r.Type) && r.State == runs.Queued:
+		events = []runs.Event{runs.Cancel{Meta: runs.Meta{At: m.At, By: m.By, Note: again}}}
+	case changesAtOnce(r.Type) && (r.State == runs.Preparing || r.State == runs.Initializing):
+		events = []runs.Event{runs.Fail{Meta: runs.Meta{At: m.At, By: m.By, Note: again}}}
+	}
+	for _, ev := range events {
+		if _, err := tx.Apply(r.ID, ev); err != nil {
 			return err
 		}
-		m.Note = note + ", in which it was about to be applied. Some of the changes may have been made"
-		_, err := tx.Apply(r.ID, runs.Lost{Meta: m})
-		return err
 	}
 	return nil
 }

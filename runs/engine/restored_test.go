@@ -68,7 +68,7 @@ func TestRestoredPlansAreNotApplied(t *testing.T) {
 			}
 			return err
 		}))
-		if !flags["waits"] || !flags["confirmed"] || !flags["deploying"] || flags[plain.Slug] {
+		if !flags["waits"] || !flags["confirmed"] || !flags["deploying"] || !flags[plain.Slug] {
 			t.Errorf("flagged: %v", flags)
 		}
 		r := w.planWaits(deploying)
@@ -81,6 +81,55 @@ func TestRestoredPlansAreNotApplied(t *testing.T) {
 		}
 		w.quiet()
 		w.unrefused()
+	})
+}
+
+// TestRestoredTasksDoNotRunAgain: a task and a destroy run that had not begun may have been done, or discarded, since.
+func TestRestoredTasksDoNotRunAgain(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.guarded("net", 0)
+		w.guarded("dns", 0)
+		destroy := w.request(runs.Run{Stack: "net", Type: runs.Destroy, Branch: "main"})
+		task := w.request(runs.Run{Stack: "dns", Type: runs.Task, Branch: "main", Command: "terraform state rm a"})
+		w.apply(task.ID, runs.Claimed{})
+		tracked := w.request(runs.Run{Stack: "net", Type: runs.Tracked, Branch: "main", Commit: runs.Commit{SHA: w.sim.Head(w.project.ID, "main")}})
+		w.restore()
+		if r := w.run(destroy.ID); r.State != runs.Canceled || !strings.Contains(r.Reason, "may have been done since") {
+			t.Errorf("the destroy run is %s: %s", r.State, r.Reason)
+		}
+		if r := w.run(task.ID); r.State != runs.Failed || !strings.Contains(r.Reason, "may have been done since") {
+			t.Errorf("the task is %s: %s", r.State, r.Reason)
+		}
+		if r := w.run(tracked.ID); r.State != runs.Queued {
+			t.Errorf("the tracked run is %s", r.State)
+		}
+	})
+}
+
+// TestRestoredFlagNeedsAYes: a run that finds nothing to change in old code and old state says nothing about the world.
+func TestRestoredFlagNeedsAYes(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 0, autodeploys)
+		w.edit(st, func(s *runs.Stack) { s.Flag = "An older word" })
+		w.restore()
+		flag := func() (flag string) {
+			w.do(w.st.View(func(tx *store.Tx) error { st, err := tx.Stack("net"); flag = st.Flag; return err }))
+			return flag
+		}
+		if f := flag(); !strings.Contains(f, "An older word. ") || !strings.Contains(f, "restored from a backup") {
+			t.Errorf("the flag: %q", f)
+		}
+		empty := w.request(runs.Run{Stack: "net", Type: runs.Tracked, Branch: "main", Commit: runs.Commit{SHA: w.sim.Head(w.project.ID, "main")}})
+		empty.State = runs.Finished
+		w.update(func(tx *store.Tx) error { return unflag(tx, empty) })
+		if flag() == "" {
+			t.Error("a run without changes took the flag away")
+		}
+		empty.Transitions = append(empty.Transitions, runs.Transition{State: runs.Confirmed, By: "ann"})
+		w.update(func(tx *store.Tx) error { return unflag(tx, empty) })
+		if f := flag(); f != "" {
+			t.Errorf("after a run that ann confirmed: %q", f)
+		}
 	})
 }
 

@@ -116,7 +116,7 @@ func (e *Engine) UpdateStack(ctx context.Context, st runs.Stack, project, by str
 	}
 	defer e.look(st.Project) // perhaps it was mended with this
 	return e.editStack(st.Slug, by, "stack.update", "", func(old *runs.Stack) error {
-		st.CreatedAt, st.LockedBy, st.LockNote, st.Flag = old.CreatedAt, old.LockedBy, old.LockNote, old.Flag
+		st.CreatedAt, st.LockedBy, st.LockNote, st.Flag, st.RestoredAt = old.CreatedAt, old.LockedBy, old.LockNote, old.Flag, old.RestoredAt
 		st.TrackedCommit = old.TrackedCommit
 		if st.Project != old.Project || st.Branch != old.Branch {
 			st.TrackedCommit = runs.Commit{}

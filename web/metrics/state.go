@@ -32,7 +32,7 @@ var (
 	descHooks    = desc("hooks", "Webhooks of used projects, by state.", "state")
 	descNotices  = desc("inbox_notices", "Trouble that needs a person and nobody dismissed, by severity and topic.", "severity", "topic")
 	descStore    = desc("store_size_bytes", "Size of the database file.")
-	descBackup   = desc("last_backup_timestamp_seconds", "When the newest backup was made, in seconds since 1970; absent when there is none.")
+	descBackup   = desc("last_backup_timestamp_seconds", "When the newest backup was made, in seconds since 1970; 0 when there is none.")
 	descFolder   = desc("folder_size_bytes", "Size of a folder in the data folder; added up every quarter of an hour at most.", "folder")
 	descUnlinked = desc("gitlab_linked", "1 when a GitLab is set up, else 0.")
 )
@@ -62,11 +62,15 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(descStore, float64(m.o.Store.Size()))
 	m.folders(gauge)
 	err := m.o.Store.View(func(tx *store.Tx) error {
-		if last, ok, err := tx.LastBackup(); err != nil {
+		last, ok, err := m.o.Store.LastBackup()
+		if err != nil {
 			return err
-		} else if ok {
-			gauge(descBackup, float64(last.Made.Unix()))
 		}
+		made := 0.0
+		if ok {
+			made = float64(last.Made.Unix())
+		}
+		gauge(descBackup, made)
 		in, _, err := tx.Integration()
 		if err != nil {
 			return err
