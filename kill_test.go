@@ -183,6 +183,11 @@ func TestKilledWhileCommenting(t *testing.T) {
 
 // TestMachineDiesWhileApplying kills the run's own processes too: an apply is never repeated by guess.
 func TestMachineDiesWhileApplying(t *testing.T) {
+	t.Run("and the workspace is there", func(t *testing.T) { dieWhileApplying(t, false) })
+	t.Run("and the workspace is lost", func(t *testing.T) { dieWhileApplying(t, true) })
+}
+
+func dieWhileApplying(t *testing.T, loseWorkspace bool) {
 	t.Parallel()
 	r := newRig(t)
 	r.spawn()
@@ -193,13 +198,17 @@ func TestMachineDiesWhileApplying(t *testing.T) {
 	run := r.run("tracked", "unconfirmed")["id"].(string)
 	r.must("POST", "/runs/"+run+"/confirm", nil, 200)
 	until(t, "the apply", func() bool { return r.file("logs/*/applying.log", "applied-42") })
-	pid := r.shim(run, "apply-1")
-	r.kill()
-	if p, err := os.FindProcess(pid); err != nil || p.Kill() != nil {
-		t.Fatalf("the shim %d could not be killed: %v", pid, err)
+	r.crash(run, "apply-1")
+	if loseWorkspace {
+		if err := os.RemoveAll(filepath.Join(r.dir, "work", run)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r.spawn()
 	until(t, "the failed run", func() bool { return r.must("GET", "/runs/"+run, nil, 200)["state"] == "failed" })
+	if why := r.must("GET", "/runs/"+run, nil, 200)["reason"].(string); !strings.Contains(why, "Some of the changes may have been made") {
+		t.Errorf("the reason: %s", why)
+	}
 	again := r.run("tracked", "unconfirmed")
 	if again["id"] == run || again["commit"] != sha {
 		t.Errorf("the fresh plan is %v", again)

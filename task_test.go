@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -188,9 +190,10 @@ func TestMachineCrash(t *testing.T) {
 		}
 		r.status(sha, "groundcrew/network", "success")
 	})
-	for _, typ := range []string{"task", "destroy"} {
-		t.Run(typ, func(t *testing.T) {
+	for _, how := range []string{"task", "destroy", "task and its workspace", "destroy and its workspace"} {
+		t.Run(how, func(t *testing.T) {
 			t.Parallel()
+			typ, _, lost := strings.Cut(how, " and ")
 			r := newRig(t)
 			r.spawn()
 			r.link().stack("network", "infra", nil)
@@ -213,6 +216,11 @@ func TestMachineCrash(t *testing.T) {
 			id := r.ask(typ, command)
 			until(t, "the work", func() bool { return r.file("logs/"+id+"/"+phase+".log", "begun-42") })
 			r.crash(id, job)
+			if lost {
+				if err := os.RemoveAll(filepath.Join(r.dir, "work", id)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			r.spawn()
 			run := r.ended(id, "failed")
 			if !strings.Contains(run["reason"].(string), "Some of the changes may have been made") {

@@ -54,7 +54,34 @@ func (t *task) stopped() bool {
 	}
 }
 
+// mayHaveBegun reports whether the job may have changed the world already: it is here again, and the workspace, which would tell how far
+// it came, was lost with the machine.
+func (t *task) mayHaveBegun() bool {
+	if _, err := os.Stat(t.space.src()); !t.job.Claimed || !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	switch t.run.State {
+	case runs.Applying:
+		return true
+	case runs.Initializing, runs.Performing, runs.Destroying:
+		return changesAtOnce(t.run.Type)
+	default:
+		return false
+	}
+}
+
+// giveUp gives a job up that may have begun. That it was past its init is recorded first, because a run that was not is done again.
+func (t *task) giveUp() error {
+	if t.run.State == runs.Initializing {
+		t.started(map[runs.Type]string{runs.Task: string(runs.Performing), runs.Destroy: string(runs.Destroying)}[t.run.Type], "")
+	}
+	return ErrLost
+}
+
 func (t *task) layOut(ctx context.Context) (Spec, error) {
+	if t.mayHaveBegun() {
+		return Spec{}, t.giveUp()
+	}
 	if t.job.Phase == runs.PhaseApply {
 		return t.layOutApply(ctx)
 	}
