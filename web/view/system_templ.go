@@ -189,7 +189,7 @@ func SystemPage(p Page, m SystemModel) templ.Component {
 					return templ_7745c5c3_Err
 				}
 				if m.BackupAt.IsZero() {
-					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 15, "<span class=\"kind-warn\">")
+					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 15, "<span class=\"kind-warn tag\">")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
