@@ -203,7 +203,7 @@ func refusal(resp *http.Response) error {
 			e.status = 0 // somebody else's word on what is there and who may come in
 		}
 	case e.status == http.StatusUnauthorized:
-		e.detail = "the server does not accept the API key: it is wrong, has expired or was ended. Give a valid one by GROUNDCREW_TOKEN or `groundcrew login`; keys are made under Settings › API keys"
+		e.detail = "the server does not accept the API key: it is wrong, has expired or was ended, or the account of who made it is disabled. Give a valid one by GROUNDCREW_TOKEN or `groundcrew login`; keys are made under Settings › API keys"
 	default:
 		e.detail = problem.Detail
 	}

@@ -117,7 +117,7 @@ func TestTheCommandLineSaysWhatIsWrong(t *testing.T) {
 		say  string
 	}{
 		{"no server", map[string]string{}, []string{"stacks"}, exitUsage, "GROUNDCREW_URL"},
-		{"wrong key", with(map[string]string{"GROUNDCREW_TOKEN": "nonsense"}), []string{"stacks"}, exitForbidden, "does not accept the API key"},
+		{"wrong key", with(map[string]string{"GROUNDCREW_TOKEN": "nonsense"}), []string{"stacks"}, exitForbidden, "does not accept the API key: it is wrong, has expired or was ended, or the account of who made it is disabled"},
 		{"no answer", with(map[string]string{"GROUNDCREW_URL": dead.URL}), []string{"stacks"}, exitUnreachable, "does not answer"},
 		{"something else answers", with(map[string]string{"GROUNDCREW_URL": elsewhere.URL}), []string{"stacks"}, exitFailed, "sso.example.com"},
 		{"a page elsewhere", with(map[string]string{"GROUNDCREW_URL": website.URL}), []string{"runs", "network"}, exitFailed, "404 Not Found, but not as Groundcrew"},

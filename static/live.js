@@ -96,7 +96,6 @@ function shown(params) {
   }
 }
 const open = (fresh) => {
-  tell(true);
   const url = new URL(page.dataset.live, location.href);
   if (last) url.searchParams.set("after", last);
   if (fresh) url.searchParams.set("fresh", "1");
@@ -114,19 +113,23 @@ const open = (fresh) => {
   source.onopen = () => {
     began = true;
     tries = 0;
+    tell(true); // not before: a page that is refused must not put one to rest that works
     clearTimeout(slow);
     $("#toasts .stale")?.remove();
   };
   source.onerror = () => {
-    close();
+    began ? stop() : close(); // to the others it is still there while it only begins anew
     if (!began) explain(url);
     timer = setTimeout(open, Math.min(30000, 1000 * 2 ** tries++) * (0.5 + Math.random())); // not all readers at once
   };
 };
-function close() {
+function stop() {
   clearTimeout(timer);
   clearTimeout(slow);
   source?.close();
+}
+function close() {
+  stop();
   tell(false);
 }
 function end() {
@@ -145,6 +148,7 @@ async function explain(url) {
   } catch {
     // It does not answer, or not as it should.
   }
+  if (resting || over || document.hidden || source.readyState === EventSource.OPEN) return; // it came too late
   stale(why);
 }
 function stale(why, until = "until that is over") {
@@ -154,7 +158,7 @@ function stale(why, until = "until that is over") {
 }
 
 // Over HTTP/1.1 a browser has six connections to a server, and a stream takes one for itself: with six pages in sight, in windows
-// side by side, no other would load. So the four that were used last are live.
+// side by side, no other would load. So the four that were used last are live, and one that rests comes back when one of them is gone.
 const most = 4;
 const me = Math.random();
 const newer = new Set(); // the pages that were opened or used after this one
@@ -167,15 +171,16 @@ function tell(live) {
 function heard({ data: { id, live } }) {
   if (live) newer.add(id);
   else newer.delete(id);
+  if (resting && !live && newer.size < most) return back(false);
   if (resting || over || document.hidden || newer.size < most) return;
   close();
   resting = true;
-  stale(`${most} other pages of Groundcrew are open in sight.`, "until you come back to it");
+  stale(`${most} other pages of Groundcrew are open in sight.`, "until you come back to it or one of them is closed");
 }
-function back() {
+function back(fresh) {
   if (!resting) return;
   resting = false;
-  open(scrollY < 40);
+  open(fresh);
 }
 
 function begin() {
@@ -185,7 +190,7 @@ function begin() {
     if (!document.hidden && !over) open(scrollY < 40);
   });
   addEventListener("pagehide", close);
-  for (const type of ["focus", "pointerdown"]) addEventListener(type, back);
+  for (const type of ["focus", "pointerdown"]) addEventListener(type, () => back(scrollY < 40));
   if (others) others.onmessage = heard;
   if (!document.hidden) open(false);
 }

@@ -15,7 +15,8 @@ import (
 	"groundcrew/runs"
 )
 
-// How many items a page of a list has, unless asked otherwise, and at most.
+// How many items a page of a list has, unless asked otherwise, and at most. Lists that are made whole ([paged]) are cut only for who
+// asks for a part.
 const (
 	defaultLimit = 50
 	maxLimit     = 200
@@ -53,7 +54,7 @@ func window(c *request) (cursor string, limit int, err error) {
 	return c.QueryParam("cursor"), limit, nil
 }
 
-// idWindow is window for lists whose cursors are ids, newest first: any other text would begin from the newest again, without end.
+// idWindow is window for lists whose cursors are ids: by any other text a list would begin anew without end, or end early.
 func idWindow(c *request) (cursor string, limit int, err error) {
 	cursor, limit, err = window(c)
 	if err == nil && cursor != "" && (len(cursor) != 26 || strings.Trim(cursor, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "") {
@@ -62,8 +63,8 @@ func idWindow(c *request) (cursor string, limit int, err error) {
 	return cursor, limit, err
 }
 
-// paged answers the part that is asked for of a list that was made whole. key names an item among its like; a cursor is the key of the
-// last one that was answered.
+// paged answers the part that is asked for of a list that was made whole; all of it where no part is asked for, as scripts that never
+// asked for one rely on. key names an item among its like; a cursor is the key of the last one that was answered.
 func paged[T any](c *request, items []T, key func(T) string) error {
 	cursor, limit, err := window(c)
 	if err != nil {
@@ -76,8 +77,24 @@ func paged[T any](c *request, items []T, key func(T) string) error {
 		}
 		items = items[at+1:]
 	}
-	next := ""
-	if len(items) > limit {
+	return partOf(c, items, limit, key)
+}
+
+// pagedByID is paged for lists in the order of their ids, so that it goes on where a cursor's item is gone meanwhile.
+func pagedByID[T any](c *request, items []T, id func(T) string) error {
+	cursor, limit, err := idWindow(c)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(items, func(a, b T) int { return strings.Compare(id(a), id(b)) })
+	items = slices.DeleteFunc(items, func(v T) bool { return id(v) <= cursor })
+	return partOf(c, items, limit, id)
+}
+
+// partOf answers the first items of what is left of a list, and all of them to who names neither limit nor cursor.
+func partOf[T any](c *request, items []T, limit int, key func(T) string) error {
+	next, whole := "", c.QueryParam("limit") == "" && c.QueryParam("cursor") == ""
+	if !whole && len(items) > limit {
 		items, next = items[:limit], key(items[limit-1])
 	}
 	return listed(c, items, next)

@@ -113,7 +113,7 @@ func (s *Server) apiChannels(c *request) error {
 	if err != nil {
 		return err
 	}
-	return paged(c, items, func(ch channelJSON) string { return ch.ID })
+	return pagedByID(c, items, func(ch channelJSON) string { return ch.ID })
 }
 
 func (s *Server) apiCreateChannel(c *request) error {

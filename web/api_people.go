@@ -54,7 +54,7 @@ func (s *Server) apiKeys(c *request) error {
 	if err != nil {
 		return err
 	}
-	return paged(c, items, func(k keyJSON) string { return k.ID })
+	return pagedByID(c, items, func(k keyJSON) string { return k.ID })
 }
 
 func (s *Server) apiCreateKey(c *request) error {
@@ -113,7 +113,7 @@ func (s *Server) apiUsers(c *request) error {
 	if err != nil {
 		return err
 	}
-	return paged(c, items, func(u userJSON) string { return u.ID })
+	return pagedByID(c, items, func(u userJSON) string { return u.ID })
 }
 
 // A newUserInput adds a person.

@@ -174,6 +174,10 @@ func TestLogs(t *testing.T) {
 		got.header.Get("Content-Range") != "bytes */14" || got.header.Get("Cache-Control") != "no-store" || got.json(t)["detail"] == "" {
 		t.Errorf("a range that is not there: %d %v %q", got.status, got.header, got.body)
 	}
+	req.Header.Set("If-Match", `"another"`)
+	if got := s.do(noFollow, req); got.status != 412 || !strings.Contains(got.body, "If-Match or If-Unmodified-Since") {
+		t.Errorf("a condition that does not hold: %d %q", got.status, got.body)
+	}
 	s.problemOf(404, get, "/runs/"+other.ID+"/logs/planning", "")
 	s.problemOf(404, get, "/runs/"+r.ID+"/logs/applying", "")
 	s.problemOf(404, get, "/runs/"+r.ID+"/logs/..%2f..%2fmaster.key", "")

@@ -247,6 +247,46 @@ func TestListsInPages(t *testing.T) {
 	}
 }
 
+// TestListsAreWholeUnlessPaged: who asks for no part gets all, however much it is; who does goes on behind what is gone meanwhile, in
+// lists in the order of their ids.
+func TestListsAreWholeUnlessPaged(t *testing.T) {
+	s := newSite(t)
+	const n = defaultLimit + 10
+	s.update(func(tx *store.Tx) error {
+		for i := range n {
+			if _, err := tx.PutUser(store.User{Name: fmt.Sprint("reader", i), Role: store.Reader}); err != nil {
+				return err
+			}
+			if _, _, err := tx.AddAPIKey(store.APIKey{Name: fmt.Sprint("key", i), Role: store.Reader}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	ids := func(path string) (out []string, next string) {
+		page := s.apiOK(200, get, path, "")
+		for _, it := range page["items"].([]any) {
+			out = append(out, it.(map[string]any)["id"].(string))
+		}
+		return out, page["next_cursor"].(string)
+	}
+	for _, path := range []string{"/users", "/api-keys"} {
+		all, next := ids(path)
+		if len(all) != n || next != "" || !slices.IsSorted(all) {
+			t.Errorf("%s: %d of %d, in the order of their ids: %v, then %q", path, len(all), n, slices.IsSorted(all), next)
+		}
+		if part, next := ids(path + "?cursor=" + all[0]); len(part) != defaultLimit || next != part[len(part)-1] {
+			t.Errorf("%s: a part has %d and goes on at %q", path, len(part), next)
+		}
+	}
+	all, _ := ids("/api-keys")
+	s.apiOK(204, remove, "/api-keys/"+all[4], "")
+	if part, _ := ids("/api-keys?limit=3&cursor=" + all[4]); !slices.Equal(part, all[5:8]) {
+		t.Errorf("behind a key that is gone: %v, want %v", part, all[5:8])
+	}
+	s.problemOf(422, get, "/inbox?cursor=trouble/gone", "")
+}
+
 func TestVariablesAPI(t *testing.T) {
 	s := newSite(t)
 	s.stack("a")

@@ -223,7 +223,7 @@ func (s *Server) keyHolder(text string) (actor, error) {
 		return actor{}, err
 	}
 	if !ok {
-		return actor{}, errUnauthorized
+		return actor{}, errRefusedKey
 	}
 	return actor{Name: "API key " + k.Name, Role: k.Role, Key: k.ID, Person: owner}, nil
 }

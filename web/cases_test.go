@@ -145,6 +145,8 @@ func TestS45KeysAreHashedAndBounded(t *testing.T) {
 		s.apiOK(200, patch, "/users/"+maker.ID, fmt.Sprintf(`{"disabled":%t}`, disabled))
 		if got := s.api(kept, get, "/users", ""); (got.status == http.StatusUnauthorized) != disabled {
 			t.Errorf("its maker is disabled: %t, and a key is answered %d", disabled, got.status)
+		} else if disabled && !strings.Contains(got.body, "or the account of who made it is disabled") {
+			t.Errorf("a key of somebody disabled is answered %s", got.body)
 		}
 		if k := s.apiOK(200, get, "/api-keys", "")["items"].([]any)[0].(map[string]any); k["refused"] != disabled {
 			t.Errorf("its maker is disabled: %t, and the list says %v", disabled, k)

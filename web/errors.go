@@ -29,6 +29,9 @@ type problem struct {
 // errUnauthorized is answered to a request that needs somebody and names nobody.
 var errUnauthorized = errors.New("unauthorized")
 
+// errRefusedKey is answered to a key that opens nothing. It does not tell which keys there are or were.
+var errRefusedKey = &runs.Error{Kind: errUnauthorized, Message: "The API key is not accepted: it is wrong, has expired or was ended, or the account of who made it is disabled. Send a valid one as “Authorization: Bearer …”; keys are made under Settings › API keys."}
+
 // statusOf maps every error to its HTTP status. It is the only place that does.
 func statusOf(err error) int {
 	var he *echo.HTTPError
@@ -90,6 +93,8 @@ func messageOf(err error, status int) string {
 		return "The request is too large."
 	case http.StatusRequestedRangeNotSatisfiable:
 		return "The range that was asked for is not there. The header Content-Range says how many bytes there are."
+	case http.StatusPreconditionFailed:
+		return "What is here is not what the request's condition (If-Match or If-Unmodified-Since) asks for, so nothing was sent. Ask again without the condition."
 	case http.StatusRequestTimeout:
 		return "The request did not arrive in time, so nothing was done. Try again."
 	case http.StatusInsufficientStorage:

@@ -35,7 +35,7 @@ func lifetime() time.Duration { return streamLife - rand.N(streamLife/3) }
 // every event, so that a reader that lost the connection goes on exactly where it was.
 type place struct {
 	transitions int
-	key         string // of what the page showed; only the page has one
+	key, frame  string // of what the page showed of the run and around it; only the page has them
 	offsets     map[runs.State]int64
 	lines       map[runs.State]int // lines before the offset; only the page counts them
 }
@@ -44,10 +44,13 @@ func newPlace() place {
 	return place{offsets: map[runs.State]int64{}, lines: map[runs.State]int{}}
 }
 
-// String is the form that stands in ids: "3-9f86d081884c.planning-4711-80".
+// String is the form that stands in ids: "3-9f86d081884c-2c26b46b68ff.planning-4711-80".
 func (p place) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d-%s", p.transitions, p.key)
+	if p.frame != "" {
+		b.WriteString("-" + p.frame)
+	}
 	for _, ph := range logPhases {
 		if p.offsets[ph] > 0 {
 			fmt.Fprintf(&b, ".%s-%d-%d", ph, p.offsets[ph], p.lines[ph])
@@ -60,12 +63,13 @@ func (p place) String() string {
 func readPlace(id string) place {
 	p := newPlace()
 	head, rest, _ := strings.Cut(id, ".")
-	count, key, _ := strings.Cut(head, "-")
+	count, keys, _ := strings.Cut(head, "-")
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 0 {
 		return newPlace()
 	}
-	p.transitions, p.key = n, key
+	p.transitions = n
+	p.key, p.frame, _ = strings.Cut(keys, "-")
 	for part := range strings.SplitSeq(rest, ".") {
 		f := strings.Split(part, "-")
 		if len(f) != 3 {

@@ -209,7 +209,7 @@ func TestStreamsOutliveTheReadTimeout(t *testing.T) {
 	s.stack("a")
 	r := s.request("a", runs.Tracked, "c1")
 	s.srv = httptest.NewUnstartedServer(s.web.Handler())
-	s.srv.Config.ReadTimeout = 50 * time.Millisecond
+	s.srv.Config.ReadTimeout, s.srv.Config.ReadHeaderTimeout = 50*time.Millisecond, 2*time.Minute
 	s.srv.Start()
 	t.Cleanup(s.srv.Close)
 	ch := s.events(s.signedIn(store.Reader), "/runs/"+r.ID+"/live", "")

@@ -111,8 +111,18 @@ func TestSecureCookie(t *testing.T) {
 	if !strings.Contains(got.header.Get("Set-Cookie"), "Secure") {
 		t.Errorf("cookie %q", got.header.Get("Set-Cookie"))
 	}
-	if sts := got.header.Get("Strict-Transport-Security"); sts != "max-age=31536000" {
-		t.Errorf("over TLS browsers are told %q", sts)
+}
+
+// TestWhereBrowsersInsistOnTLS: only where the name is ours alone, since they insist on it for every port of the name.
+func TestWhereBrowsersInsistOnTLS(t *testing.T) {
+	s := newSite(t)
+	for external, want := range map[string]string{
+		"https://gc.test": "max-age=31536000", "https://gc.test:8443": "", "https://[2001:db8::1]:8443": "", "http://gc.test": "", "": "",
+	} {
+		s.srv.Config.Handler = New(Options{Store: s.st, Engine: s.eng, ExternalURL: external, Secure: strings.HasPrefix(external, "https:")}).Handler()
+		if got := s.get(noFollow, "/login").header.Get("Strict-Transport-Security"); got != want {
+			t.Errorf("browsers of %q are told %q, want %q", external, got, want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"log/slog"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ const csp = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 's
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // hsts keeps browsers that came once over TLS from being led to plain HTTP, for a year. It says nothing of other hosts of the
-// domain, which are not ours to decide about.
+// domain, which are not ours to decide about; but browsers take it for every port of this one.
 const hsts = "max-age=31536000"
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]+$`) // of at most 64 bytes
@@ -45,8 +46,16 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+// ownsName reports whether an external URL is https at the port of its own: who has a port beside others shares the name with
+// them, and does not decide that they speak TLS.
+func ownsName(externalURL string) bool {
+	u, err := url.Parse(externalURL)
+	return err == nil && u.Scheme == "https" && u.Port() == ""
+}
+
 // secure sets the headers that hold for every answer.
 func (s *Server) secure(next echo.HandlerFunc) echo.HandlerFunc {
+	insist := ownsName(s.o.ExternalURL)
 	return func(c echo.Context) error {
 		h := c.Response().Header()
 		h.Set("Content-Security-Policy", csp)
@@ -55,7 +64,7 @@ func (s *Server) secure(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store") // static files set their own
-		if s.o.Secure {
+		if insist {
 			h.Set("Strict-Transport-Security", hsts)
 		}
 		if len(c.Request().TransferEncoding) > 0 {

@@ -189,7 +189,7 @@ func (l *watched) due() bool {
 
 // look sends the parts that are not what the reader has.
 func (l *watched) look(bool) (end bool, err error) {
-	if !l.due() || !l.turn() {
+	if !l.due() || !l.s.turn(l.c, heartbeat/2) {
 		return false, nil
 	}
 	gen := l.s.hub.generation()
@@ -211,17 +211,17 @@ func (l *watched) look(bool) (end bool, err error) {
 	return false, l.say(m.Needs, !held)
 }
 
-// turn waits for the reader's turn to look, which render ends. Without one the stream goes on, and looks again later: it may
-// have ended, or its heartbeat is due.
-func (l *watched) turn() bool {
-	late := time.NewTimer(heartbeat / 2)
+// turn waits for a reader's turn to look, which who looks ends by taking a value out of turns. Without one the stream goes on, and
+// looks again later: it may have ended, or its heartbeat is due.
+func (s *Server) turn(c *request, atMost time.Duration) bool {
+	late := time.NewTimer(atMost)
 	defer late.Stop()
 	select {
-	case l.s.turns <- struct{}{}:
+	case s.turns <- struct{}{}:
 		return true
 	case <-late.C:
-	case <-l.s.done:
-	case <-l.c.Request().Context().Done():
+	case <-s.done:
+	case <-c.Request().Context().Done():
 	}
 	return false
 }

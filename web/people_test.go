@@ -289,6 +289,15 @@ func TestPeopleInPages(t *testing.T) {
 	if n := len(person.FindAllString(s.get(boss, "/settings/users?q=writer").body, -1)); n != 11 {
 		t.Errorf("%d writers", n)
 	}
+	s.update(func(tx *store.Tx) error {
+		u, _, err := tx.UserByName("person-004")
+		u.DisabledAt = tx.Now()
+		_, perr := tx.PutUser(u)
+		return cmpErr(err, perr)
+	})
+	if rows := person.FindAllString(s.get(boss, "/settings/users?q=disabled").body, -1); !slices.Equal(rows, []string{">person-004</a>"}) {
+		t.Errorf("disabled are %v", rows)
+	}
 	if got := s.get(boss, "/settings/users?q=nobody%3Cb%3E").body; !strings.Contains(got, "Nobody matches") || strings.Contains(got, "nobody<b>") {
 		t.Error("a search without a result does not say so")
 	}

@@ -308,7 +308,8 @@ func (s *Server) allProjects() (projects []int64, err error) {
 	return slices.Compact(projects), err
 }
 
-// seen narrows a filter of runs to those the one who asks may see.
+// seen narrows a filter of runs to those the one who asks may see: none where there is no project, so never by a nil list,
+// which lets all through.
 func (s *Server) seen(c *request, f store.RunFilter) (store.RunFilter, error) {
 	if !c.who.restricted() {
 		return f, nil
@@ -318,7 +319,12 @@ func (s *Server) seen(c *request, f store.RunFilter) (store.RunFilter, error) {
 		return f, err
 	}
 	levels, err := s.levels(c, projects)
-	f.Projects = slices.DeleteFunc(projects, func(p int64) bool { return levels[p] < levelReporter })
+	f.Projects = make([]int64, 0, len(projects))
+	for _, p := range projects {
+		if levels[p] >= levelReporter {
+			f.Projects = append(f.Projects, p)
+		}
+	}
 	if f.AtMost == 0 {
 		f.AtMost = 5000 // who sees few that a filter lets through would read all of theirs to fill a page
 	}

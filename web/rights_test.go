@@ -152,6 +152,27 @@ func TestListsShowWhatMayBeRead(t *testing.T) {
 	}
 }
 
+// TestNoProjectIsNotAllProjects: when no stack and no module is left, runs of those that were there are still nobody's who had no
+// right to them.
+func TestNoProjectIsNotAllProjects(t *testing.T) {
+	g := newGuild(t)
+	g.update(func(tx *store.Tx) error { return cmpErr(tx.DeleteStack("a"), tx.DeleteStack("hidden")) })
+	addresses := []string{"/", "/runs", "/runs?state=discarded", "/api/v1/runs", "/ui/find?q=Change"}
+	for _, path := range addresses {
+		for _, name := range []string{"none", "maintainer"} {
+			got := g.get(g.people[name], path)
+			for _, bad := range []string{g.secret.ID, g.waiting.ID, g.proposed.ID, "Change of", "last 24 hours"} {
+				if got.status != 200 || strings.Contains(got.body, bad) {
+					t.Errorf("%s as %s: status %d, shows %q", path, name, got.status, bad)
+				}
+			}
+		}
+	}
+	if got := g.get(g.signedIn(store.Reader), "/api/v1/runs"); !strings.Contains(got.body, g.secret.ID) {
+		t.Errorf("a reader with a password lacks the runs: %s", got.body)
+	}
+}
+
 // TestButtonsSayWhyNot: a Developer sees Confirm switched off, with the reason, and is refused with the same words.
 func TestButtonsSayWhyNot(t *testing.T) {
 	g := newGuild(t)

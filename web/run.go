@@ -31,7 +31,7 @@ func (s *Server) getRun(c *request) error {
 		return err
 	}
 	at := newPlace()
-	at.transitions, at.key = len(m.Run.Transitions), keyOf(p, m)
+	at.transitions, at.key, at.frame = len(m.Run.Transitions), runKey(m), frameKey(p)
 	if m.LogsRemoved, err = s.eng.LogsRemoved(m.Run.ID); err != nil {
 		return err
 	}

@@ -13,9 +13,16 @@ import (
 	"groundcrew/web/view"
 )
 
-// keyOf names what the live parts of a run page show: the same key, the same parts, but for the time that passes.
-func keyOf(p view.Page, m view.RunModel) string {
-	raw, err := json.Marshal([]any{p.NeedCount, p.InboxCount, p.Banners, m.Run, m.Waiting, m.Blocker, m.Newer, m.Locked, m.Progress, m.Confirm, m.StackGone, m.Changed})
+// runKey names what the live parts of a run page show of the run: the same key, the same parts, but for the time that passes.
+func runKey(m view.RunModel) string {
+	return keyOf(m.Run, m.Waiting, m.Blocker, m.Newer, m.Locked, m.Progress, m.Confirm, m.StackGone, m.Changed)
+}
+
+// frameKey names what the frame around a page shows, which changes by what happens anywhere.
+func frameKey(p view.Page) string { return keyOf(p.NeedCount, p.InboxCount, p.Banners) }
+
+func keyOf(shown ...any) string {
+	raw, err := json.Marshal(shown)
 	if err != nil {
 		return "" // strings, numbers and times always marshal
 	}
@@ -58,6 +65,13 @@ func (s *Server) getLive(c *request) error {
 // modelEvery is how often a page is compared though no run changed: for the progress of an apply, a lock, a newer commit.
 const modelEvery = 2 * time.Second
 
+// How long a run page waits for its turn to make its frame: while it is followed its logs go on instead, and the next look tries
+// again; the last frame is waited for.
+const (
+	frameTurn = time.Second
+	lastTurn  = heartbeat / 2
+)
+
 // pageBehind is how far a page may be behind a log that grows faster than anybody reads before it is taken to the end.
 const pageBehind = 1 << 20
 
@@ -71,9 +85,11 @@ type liveRun struct {
 	pens map[runs.State]view.Pen
 	sent map[string]string // fragments as they were sent last
 
-	frame view.Page // as it was when all was known that it counts
+	looked time.Time // at everything but the logs and the frame
 
-	looked time.Time // at everything but the logs
+	gen    uint64 // commits before the frame was made last
+	framed time.Time
+	rest   time.Duration // until the next frame, at least
 }
 
 // look sends what changed since it looked last.
@@ -101,36 +117,71 @@ func (l *liveRun) look(changed bool) (end bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p, err := l.page(m.Run)
-	if err != nil {
-		return false, err
-	}
-	if key := keyOf(p, m); key != l.at.key {
+	if key := runKey(m); key != l.at.key {
 		l.at.key, l.at.transitions = key, len(m.Run.Transitions)
-		if err := l.fragments(p, m); err != nil {
+		if err := l.fragments(m); err != nil {
 			return false, err
 		}
 	}
-	if !m.Run.State.Terminal() || !r.State.Terminal() {
+	return l.lookAround(m.Run, m.Run.State.Terminal() && r.State.Terminal())
+}
+
+// lookAround sends the frame when it is time to, and always before the end, which comes once it was made.
+func (l *liveRun) lookAround(r runs.Run, last bool) (end bool, err error) {
+	wait := frameTurn
+	if last {
+		wait = lastTurn
+	}
+	if !last && !l.frameDue() || !l.s.turn(l.c, wait) {
 		return false, nil
+	}
+	if err := l.showFrame(r); err != nil || !last {
+		return false, err
 	}
 	return true, l.st.send("end", l.at.String(), struct{}{})
 }
 
-// page is the frame around the run. Nobody waits for GitLab to count what somebody may see: until that is known the counts stay.
-func (l *liveRun) page(r runs.Run) (view.Page, error) {
-	l.c.waitUntil, l.c.unknown = time.Now(), 0
-	p, err := l.s.runPage(l.c, r)
-	if err == nil && l.c.unknown == 0 {
-		l.frame = p
-	} else if l.frame.Title != "" {
-		p.NeedCount, p.InboxCount, p.Banners = l.frame.NeedCount, l.frame.InboxCount, l.frame.Banners
+// frameDue reports whether it is time to make the frame, as [watched.due] does it for a page.
+func (l *liveRun) frameDue() bool {
+	age := time.Since(l.framed)
+	return age >= max(l.rest, modelEvery) && (age >= lookIdle || l.s.hub.generation() != l.gen)
+}
+
+// showFrame ends the turn and sends what changed around the run. Nobody waits for GitLab to count what somebody may see: until that
+// is known, what the reader has stays.
+func (l *liveRun) showFrame(r runs.Run) error {
+	gen := l.s.hub.generation()
+	p, err := l.makeFrame(r)
+	if err != nil || l.c.unknown > 0 {
+		return err
 	}
+	l.gen = gen
+	key := frameKey(p)
+	if key == l.at.frame {
+		return nil
+	}
+	l.at.frame = key
+	return l.send([]namedPart{{"places", view.Places(p)}, {"banners", view.Banners(p)}})
+}
+
+func (l *liveRun) makeFrame(r runs.Run) (view.Page, error) {
+	defer func() { <-l.s.turns }()
+	begin := time.Now()
+	l.c.waitUntil, l.c.unknown = begin, 0
+	p, err := l.s.runPage(l.c, r)
+	l.framed = time.Now()
+	l.rest = lookRest * l.framed.Sub(begin)
 	return p, err
 }
 
-// fragments sends the parts that differ from what was sent last.
-func (l *liveRun) fragments(p view.Page, m view.RunModel) (err error) {
+// A namedPart is a part of the page, with the id it has there.
+type namedPart struct {
+	id   string
+	body templ.Component
+}
+
+// fragments sends the parts about the run that differ from what was sent last.
+func (l *liveRun) fragments(m view.RunModel) (err error) {
 	if m.Logs, err = l.s.logHeads(m.Run); err != nil {
 		return err
 	}
@@ -138,26 +189,25 @@ func (l *liveRun) fragments(p view.Page, m view.RunModel) (err error) {
 	if err := l.s.fillChanges(&m); err != nil {
 		return err
 	}
-	parts := map[string]templ.Component{
-		"places": view.Places(p), "banners": view.Banners(p),
-		"run-head": view.RunHead(p, m), "run-plan": view.RunPlan(p, m), "run-timeline": view.RunTimeline(p, m), "run-details": view.RunDetails(p, m),
-	}
-	order := []string{"places", "banners", "run-head", "run-plan", "run-timeline", "run-details"}
+	p := view.Page{Now: time.Now().UTC()}
+	parts := []namedPart{{"run-head", view.RunHead(p, m)}, {"run-plan", view.RunPlan(p, m)}, {"run-timeline", view.RunTimeline(p, m)}, {"run-details", view.RunDetails(p, m)}}
 	for _, phase := range logPhases {
-		id := "log-head-" + string(phase)
-		parts[id] = view.LogHead(p, m, string(phase))
-		order = append(order, id)
+		parts = append(parts, namedPart{"log-head-" + string(phase), view.LogHead(p, m, string(phase))})
 	}
-	for _, id := range order {
+	return l.send(parts)
+}
+
+func (l *liveRun) send(parts []namedPart) error {
+	for _, part := range parts {
 		var buf bytes.Buffer
-		if err := parts[id].Render(l.c.Request().Context(), &buf); err != nil {
+		if err := part.body.Render(l.c.Request().Context(), &buf); err != nil {
 			return err
 		}
-		if l.sent[id] == buf.String() {
+		if l.sent[part.id] == buf.String() {
 			continue
 		}
-		l.sent[id] = buf.String()
-		if err := l.st.send("fragment", l.at.String(), fragment{id, buf.String()}); err != nil {
+		l.sent[part.id] = buf.String()
+		if err := l.st.send("fragment", l.at.String(), fragment{part.id, buf.String()}); err != nil {
 			return err
 		}
 	}

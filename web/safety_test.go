@@ -299,7 +299,11 @@ func TestS44EveryAnswerIsTame(t *testing.T) {
 // TestABodyThatNeverComesIsRefused: who begins a request and never ends it is told that nothing was done.
 func TestABodyThatNeverComesIsRefused(t *testing.T) {
 	s := newSite(t)
-	s.srv.Config.ReadTimeout = 200 * time.Millisecond
+	s.srv = httptest.NewUnstartedServer(s.web.Handler())
+	s.srv.Config.ReadTimeout = 200 * time.Millisecond // of the body, also on a machine that is slow to read the header
+	s.srv.Config.ReadHeaderTimeout = 2 * time.Minute
+	s.srv.Start()
+	t.Cleanup(s.srv.Close)
 	for path, media := range map[string]string{
 		"/login": "application/x-www-form-urlencoded", "/api/v1/stacks": "application/json", "/api/v1/integration/secret/rotate": "application/json",
 	} {

@@ -25,7 +25,8 @@ type Options struct {
 	Engine  *engine.Engine
 	Log     *slog.Logger
 	Version string
-	// ExternalURL is where people and GitLab find this server, without a trailing slash.
+	// ExternalURL is where people and GitLab find this server, without a trailing slash. Where it is https and names no port,
+	// browsers are told to come by TLS alone.
 	ExternalURL string
 	// BootstrapToken is an admin's API key for set-up by scripts. One shorter than [MinBootstrapToken] never fits.
 	BootstrapToken runs.Secret
@@ -33,7 +34,7 @@ type Options struct {
 	Metrics *metrics.Metrics
 	// MetricsToken opens /metrics and nothing else. One shorter than [MinBootstrapToken] never fits.
 	MetricsToken runs.Secret
-	// Secure marks cookies for https only and lets browsers insist on it: set it when ExternalURL is https.
+	// Secure marks cookies for https only: set it when ExternalURL is https.
 	Secure bool
 	// StrictHost refuses browsers that come by another name than that of ExternalURL: set it when somebody chose that.
 	StrictHost bool

@@ -62,6 +62,9 @@ func fillUsers(tx *store.Tx, c *request, m *view.UsersModel) error {
 // userMatches searches what the list shows of a person.
 func userMatches(u store.User, q string) bool {
 	text := strings.ToLower(u.Name + "\n" + displayName(u) + "\n" + string(u.Role))
+	if !u.DisabledAt.IsZero() {
+		text += "\ndisabled"
+	}
 	return strings.Contains(text, strings.ToLower(strings.TrimSpace(q)))
 }
 

@@ -153,6 +153,13 @@ func (s *site) enter(query string) bool {
 	return !s.gone
 }
 
+// refuse lets streams that are asked for from now on be refused, as to somebody who is signed out.
+func (s *site) refuse(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = yes
+}
+
 func (s *site) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

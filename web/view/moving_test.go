@@ -190,14 +190,10 @@ func TestStreamsOfAPage(t *testing.T) {
 	s.CloseClientConnections()
 	s.awaitStreams(t, 0)
 	wants(s.awaitStreams(t, 1), "shown-runs=", "after=m-3.4")
-	s.mu.Lock()
-	s.gone = true
-	s.mu.Unlock()
+	s.refuse(true)
 	s.CloseClientConnections()
 	b.wants(t, `document.querySelector("#toasts").textContent.includes("You are signed out.")`)
-	s.mu.Lock()
-	s.gone = false
-	s.mu.Unlock()
+	s.refuse(false)
 	sight(true)
 	sight(false)
 	s.awaitStreams(t, 1)
@@ -281,6 +277,46 @@ func TestManyPagesInSight(t *testing.T) {
 	get(t, first, chromedp.Evaluate[int](`dispatchEvent(new Event("focus")), 0`))
 	first.wants(t, "!"+rests)
 	tabs[manyPages-4].wants(t, rests)
+	s.awaitStreams(t, 4)
+}
+
+// TestPagesThatRestComeBack: a page whose stream is refused puts none to rest; one that works does, until one of them is left.
+func TestPagesThatRestComeBack(t *testing.T) {
+	s, first := newSite(t), browser(t)
+	p := shell("Runs", NavRuns)
+	p.Live = "/runs/x/live"
+	s.pages["/many"] = sample{"many", RunsModel{Any: true, Rows: rows()}.Moving().Whole(p)}
+	tabs := []*browserTab{first}
+	for range 4 {
+		ctx, stop := chromedp.NewContext(first.ctx)
+		t.Cleanup(stop)
+		if err := chromedp.Do(ctx); err != nil { // makes the tab, which lives as long as its context
+			t.Fatal(err)
+		}
+		tabs = append(tabs, &browserTab{ctx: ctx})
+	}
+	last := tabs[4]
+	for i, tab := range tabs[:4] {
+		tab.run(t, chromedp.Navigate(s.URL+"/many"))
+		s.awaitStreams(t, i+1)
+	}
+	s.refuse(true)
+	last.run(t, chromedp.Navigate(s.URL+"/many"))
+	last.wants(t, `document.querySelector("#toasts").textContent.includes("You are signed out.")`)
+	const heard = `(window.told ??= new Promise((done) => (new BroadcastChannel("live").onmessage = done)).then(() => (window.heard = true)), window.heard === true)`
+	get(t, first, chromedp.Evaluate[bool](heard))
+	first.wants(t, heard) // the next try of the one that is refused
+	for _, tab := range tabs[:4] {
+		tab.wants(t, `!document.querySelector("#toasts .stale")`)
+	}
+	s.awaitStreams(t, 4)
+
+	s.refuse(false)
+	const rests = `document.querySelector("#toasts").textContent.includes("4 other pages of Groundcrew are open in sight")`
+	first.wants(t, rests)
+	s.awaitStreams(t, 4)
+	last.run(t, chromedp.Navigate("about:blank"))
+	first.wants(t, `!document.querySelector("#toasts .stale")`)
 	s.awaitStreams(t, 4)
 }
 
