@@ -123,7 +123,7 @@ func open(c config, log *slog.Logger) (_ *server, err error) {
 		Store: s.store, Source: source, Runner: runner{s.proc, s.store.Path(), c.limits, account, &atWork, ownPorts(s.url)}, Log: log, Workers: c.workers, TrustCA: trust,
 		ExternalURL: s.url, Version: version, ToolDirs: toolDirs, ToolPath: c.toolPath, Proxy: c.proxy,
 		Limits: c.limits.bounds(), RunTime: c.limits.time, Silence: c.limits.silence, Exchanged: s.metrics.Exchanged, InitCache: initCache(c, account, log),
-		Court: policy.NewCourt(exe, func() int { return min(runtime.NumCPU(), s.engine.Workers()) }),
+		Court: policy.NewCourt(exe, func() int { return min(runtime.GOMAXPROCS(0), s.engine.Workers()) }),
 	})
 	if err != nil {
 		return s, err

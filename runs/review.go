@@ -109,6 +109,7 @@ type Gate struct {
 	More       int      // approvals beyond that, because some of those who wrote or started it are not known
 	Approvals  []Review // that count, oldest first
 	Rejections []Review // that stand
+	Gone       []Review // of the rejections, those of people who cannot sign in any more to take them back
 	// Policies are what the approval policies of the stack say, each with an outcome of “approve”, “reject”, “undecided” or “error”.
 	Policies []PolicyResult
 	// Changed says in words that what was asked for is not what would happen now; then the gate stays shut.
@@ -223,6 +224,8 @@ func (g Gate) Err() error {
 		return Conflictf("%s.", g.Refused())
 	case g.Changed != "":
 		return Conflictf("It is not what was asked for any more: %s. Discard it and start it again.", g.Changed)
+	case len(g.Gone) > 0:
+		return Conflictf("It is rejected: %s. Who cannot sign in any more%s cannot approve it after all: discard the run and plan it again.", g.Text(), names(g.Gone))
 	case len(g.Rejections) > 0:
 		return Conflictf("It is rejected: %s. Whoever rejected it can approve it after all; or discard it.", g.Text())
 	default:

@@ -127,20 +127,45 @@ func (s Stack) WantsThreads(byDefault bool) bool {
 // CleanRoot brings a project root to the form without leading, trailing or doubled slashes; "." is "".
 func CleanRoot(root string) string { return strings.Trim(path.Clean("/"+root), "/") }
 
-// Validate checks what can be known of a stack without asking anybody, and names the field at fault.
+// Validate checks what can be known of a new stack without asking anybody, and names the field at fault.
 // Globs and version constraints are checked by package engine, which owns their libraries.
-func (s Stack) Validate() error {
+func (s Stack) Validate() error { return s.ValidateChange(Stack{}) }
+
+// ValidateChange is [Stack.Validate] for a stack that is stored as old. What people wrote there, its name and description, may stay as
+// it is: an earlier version took longer texts, and they must not stand in the way of another change.
+func (s Stack) ValidateChange(old Stack) error {
+	if s.Name != old.Name || s.Name == "" {
+		if err := checkStackName(s.Name); err != nil {
+			return err
+		}
+	}
+	if s.Description != old.Description {
+		if err := checkText("description", s.Description, maxAbout); err != nil {
+			return err
+		}
+	}
+	return s.validateSettings()
+}
+
+func checkStackName(name string) error {
 	switch {
-	case strings.TrimSpace(s.Name) == "":
+	case strings.TrimSpace(name) == "":
 		return Invalidf("name", "Give the stack a name.")
-	case unprintable(s.Name):
+	case unprintable(name):
 		return Invalidf("name", "The name holds a line break or another character that cannot be printed.")
-	case len(s.Name) > 100:
-		return Invalidf("name", "The name has %d bytes; 100 is the most.", len(s.Name))
-	case Slug(s.Name) == "":
+	case len(name) > 100:
+		return Invalidf("name", "The name has %d bytes; 100 is the most.", len(name))
+	case Slug(name) == "":
 		return Invalidf("name", "The name needs at least one letter (a–z) or digit, because the stack's address is made from it.")
-	case Slug(s.Name) == "new": // /stacks/new is the form
-		return Invalidf("name", "A stack cannot be called “%s”: that address is taken. Choose another name.", s.Name)
+	case Slug(name) == "new": // /stacks/new is the form
+		return Invalidf("name", "A stack cannot be called “%s”: that address is taken. Choose another name.", name)
+	default:
+		return nil
+	}
+}
+
+func (s Stack) validateSettings() error {
+	switch {
 	case s.Project <= 0:
 		return Invalidf("project", "Choose the GitLab project that holds the code.")
 	case !validBranch(s.Branch):
@@ -167,7 +192,7 @@ func (s Stack) Validate() error {
 			return Invalidf("labels", "A label is empty or longer than 100 bytes.")
 		}
 	}
-	return checkText("description", s.Description, maxAbout)
+	return nil
 }
 
 // validBranch takes the names git takes (git-check-ref-format), and none that a program could read as an option.

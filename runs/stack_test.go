@@ -125,6 +125,28 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// What an earlier version took may stay, and nothing else of its kind.
+func TestValidateChange(t *testing.T) {
+	old := valid()
+	old.Name, old.Description = "a\x1bb"+strings.Repeat("x", 200), "first\n"+strings.Repeat("x", 3000)
+	for i, c := range []struct {
+		field  string
+		change func(*Stack)
+	}{
+		{"", func(s *Stack) { s.Autodeploy = true }},
+		{"", func(s *Stack) { s.Name, s.Description = "Network", "short" }},
+		{"name", func(s *Stack) { s.Name += "x" }},
+		{"name", func(s *Stack) { s.Name = "" }},
+		{"description", func(s *Stack) { s.Description += "x" }},
+		{"branch", func(s *Stack) { s.Branch = "a b" }},
+	} {
+		s := old
+		c.change(&s)
+		wantField(t, s.ValidateChange(old), c.field, "change %d", i)
+	}
+	wantField(t, Stack{}.ValidateChange(Stack{}), "name", "nothing at all")
+}
+
 // wantField checks that err is an ErrInvalid about the field and says something; "" means no error.
 func wantField(t *testing.T, err error, field, format string, args ...any) {
 	t.Helper()

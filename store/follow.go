@@ -13,7 +13,7 @@ import (
 type Follow struct {
 	Run       string    `json:"run"`
 	At        time.Time `json:"at,omitzero"`         // when they were first asked; zero before
-	Failed    []Unasked `json:"failed,omitempty"`    // that could not be asked then: they are asked again when their text is mended
+	Failed    []Unasked `json:"failed,omitempty"`    // that could not be asked then: they are asked again a few times, and when their text is mended
 	Triggered []string  `json:"triggered,omitempty"` // stacks they named: each is started once at most
 }
 
@@ -22,6 +22,9 @@ type Unasked struct {
 	Policy string `json:"policy"`          // slug
 	Text   string `json:"text"`            // digest of its text then
 	Error  string `json:"error,omitempty"` // why
+	// At is when it was last asked, zero in rows of earlier versions, and Again how often it was asked again with this text.
+	At    time.Time `json:"at,omitzero"`
+	Again int       `json:"again,omitempty"`
 }
 
 // follow notes that trigger policies are to be asked of a run that has ended, where there are any.

@@ -202,6 +202,8 @@ func (f RunFilter) sources() []source {
 	switch {
 	case f.MergeRequest != 0 && f.Project != 0:
 		return []source{{"mr_runs", mrKey(f.Project, f.MergeRequest) + "/"}}
+	case len(f.States) > 0 && !slices.ContainsFunc(f.States, runs.State.Terminal): // few, however many ended after them
+		return stateSources(f.States)
 	case f.Stack != "":
 		return []source{{"stack_runs", f.Stack + "/"}}
 	case f.Projects != nil && len(f.Projects) <= manyProjects:

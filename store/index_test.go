@@ -58,6 +58,8 @@ func TestIndexesSayWhatReadingAllSays(t *testing.T) {
 			{Projects: []int64{7}},
 			{Projects: []int64{5, 8, 9, 10}},
 			{Projects: []int64{7, 9}, States: []runs.State{runs.Failed, runs.Queued}},
+			{Projects: []int64{7, 8}, States: []runs.State{runs.Queued, runs.Preparing}},
+			{Stack: "a", States: []runs.State{runs.Preparing}},
 			{Projects: []int64{7, 8}, Types: []runs.Type{runs.Task}, Text: "0"},
 			{Projects: []int64{8}, Stack: "b"},
 			{Projects: everyOther(5 * manyProjects)},
@@ -353,3 +355,28 @@ func TestJournal(t *testing.T) {
 }
 
 var errRollback = runs.Conflictf("rolled back")
+
+// TestAnOldRunUnderWayIsFound at once, however many runs that ended are newer: in those of a stack and of a reader's projects too.
+func TestAnOldRunUnderWayIsFound(t *testing.T) {
+	s := open(t, quick)
+	addStack(t, s, "a")
+	of7 := func(r *runs.Run) { r.Project = 7 }
+	old := request(t, s, "a", runs.Proposed, fmt.Sprintf("%040d", 0), of7)
+	for i := range 20 {
+		r := request(t, s, "a", runs.Proposed, fmt.Sprintf("%040d", i+1), of7)
+		apply(t, s, r.ID, runs.Cancel{})
+	}
+	view(t, s, func(tx *Tx) error {
+		for _, f := range []RunFilter{{}, {Stack: "a"}, {Projects: []int64{7}}} {
+			f.States, f.AtMost = []runs.State{runs.Queued, runs.Unconfirmed}, 10
+			page, _, err := tx.Runs(f, "", 5)
+			if err != nil {
+				return err
+			}
+			if len(page) != 1 || page[0].ID != old.ID {
+				t.Errorf("%+v: %+v", f, page)
+			}
+		}
+		return nil
+	})
+}

@@ -100,8 +100,8 @@ func (tx *Tx) reviewOver(key string) (bool, error) {
 // needsReview reports whether what a review was said of waits or can come back: nothing was applied in the stack since, a run may come
 // to the same, or a merge request is open that would do the same.
 func (tx *Tx) needsReview(v runs.Review) (bool, error) {
-	applied, _, err := tx.Runs(RunFilter{Stack: v.Stack, Types: []runs.Type{runs.Tracked}, States: []runs.State{runs.Finished}}, "", 1)
-	if err != nil || len(applied) == 0 || !applied[0].EndedAt.After(v.At) {
+	applied, err := tx.appliedSince(v.Stack, v.At)
+	if err != nil || !applied {
 		return err == nil, err
 	}
 	active, err := tx.Active(v.Stack)
@@ -110,6 +110,29 @@ func (tx *Tx) needsReview(v runs.Review) (bool, error) {
 		return err == nil, err
 	}
 	return tx.proposedStill(v)
+}
+
+// appliedSince reports whether a tracked run of the stack applied something and ended after a time. One that had nothing to apply
+// says nothing of what waits.
+func (tx *Tx) appliedSince(stack string, at time.Time) (bool, error) {
+	f := RunFilter{Stack: stack, Types: []runs.Type{runs.Tracked}, States: []runs.State{runs.Finished}}
+	for cursor := ""; ; {
+		page, next, err := tx.Runs(f, cursor, lookedThrough)
+		if err != nil {
+			return false, err
+		}
+		for _, r := range page { // those of a stack end in the order they began in
+			if !r.EndedAt.After(at) {
+				return false, nil
+			}
+			if r.Passed(runs.Applying) {
+				return true, nil
+			}
+		}
+		if cursor = next; next == "" {
+			return false, nil
+		}
+	}
 }
 
 // proposedStill reports whether a merge request is open one of whose runs would do what a review was said of.
@@ -132,5 +155,6 @@ func (tx *Tx) proposedStill(v runs.Review) (bool, error) {
 	return false, err
 }
 
-// lookedThrough is how many runs of a stack in one merge request are looked through, the newest first.
+// lookedThrough is how many runs of a stack in one merge request are looked through, the newest first, and how many of a stack are read
+// at a time.
 const lookedThrough = 200

@@ -25,8 +25,12 @@ const (
 // it would be a surprise.
 const mendWithin = 24 * time.Hour
 
+// maxAgain is how often a trigger policy that could not be asked of a run is asked again with the same text, each time after [askAgain]:
+// time or memory may have been short.
+const maxAgain = 3
+
 // askWhatFollows asks trigger policies of the oldest runs that have ended, and starts what they name; more says that there are others.
-// Those that could not be asked are asked again when their text is another one.
+// Those that could not be asked are asked again a few times, and when their text is another one.
 func (e *Engine) askWhatFollows(ctx context.Context) (more bool, err error) {
 	var due []store.Follow
 	err = e.st.View(func(tx *store.Tx) error {
@@ -37,7 +41,7 @@ func (e *Engine) askWhatFollows(ctx context.Context) (more bool, err error) {
 		policies, err := tx.Policies()
 		texts := textsOf(policies)
 		due = keepIf(list, func(f store.Follow) bool {
-			return f.At.IsZero() || tooLate(f, tx.Now()) || slices.ContainsFunc(f.Failed, func(u store.Unasked) bool { return mended(u, texts) })
+			return f.At.IsZero() || tooLate(f, tx.Now()) || slices.ContainsFunc(f.Failed, func(u store.Unasked) bool { return again(u, texts, tx.Now()) })
 		})
 		return err
 	})
@@ -62,22 +66,23 @@ func textsOf(policies []runs.Policy) map[string]string {
 	return texts
 }
 
-// mended reports whether a policy that could not be asked is there with another text.
-func mended(u store.Unasked, texts map[string]string) bool {
-	now, there := texts[u.Policy]
-	return there && now != u.Text
+// again reports whether a policy that could not be asked is to be asked again: it is there with another text, or with the same one that
+// was last asked a while ago.
+func again(u store.Unasked, texts map[string]string, now time.Time) bool {
+	text, there := texts[u.Policy]
+	return there && (text != u.Text || u.Again < maxAgain && now.Sub(u.At) >= askAgain)
 }
 
 func tooLate(f store.Follow, now time.Time) bool {
 	return !f.At.IsZero() && now.Sub(f.At) >= mendWithin
 }
 
-// follow asks what follows a run: at first all trigger policies of its stack, then those that failed and were mended.
+// follow asks what follows a run: at first all trigger policies of its stack, then those that failed and are asked again.
 func (e *Engine) follow(ctx context.Context, f store.Follow) error {
 	if tooLate(f, e.now()) {
 		return e.st.Update(func(tx *store.Tx) error { return giveUpFollow(tx, f) })
 	}
-	m := matter{run: f.Run}
+	m, failed := matter{run: f.Run}, f.Failed
 	var r runs.Run
 	err := e.st.View(func(tx *store.Tx) (err error) {
 		if r, err = whatFollows(tx, &f, &m); errors.Is(err, runs.ErrNotFound) {
@@ -96,7 +101,7 @@ func (e *Engine) follow(ctx context.Context, f store.Follow) error {
 		if err := e.triggerAll(tx, r, &f, v.Trigger); err != nil {
 			return err
 		}
-		keepUnasked(&f, m.policies, v.Results, tx.Now())
+		keepUnasked(&f, failed, m.policies, v.Results, tx.Now())
 		if len(f.Failed) == 0 {
 			return tx.Followed(f.Run)
 		}
@@ -121,10 +126,10 @@ func whatFollows(tx *store.Tx, f *store.Follow, m *matter) (r runs.Run, err erro
 			return r, err
 		}
 		texts := textsOf(all)
-		again := keepIf(f.Failed, func(u store.Unasked) bool { return mended(u, texts) })
-		f.Failed = keepIf(f.Failed, func(u store.Unasked) bool { return !mended(u, texts) })
+		due := keepIf(f.Failed, func(u store.Unasked) bool { return again(u, texts, tx.Now()) })
+		f.Failed = keepIf(f.Failed, func(u store.Unasked) bool { return !slices.Contains(due, u) })
 		m.policies = keepIf(m.policies, func(p runs.Policy) bool {
-			return slices.ContainsFunc(again, func(u store.Unasked) bool { return u.Policy == p.Slug })
+			return slices.ContainsFunc(due, func(u store.Unasked) bool { return u.Policy == p.Slug })
 		})
 	}
 	if len(m.policies) == 0 {
@@ -156,16 +161,23 @@ func (e *Engine) triggerAll(tx *store.Tx, after runs.Run, f *store.Follow, named
 	return nil
 }
 
-// keepUnasked notes which policies could not be asked, of those that were to be.
-func keepUnasked(f *store.Follow, asked []runs.Policy, results []runs.PolicyResult, now time.Time) {
+// keepUnasked notes which policies could not be asked, of those that were to be. failed are those that could not be asked before.
+func keepUnasked(f *store.Follow, failed []store.Unasked, asked []runs.Policy, results []runs.PolicyResult, now time.Time) {
 	if f.At.IsZero() {
 		f.At = now
 	}
 	texts := textsOf(asked)
 	for _, r := range results {
-		if r.Outcome == runs.OutcomeError {
-			f.Failed = append(f.Failed, store.Unasked{Policy: r.Policy, Text: texts[r.Policy], Error: strings.Join(r.Messages, " ")})
+		if r.Outcome != runs.OutcomeError {
+			continue
 		}
+		u := store.Unasked{Policy: r.Policy, Text: texts[r.Policy], Error: strings.Join(r.Messages, " "), At: now}
+		for _, old := range failed {
+			if old.Policy == u.Policy && old.Text == u.Text {
+				u.Again = old.Again + 1
+			}
+		}
+		f.Failed = append(f.Failed, u)
 	}
 }
 
@@ -181,7 +193,7 @@ func giveUpFollow(tx *store.Tx, f store.Follow) error {
 	}
 	err = tx.Audit(store.AuditEntry{
 		By: runs.System, Action: "policy.trigger_refused", Target: strings.Join(slugs, ", "), Stack: r.Stack,
-		Note: fmt.Sprintf("After run %s it could not be asked which stacks run next, and its text was not mended within %s, so for its part nothing was started.", f.Run, span(mendWithin)),
+		Note: fmt.Sprintf("After run %s it could not be asked which stacks run next, nor when it was asked again, and its text was not mended within %s, so for its part nothing was started.", f.Run, span(mendWithin)),
 	})
 	return errors.Join(err, tx.Followed(f.Run))
 }

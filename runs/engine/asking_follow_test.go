@@ -1,11 +1,16 @@
 package engine
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"groundcrew/runs"
+	"groundcrew/runs/policy"
 	"groundcrew/store"
 )
 
@@ -94,6 +99,54 @@ func TestAMendedTriggerPolicyIsAskedAgain(t *testing.T) {
 			t.Errorf("dns %d times: it was answered before", n)
 		}
 	})
+}
+
+// A trigger policy that failed for want of time or machine is asked again with the same text, a few times, and never does a stack run
+// twice after one run.
+func TestATriggerPolicyThatBrokeDownIsAskedAgain(t *testing.T) {
+	for name, c := range map[string]struct{ failures, asked, dns int }{
+		"once":    {1, 2, 1},
+		"often":   {maxAgain, maxAgain + 1, 1},
+		"forever": {1000, maxAgain + 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				finish := w.network()
+				p := w.policy("Next", runs.PolicyTrigger, `trigger contains slug if some slug in ["app", "dns"]`, "net")
+				w.policy("Right", runs.PolicyTrigger, `trigger contains "app"`, "net")
+				asked := 0
+				w.e.o.Court = policy.Simulated(func(_ context.Context, question io.Reader, reply io.Writer) error {
+					raw, err := io.ReadAll(question)
+					if err == nil && strings.Contains(string(raw), `"slug":"next"`) {
+						if asked++; asked <= c.failures {
+							err = errors.New("signal: killed")
+						}
+					}
+					if err != nil {
+						return err
+					}
+					return policy.Respond(bytes.NewReader(raw), reply)
+				})
+				w.policies()
+				r := finish()
+				if app, dns := w.triggered("app"), w.triggered("dns"); app != 1 || dns != 0 || asked != 1 {
+					t.Fatalf("app %d times, dns %d times, asked %d times", app, dns, asked)
+				}
+				says(t, w.policyNotice(p.Slug), "signal: killed", "up to 3 times more, 5 minutes apart")
+				time.Sleep(mendWithin / 2)
+				if app, dns := w.triggered("app"), w.triggered("dns"); app != 1 || dns != c.dns || asked != c.asked {
+					t.Errorf("app %d times, dns %d times, asked %d times", app, dns, asked)
+				}
+				if said := w.policyNotice(p.Slug); (said == "") != (c.dns == 1) {
+					t.Errorf("the inbox says %q", said)
+				}
+				time.Sleep(mendWithin)
+				if w.audited("policy.trigger_refused", p.Slug, "After run "+r.ID+" it could not be asked which stacks run next, nor when it was asked again") != (c.dns == 0) {
+					t.Error("the audit log")
+				}
+			})
+		})
+	}
 }
 
 // An answer about another run does not hide that one is still missing.

@@ -79,6 +79,9 @@ func (e *Engine) weighing(tx *store.Tx, st runs.Stack, r runs.Run) (w weighing, 
 		return w, err
 	}
 	w.gate, w.of = runs.NewGate(st.Approvals, reviews, authors), weighedOf(w.policies, st.Approvals, r, reviews)
+	if w.gate.Gone, err = ofGone(tx, w.gate.Rejections); err != nil {
+		return w, err
+	}
 	if r.State == runs.Queued && changesAtOnce(r.Type) {
 		now, err := e.intent(tx, st, r)
 		if err != nil {
@@ -93,17 +96,23 @@ func (e *Engine) weighing(tx *store.Tx, st runs.Stack, r runs.Run) (w weighing, 
 
 // stillIn leaves out the approvals of people who may not sign in any more.
 func stillIn(tx *store.Tx, reviews []runs.Review) (out []runs.Review, err error) {
+	gone, err := ofGone(tx, reviews)
+	return keepIf(reviews, func(v runs.Review) bool { return v.Decision != runs.Approve || !slices.Contains(gone, v) }), err
+}
+
+// ofGone are the reviews of people who have or had an account here and may not sign in any more.
+func ofGone(tx *store.Tx, reviews []runs.Review) (out []runs.Review, err error) {
 	for _, v := range reviews {
-		if v.Decision == runs.Approve && v.Person.User != "" {
-			u, err := tx.User(v.Person.User)
-			if errors.Is(err, runs.ErrNotFound) || err == nil && !u.DisabledAt.IsZero() {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
+		if v.Person.User == "" {
+			continue
 		}
-		out = append(out, v)
+		u, err := tx.User(v.Person.User)
+		if notGone(err) != nil {
+			return nil, err
+		}
+		if err != nil || !u.DisabledAt.IsZero() {
+			out = append(out, v)
+		}
 	}
 	return out, nil
 }

@@ -34,7 +34,7 @@ func (e *Engine) SaveChannel(c store.Channel, by string) (store.Channel, error) 
 		if c.Kind == store.ChannelWebhook && c.Signing == "" {
 			c.Signing = notify.NewSigning()
 		}
-		if err := checkChannel(c); err != nil {
+		if err := checkChannel(c, old); err != nil {
 			return err
 		}
 		if taken, err := tx.ChannelNamed(c.Name, c.ID); err != nil {
@@ -72,9 +72,12 @@ func keepSecrets(c, old store.Channel) store.Channel {
 	return c
 }
 
-func checkChannel(c store.Channel) error {
-	if err := runs.CheckName(c.Name, "Give the channel a name of 1 to 100 bytes that says who is told."); err != nil {
-		return err
+// checkChannel checks a channel that is stored as old, of its name only a new one: an earlier version took other names.
+func checkChannel(c, old store.Channel) error {
+	if c.Name != old.Name || c.Name == "" {
+		if err := runs.CheckName(c.Name, "Give the channel a name of 1 to 100 bytes that says who is told."); err != nil {
+			return err
+		}
 	}
 	switch {
 	case len(c.Topics) == 0:

@@ -196,9 +196,9 @@ func afterMerging(st runs.Stack, command string) string {
 		approved = fmt.Sprintf("%d people other than the author approved it", st.Approvals)
 	}
 	switch {
-	case st.Autodeploy && approved != "":
+	case st.Deploys() && approved != "":
 		return "Groundcrew applies this by itself once " + approved + ", which can be done before"
-	case st.Autodeploy:
+	case st.Deploys():
 		return "Groundcrew applies this by itself"
 	case approved != "":
 		return "a person confirms the apply in Groundcrew or with the comment " + command + " once " + approved + ", which can be done before"

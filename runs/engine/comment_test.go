@@ -153,6 +153,31 @@ func TestCommentsReadAsTheGoldenFiles(t *testing.T) {
 	}
 }
 
+// A stack that is locked or flagged does not deploy by itself, so its comment does not say so.
+func TestWhatIsSaidToFollowAMerge(t *testing.T) {
+	byItself := "Groundcrew applies this by itself"
+	for _, c := range []struct {
+		name  string
+		stack runs.Stack
+		want  bool
+	}{
+		{"autodeploy", runs.Stack{Autodeploy: true}, true},
+		{"autodeploy, approved", runs.Stack{Autodeploy: true, Approvals: 1}, true},
+		{"by hand", runs.Stack{}, false},
+		{"locked", runs.Stack{Autodeploy: true, LockedBy: "ann"}, false},
+		{"locked, approved", runs.Stack{Autodeploy: true, LockedBy: "ann", Approvals: 2}, false},
+		{"flagged", runs.Stack{Autodeploy: true, Flag: "an apply was cut off"}, false},
+	} {
+		said := afterMerging(c.stack, "/groundcrew apply net")
+		if strings.Contains(said, byItself) != c.want || strings.Contains(said, "a person confirms the apply") == c.want {
+			t.Errorf("%s: %s", c.name, said)
+		}
+		if strings.Contains(said, "approved it") != (c.stack.Approvals > 0) {
+			t.Errorf("%s: %s", c.name, said)
+		}
+	}
+}
+
 // GitLab takes a million characters; a comment that people read takes far fewer, however large the plan.
 func TestTheLargestCommentFits(t *testing.T) {
 	c := comments()["huge"]

@@ -174,20 +174,32 @@ func lineOf(h gitlab.Hook) letterLine {
 }
 
 // awaited are the projects of which something waits that a comparison would find as well. Comments are not, and one may wait for a day.
+// It opens all that wait.
 func (e *Engine) awaited() (map[int64]bool, error) {
+	out := map[int64]bool{}
+	err := e.eachAwaited(func(project int64) (more bool) { out[project] = true; return true })
+	return out, err
+}
+
+// isAwaited is awaited of one project.
+func (e *Engine) isAwaited(project int64) (found bool, err error) {
+	err = e.eachAwaited(func(p int64) (more bool) { found = p == project; return !found })
+	return found, err
+}
+
+func (e *Engine) eachAwaited(see func(project int64) (more bool)) error {
 	var ids []string
 	err := e.st.View(func(tx *store.Tx) (err error) { ids, err = tx.Inbox(lookAhead); return err })
-	out := map[int64]bool{}
 	for _, id := range ids {
 		if err != nil {
-			break
+			return err
 		}
 		var order letterLine
-		if order, _, err = e.readOrderOf(id); !order.comments {
-			out[order.project] = true
+		if order, _, err = e.readOrderOf(id); err == nil && !order.comments && !see(order.project) {
+			return nil
 		}
 	}
-	return out, err
+	return err
 }
 
 // errNotUnderstood is wrapped around why a body can't be read.

@@ -34,17 +34,18 @@ func (k *comparison) seeBranches(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		still := func(tx *store.Tx) (bool, error) { return tx.Head(k.project.ID, b.Name) == seen, nil }
 		switch {
 		case seen == b.SHA:
 		case seen == "", b.SHA == nowhere:
 			k.notes = append(k.notes, func(tx *store.Tx) error {
-				if tx.Head(k.project.ID, b.Name) != seen {
-					return nil // a delivery was quicker
+				if same, err := still(tx); !same {
+					return err // a delivery was quicker
 				}
 				return tx.PutHead(k.project.ID, b.Name, b.SHA)
 			})
 		default:
-			k.push("refs/heads/"+b.Name, seen, b.SHA, b.SHA, gitlab.Commit{SHA: b.SHA, Title: b.Title, Author: b.Author})
+			k.push("refs/heads/"+b.Name, seen, b.SHA, b.SHA, gitlab.Commit{SHA: b.SHA, Title: b.Title, Author: b.Author}, still)
 		}
 	}
 	return nil
@@ -90,7 +91,10 @@ func (k *comparison) seeTags(ctx context.Context) error {
 			if before == "" {
 				before = nowhere
 			}
-			k.push("refs/tags/"+t.Name, before, t.Object, t.Commit.SHA, t.Commit)
+			k.push("refs/tags/"+t.Name, before, t.Object, t.Commit.SHA, t.Commit, func(tx *store.Tx) (bool, error) {
+				now, err := tx.Tags(k.project.ID)
+				return now[t.Name] == was, err
+			})
 		}
 		delete(known, t.Name)
 	}
@@ -129,11 +133,11 @@ func (k *comparison) seeMergeRequests(ctx context.Context) error {
 		case k.first && !ok:
 			k.notes = append(k.notes, func(tx *store.Tx) error { return rememberMR(tx, k.project.ID, m) })
 		case !ok:
-			k.mergeRequest(m, "open", "")
+			k.mergeRequest(m, mr, "open", "")
 		case mr.State != "opened":
-			k.mergeRequest(m, "reopen", "")
+			k.mergeRequest(m, mr, "reopen", "")
 		case mr.Head != m.HeadSHA:
-			k.mergeRequest(m, "update", mr.Head)
+			k.mergeRequest(m, mr, "update", mr.Head)
 		case mr.Title != m.Title || mr.TargetBranch != m.TargetBranch:
 			k.notes = append(k.notes, func(tx *store.Tx) error { return rememberMR(tx, k.project.ID, m) })
 		}
@@ -157,13 +161,13 @@ func (k *comparison) closedMergeRequests(ctx context.Context, known map[int64]st
 			if mr.Fork {
 				m.SourceProject = 0
 			}
-			k.mergeRequest(m, "close", "")
+			k.mergeRequest(m, mr, "close", "")
 		case err != nil:
 			return err
 		case m.State == "closed":
-			k.mergeRequest(m, "close", "")
+			k.mergeRequest(m, mr, "close", "")
 		case m.State == "merged":
-			k.mergeRequest(m, "merge", "")
+			k.mergeRequest(m, mr, "merge", "")
 		}
 	}
 	return nil
@@ -187,7 +191,7 @@ func rememberMR(tx *store.Tx, project int64, m gitlab.MergeRequest) error {
 
 // push makes the delivery of a push that was missed, in GitLab's own form, so that it is read like any other. How many
 // commits it has is not known, which makes GitLab be asked for the changed files.
-func (k *comparison) push(ref, before, after, commit string, head gitlab.Commit) {
+func (k *comparison) push(ref, before, after, commit string, head gitlab.Commit, still func(*store.Tx) (bool, error)) {
 	kind := "push"
 	if strings.HasPrefix(ref, "refs/tags/") {
 		kind = "tag_push"
@@ -198,11 +202,11 @@ func (k *comparison) push(ref, before, after, commit string, head gitlab.Commit)
 		"commits": []any{map[string]any{
 			"id": commit, "title": head.Title, "message": head.Title, "url": head.WebURL, "author": map[string]any{"name": head.Author},
 		}},
-	})
+	}, still)
 }
 
-// mergeRequest makes the delivery of what happened to a merge request.
-func (k *comparison) mergeRequest(m gitlab.MergeRequest, action, oldrev string) {
+// mergeRequest makes the delivery of what happened to a merge request since it was as known here, if it was.
+func (k *comparison) mergeRequest(m gitlab.MergeRequest, was store.MergeRequest, action, oldrev string) {
 	attributes := map[string]any{
 		"iid": m.IID, "title": m.Title, "state": m.State, "source_branch": m.SourceBranch, "target_branch": m.TargetBranch, "url": m.WebURL,
 		"source_project_id": m.SourceProject, "target_project_id": k.project.ID, "draft": m.Draft, "action": action,
@@ -213,6 +217,9 @@ func (k *comparison) mergeRequest(m gitlab.MergeRequest, action, oldrev string) 
 	}
 	k.add(fmt.Sprintf("!%d %s", m.IID, action), map[string]any{
 		"object_kind": "merge_request", "event_type": "merge_request", "project": k.projectBody(), "object_attributes": attributes,
+	}, func(tx *store.Tx) (bool, error) {
+		now, _, err := tx.MergeRequest(k.project.ID, m.IID)
+		return now.State == was.State && now.Head == was.Head, err
 	})
 }
 
@@ -222,14 +229,14 @@ func (k *comparison) projectBody() map[string]any {
 	}
 }
 
-func (k *comparison) add(what string, body map[string]any) {
+func (k *comparison) add(what string, body map[string]any, still func(*store.Tx) (bool, error)) {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		k.e.log.Error("a missed event could not be written down", "event", what, "error", err) // maps of texts and numbers: cannot happen
 		return
 	}
-	k.made = append(k.made, store.Delivery{
+	d := store.Delivery{
 		Event: EventMade, Project: k.project.Path, ProjectID: k.project.ID, Made: true, Headers: map[string]string{"What": what, "X-Gitlab-Event": EventMade},
-	})
-	k.bodies = append(k.bodies, raw)
+	}
+	k.made = append(k.made, finding{d, raw, still})
 }

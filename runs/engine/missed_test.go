@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -367,4 +369,80 @@ func TestRefusedForASharedReasonComesBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDeliveredDuringTheLook: what GitLab delivers while a comparison asks it was not missed, whether the delivery still waits when the
+// comparison has its answers or was processed by then.
+func TestDeliveredDuringTheLook(t *testing.T) {
+	for name, processed := range map[string]bool{"waits": false, "processed": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				w.stack("network")
+				ctx := w.t.Context()
+				c, err := w.e.linkedClient()
+				w.do(err)
+				_, err = w.e.compare(ctx, c, w.project.ID) // what is there is known
+				w.do(err)
+				before := w.sim.Head(w.project.ID, "main")
+				after := w.push("main")
+				var d store.Delivery
+				w.trouble(func(r *http.Request) *http.Response {
+					if d.ID == "" && strings.HasSuffix(r.URL.Path, "/merge_requests") { // asked for last: the branch is found by now
+						d = w.pushed("main", before, after)
+						if processed {
+							_, err := w.e.process(ctx, d.ID)
+							w.do(err)
+						}
+					}
+					return nil
+				})
+				wait, err := w.e.compare(ctx, c, w.project.ID)
+				if err != nil || wait == processed || d.ID == "" {
+					t.Fatalf("wait %v, delivery %q, %v", wait, d.ID, err)
+				}
+				if n := w.found(); n != 0 || w.e.wanted(w.project.ID) != wait {
+					t.Errorf("%d events found, wanted again %v", n, w.e.wanted(w.project.ID))
+				}
+				_, err = w.e.process(ctx, d.ID)
+				w.do(err)
+				wait, err = w.e.compare(ctx, c, w.project.ID)
+				if err != nil || wait || w.found() != 0 {
+					t.Errorf("wait %v, %d events found, %v", wait, w.found(), err)
+				}
+				if list := w.runsOf(runs.Tracked); len(list) != 1 || list[0].Trigger == runs.ByComparison {
+					t.Errorf("%+v", list)
+				}
+			})
+		})
+	}
+}
+
+// TestWaitingDeliveriesAreOpenedWhenAProjectIsDue, and not at every look: there may be thousands.
+func TestWaitingDeliveriesAreOpenedWhenAProjectIsDue(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.stack("network")
+		watch := func() time.Duration {
+			t.Helper()
+			next, err := w.e.watch(w.t.Context())
+			w.do(err)
+			return next
+		}
+		watch()
+		d, _, err := w.st.AddDelivery(store.Delivery{Event: "Push Hook"}, make([]byte, 200<<10)) // in a file
+		w.do(err)
+		w.do(w.st.Remove("deliveries", d.ID))
+		w.do(os.Mkdir(w.st.Path("deliveries", d.ID), 0o700)) // which cannot be read
+		if next := watch(); next != idle {
+			t.Errorf("nothing is due, and the next look is in %s", next)
+		}
+		time.Sleep(watchEvery)
+		if _, err := w.e.watch(w.t.Context()); err == nil {
+			t.Error("a project is due, and what waits was not opened")
+		}
+		w.do(os.Remove(w.st.Path("deliveries", d.ID)))
+		w.pushed("main", sha("a", 1), sha("a", 2))
+		if next := watch(); next != lookAgain {
+			t.Errorf("a delivery of the project waits, and the next look is in %s", next)
+		}
+	})
 }

@@ -71,7 +71,7 @@ func (e *Engine) locateModule(ctx context.Context, m *runs.Module, project strin
 	m.Tool, m.Release = cmp.Or(m.Tool, runs.OpenTofu), cmp.Or(m.Release, runs.ReleaseByTag)
 	// What a stack needs of its project is what a module needs.
 	st := runs.Stack{Name: "module", Branch: m.Branch, ProjectRoot: m.ProjectRoot, Tool: m.Tool, ToolVersion: m.ToolVersion}
-	if err := e.locate(ctx, &st, project); err != nil {
+	if err := e.locate(ctx, &st, runs.Stack{}, project); err != nil {
 		return err
 	}
 	m.Project, m.ProjectPath, m.ProjectURL, m.Branch = st.Project, st.ProjectPath, st.ProjectURL, st.Branch

@@ -148,7 +148,7 @@ func policyNotices(tx *store.Tx, _ following) (out []store.Notice, err error) {
 		cause, mend := p.LastError, policyMend[p.Type]+" Mend its text and try it on what it was asked."
 		if failed := unasked[p.Slug]; len(failed) > 0 {
 			cause = cmp.Or(cause, failed[len(failed)-1].Error)
-			mend += fmt.Sprintf(" When its text is another one within %s of a run, it is asked again of the %d %s it could not be asked about.", span(mendWithin), len(failed), plural(len(failed), "run"))
+			mend += fmt.Sprintf(" It is asked up to %d times more, %s apart; and when its text is another one within %s of a run, it is asked again of the %d %s it could not be asked about.", maxAgain, span(askAgain), span(mendWithin), len(failed), plural(len(failed), "run"))
 		}
 		if cause != "" && !p.Off {
 			out = append(out, store.Notice{

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -399,6 +401,37 @@ func TestTroubleIsToldOnce(t *testing.T) {
 		}
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("told\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// Names that an earlier version took do not stand in the way of another change.
+func TestOldWordsStay(t *testing.T) {
+	telling(t, nil, func(w *world, _ *mailbox) {
+		long := strings.Repeat("x", 3000)
+		c := w.channel("chat")
+		c.Name = "a\tb"
+		st := w.stack("network")
+		st.Description = long
+		w.update(func(tx *store.Tx) error { return errors.Join(tx.PutChannel(c), tx.PutStack(st)) })
+
+		c.Off = true
+		got, err := w.e.SaveChannel(c, "anna")
+		if err != nil || !got.Off || got.Name != "a\tb" {
+			t.Errorf("%+v, %v", got, err)
+		}
+		c.Name = "a\tc"
+		if _, err := w.e.SaveChannel(c, "anna"); !errors.Is(err, runs.ErrInvalid) {
+			t.Errorf("a new name that cannot be printed: %v", err)
+		}
+		project := fmt.Sprint(w.project.ID)
+		st.Autodeploy = true
+		if st, err = w.e.UpdateStack(w.t.Context(), st, project, "anna"); err != nil || !st.Autodeploy || st.Description != long {
+			t.Errorf("autodeploy %v, %v", st.Autodeploy, err)
+		}
+		st.Description += "x"
+		if _, err := w.e.UpdateStack(w.t.Context(), st, project, "anna"); !errors.Is(err, runs.ErrInvalid) {
+			t.Errorf("a new description that is too long: %v", err)
 		}
 	})
 }

@@ -310,6 +310,11 @@ func TestReviewsOfWhatCanComeBackStay(t *testing.T) {
 		show("another")
 		w.edit(st, func(s *runs.Stack) { s.Approvals = 0 })
 		time.Sleep(time.Hour)
+		state("closed")
+		w.apply(w.track(st.Slug, w.push("main")).ID, append(planned(runs.Delta{}, false)[:3], runs.Planned{Meta: runs.Meta{At: time.Now()}, Fingerprint: "f"})...)
+		time.Sleep(aMonth)
+		w.forgets(0) // a run without changes applied nothing
+		state("opened")
 		applyAnother()
 		time.Sleep(aMonth)
 		w.forgets(0) // the merge request is open
@@ -523,6 +528,32 @@ func TestWhoIsStillThere(t *testing.T) {
 		})
 		_, err := w.e.Confirm(r.ID, "ann")
 		wantConflict(t, err, "0 of 1 approval")
+	})
+}
+
+// Whoever rejected may take it back only while they may sign in; the way on is named.
+func TestARejectionOfSomebodyWhoLeft(t *testing.T) {
+	inBubble(t, func(w *world) {
+		st := w.guarded("net", 1)
+		u, eve := w.user("eve", 905)
+		r := w.planBy(st, ann)
+		w.mustReview(r, eve, "eve", runs.Reject)
+		w.mustReview(r, bob, "bob", runs.Approve)
+		_, err := w.e.Confirm(r.ID, "ann")
+		wantConflict(t, err, "rejected by eve", "Whoever rejected it can approve it after all; or discard it.")
+		w.update(func(tx *store.Tx) error {
+			u.DisabledAt = tx.Now()
+			_, err := tx.PutUser(u)
+			return err
+		})
+		_, err = w.e.Confirm(r.ID, "ann")
+		wantConflict(t, err, "rejected by eve", "Who cannot sign in any more (eve) cannot approve it after all: discard the run and plan it again.")
+		_, err = w.e.Discard(r.ID, "ann", "")
+		w.do(err)
+		r = w.planBy(st, ann)
+		w.mustReview(r, bob, "bob", runs.Approve)
+		_, err = w.e.Confirm(r.ID, "ann")
+		w.do(err)
 	})
 }
 

@@ -40,10 +40,10 @@ func glob(pattern, file string) bool {
 	return ok && err == nil
 }
 
-// checkStack completes and checks what can be known without GitLab.
-func checkStack(st *runs.Stack) error {
+// checkStack completes and checks what can be known without GitLab. old is the stack as it is stored, the zero Stack for a new one.
+func checkStack(st *runs.Stack, old runs.Stack) error {
 	defaults(st)
-	if err := st.Validate(); err != nil {
+	if err := st.ValidateChange(old); err != nil {
 		return err
 	}
 	patterns := st.Globs
@@ -81,7 +81,7 @@ func defaults(st *runs.Stack) {
 // numeric id; an empty branch is the project's default. With installHook the project's hook is installed
 // too; that it could not be is a warning, because the stack is good without it.
 func (e *Engine) CreateStack(ctx context.Context, st runs.Stack, project, by string, installHook bool) (runs.Stack, []string, error) {
-	if err := e.locate(ctx, &st, project); err != nil {
+	if err := e.locate(ctx, &st, runs.Stack{}, project); err != nil {
 		return st, nil, err
 	}
 	err := e.st.Update(func(tx *store.Tx) error {
@@ -111,7 +111,12 @@ func (e *Engine) CreateStack(ctx context.Context, st runs.Stack, project, by str
 // UpdateStack stores changed settings of a stack. The slug, the lock and the tracked commit stay as they are,
 // but for a stack that moves to another project or branch, where the tracked commit is forgotten.
 func (e *Engine) UpdateStack(ctx context.Context, st runs.Stack, project, by string) (runs.Stack, error) {
-	if err := e.locate(ctx, &st, project); err != nil {
+	var old runs.Stack
+	err := e.st.View(func(tx *store.Tx) (err error) { old, err = tx.Stack(st.Slug); return err })
+	if err != nil {
+		return st, err
+	}
+	if err := e.locate(ctx, &st, old, project); err != nil {
 		return st, err
 	}
 	defer e.look(st.Project) // perhaps it was mended with this
@@ -129,8 +134,8 @@ func (e *Engine) UpdateStack(ctx context.Context, st runs.Stack, project, by str
 	})
 }
 
-// locate fills in the project and branch from GitLab and checks the whole stack.
-func (e *Engine) locate(ctx context.Context, st *runs.Stack, project string) error {
+// locate fills in the project and branch from GitLab and checks the whole stack, which is stored as old.
+func (e *Engine) locate(ctx context.Context, st *runs.Stack, old runs.Stack, project string) error {
 	_, in, err := e.attached("")
 	if err != nil {
 		return err
@@ -153,7 +158,7 @@ func (e *Engine) locate(ctx context.Context, st *runs.Stack, project string) err
 	if st.Branch == "" {
 		return runs.Invalidf("branch", "The project is empty: it has no branch yet. Name the branch that its first commit will be pushed to.")
 	}
-	if err := checkStack(st); err != nil {
+	if err := checkStack(st, old); err != nil {
 		return err
 	}
 	if p.Empty {

@@ -46,24 +46,51 @@ func (e *Engine) lookAll() {
 	wake(e.watchWake)
 }
 
+// lookAgain is how soon a project is looked at whose deliveries were still waiting. To find them costs opening all that wait.
+const lookAgain = 5 * time.Second
+
 // watch compares the projects that are due. A project waits while deliveries of it do: what they say is not missed.
 func (e *Engine) watch(ctx context.Context) (time.Duration, error) {
 	if !e.canStore() {
 		return lookForRoom, nil
 	}
+	due, next, err := e.dueProjects()
+	if err != nil || len(due) == 0 {
+		return next, err
+	}
+	c, err := e.linkedClient()
+	if err != nil {
+		return idle, nil // unlinked at this moment
+	}
 	awaited, err := e.awaited()
 	if err != nil {
 		return idle, err
 	}
-	var stacks []*runs.Stack
-	due := map[int64]bool{}
-	next := idle
+	e.takeAll(due, awaited)
+	for project := range due {
+		wait := awaited[project]
+		if !wait {
+			if wait, err = e.compare(ctx, c, project); err != nil {
+				return idle, err
+			}
+		}
+		if wait {
+			next = min(next, lookAgain)
+		}
+	}
+	return next, nil
+}
+
+// dueProjects are the projects to be compared now, and how long the next one has to wait.
+func (e *Engine) dueProjects() (due map[int64]bool, next time.Duration, err error) {
+	due, next = map[int64]bool{}, idle
 	err = e.st.View(func(tx *store.Tx) error {
 		in, _, err := tx.Integration()
 		if err != nil || !in.Linked || in.Health.Trouble != "" && in.Health.Cause != causeNetwork {
 			return err
 		}
-		if stacks, err = tx.Sources(); err != nil {
+		stacks, err := tx.Sources()
+		if err != nil {
 			return err
 		}
 		for _, st := range stacks {
@@ -72,34 +99,15 @@ func (e *Engine) watch(ctx context.Context) (time.Duration, error) {
 				return err
 			}
 			wait := w.CheckedAt.Add(watchEvery).Sub(tx.Now())
-			due[st.Project] = wait <= 0 || e.wanted(st.Project) || tx.Head(st.Project, st.Branch) == ""
-			if !due[st.Project] {
+			if wait <= 0 || e.wanted(st.Project) || tx.Head(st.Project, st.Branch) == "" {
+				due[st.Project] = true
+			} else {
 				next = min(next, wait)
 			}
 		}
 		return nil
 	})
-	if err != nil || len(stacks) == 0 {
-		return idle, err
-	}
-	c, err := e.linkedClient()
-	if err != nil {
-		return idle, nil // unlinked at this moment
-	}
-	e.takeAll(due, awaited)
-	for project := range due {
-		if !due[project] {
-			continue
-		}
-		if awaited[project] {
-			next = time.Second
-			continue
-		}
-		if err := e.compare(ctx, c, project); err != nil {
-			return idle, err
-		}
-	}
-	return next, nil
+	return due, next, err
 }
 
 func (e *Engine) wanted(project int64) bool {
@@ -136,16 +144,23 @@ type comparison struct {
 	stacks  []runs.Stack
 	watch   store.Watch
 	first   bool // nothing of the project is known
-	made    []store.Delivery
-	bodies  [][]byte
+	made    []finding
 	notes   []func(tx *store.Tx) error // what is remembered without being processed
 	was     string                     // the cause of the trouble before this look
 }
 
-// compare looks at one project. Trouble with GitLab is no error: the next look is soon.
-func (e *Engine) compare(ctx context.Context, c *gitlab.Client, project int64) error {
+// A finding is an event that GitLab did not deliver, as far as was known when it was looked for.
+type finding struct {
+	delivery store.Delivery
+	body     []byte
+	still    func(tx *store.Tx) (bool, error) // what it was found by is as it was: no delivery of it was processed since
+}
+
+// compare looks at one project. Trouble with GitLab is no error: the next look is soon. wait says that a delivery of the project came
+// meanwhile, so that nothing was kept and the project is to be looked at again.
+func (e *Engine) compare(ctx context.Context, c *gitlab.Client, project int64) (wait bool, err error) {
 	k := comparison{e: e, c: c}
-	err := e.st.View(func(tx *store.Tx) (err error) {
+	err = e.st.View(func(tx *store.Tx) (err error) {
 		var known bool
 		if k.watch, known, err = tx.Watch(project); err != nil {
 			return err
@@ -155,7 +170,7 @@ func (e *Engine) compare(ctx context.Context, c *gitlab.Client, project int64) e
 		return err
 	})
 	if err != nil || len(k.stacks) == 0 {
-		return err
+		return false, err
 	}
 	if k.first {
 		k.watch.Since = e.now()
@@ -165,9 +180,9 @@ func (e *Engine) compare(ctx context.Context, c *gitlab.Client, project int64) e
 	err = k.see(ctx, project)
 	switch kind := gitlab.KindOf(err); {
 	case ctx.Err() != nil:
-		return nil
+		return false, nil
 	case kind == "not_found":
-		k.made, k.bodies, k.notes = nil, nil, nil
+		k.made, k.notes = nil, nil
 		k.trouble(ProjectGone, "GitLab does not show the project "+k.stacks[0].ProjectPath+" any more",
 			"Restore the project, or make the token's user its Maintainer again. If it is gone for good, delete its stacks.")
 	case kind != "":
@@ -175,18 +190,41 @@ func (e *Engine) compare(ctx context.Context, c *gitlab.Client, project int64) e
 		if kind.TokenTrouble() {
 			e.suspectToken()
 		}
-		return e.st.Update(func(tx *store.Tx) error { // tried; not at once again
-			w, known, err := tx.Watch(project)
-			if err != nil || !known {
-				return err
-			}
-			w.CheckedAt = tx.Now().Add(time.Minute - watchEvery)
-			return tx.PutWatch(w)
-		})
+		return false, e.lookLater(project)
 	case err != nil:
-		return err
+		return false, err
 	}
-	return k.keep()
+	if wait, err = k.delivered(); wait || err != nil {
+		return wait, err
+	}
+	return false, k.keep()
+}
+
+// delivered reports whether something was found that may have been delivered since this look began. Then the project is wanted again.
+func (k *comparison) delivered() (bool, error) {
+	if len(k.made) == 0 {
+		return false, nil
+	}
+	waits, err := k.e.isAwaited(k.project.ID)
+	if err != nil || !waits {
+		return false, err
+	}
+	k.e.mu.Lock()
+	k.e.unseen[k.project.ID] = true // and nobody is woken: it may take a while
+	k.e.mu.Unlock()
+	return true, nil
+}
+
+// lookLater notes that a project could not be looked at, which is tried again in a minute.
+func (e *Engine) lookLater(project int64) error {
+	return e.st.Update(func(tx *store.Tx) error {
+		w, known, err := tx.Watch(project)
+		if err != nil || !known {
+			return err
+		}
+		w.CheckedAt = tx.Now().Add(time.Minute - watchEvery)
+		return tx.PutWatch(w)
+	})
 }
 
 func (k *comparison) trouble(cause, text, mend string) {
@@ -264,6 +302,7 @@ func learnModulePath(tx *store.Tx, project int64, path, address string) error {
 // keep stores what was found in one transaction, so that a crash finds it again or not at all.
 func (k *comparison) keep() error {
 	w := k.watch
+	found := 0
 	err := k.e.st.Update(func(tx *store.Tx) error {
 		stacks, err := tx.SourcesOf(w.Project)
 		if err != nil || len(stacks) == 0 {
@@ -274,25 +313,41 @@ func (k *comparison) keep() error {
 				return err
 			}
 		}
-		for i, d := range k.made {
-			if err := tx.AddMade(d, k.bodies[i]); err != nil {
-				return err
-			}
+		if found, err = k.addMade(tx); err != nil {
+			return err
 		}
 		if err := k.resume(tx); err != nil {
 			return err
 		}
-		if len(k.made) > 0 {
-			w.Recovered += len(k.made)
+		if found > 0 {
+			w.Recovered += found
 			w.FoundAt = tx.Now()
 		}
 		w.CheckedAt = tx.Now()
 		return tx.PutWatch(w)
 	})
-	if err == nil && len(k.made) > 0 {
-		k.e.log.Warn("events that GitLab did not deliver were found", "project", k.project.Path, "events", len(k.made))
+	if err == nil && found > 0 {
+		k.e.log.Warn("events that GitLab did not deliver were found", "project", k.project.Path, "events", found)
 	}
 	return err
+}
+
+// addMade stores the deliveries of what was found and is still missing, and returns how many.
+func (k *comparison) addMade(tx *store.Tx) (n int, err error) {
+	for _, f := range k.made {
+		still, err := f.still(tx)
+		if err != nil {
+			return n, err
+		}
+		if !still {
+			continue
+		}
+		if err := tx.AddMade(f.delivery, f.body); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 // resume lets what GitLab refused be tried again when the project is back, or is no longer archived.
