@@ -10,8 +10,16 @@ import (
 // A state is taken out of the output however it is cut into pieces, and nothing else ever is.
 func TestDumpIsTakenOut(t *testing.T) {
 	const state = "{\n  \"version\": 4,\n  \"outputs\": {\n    \"password\": \"hunter2\"\n  },\n  \"resources\": []\n}\n"
+	const line = `{"version":4,"serial":1,"lineage":"l","outputs":{"password":{"value":"hunter2}"}}}` + "\n"
 	for _, c := range []struct{ out, log, caught string }{
 		{"", "", ""},
+		{"a\n" + line + "\nError\n", "a\n" + dumpSaid + "\nError\n", line},
+		{line + state + line, dumpSaid + dumpSaid + dumpSaid, line},
+		{"x" + line, "x" + line, ""},
+		{line[:40], line[:40], ""},
+		{line[:40] + "\n" + line, line[:40] + "\n" + dumpSaid, line},
+		{`{"version":1,"ok":true}` + "\nmore\n", `{"version":1,"ok":true}` + "\nmore\n", ""}, // of something else
+		{`{"version":1` + "\nmore\n}\n", `{"version":1` + "\nmore\n}\n", ""},
 		{"plain", "plain", ""},
 		{"a\n" + state + "\nError: Failed to save state\n", "a\n" + dumpSaid + "\nError: Failed to save state\n", state},
 		{state, dumpSaid, state},
