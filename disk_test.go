@@ -247,8 +247,13 @@ resource "terraform_data" "b" {
 	if !strings.Contains(why, "could write its state nowhere and printed it, and that was kept as the stack's newest state") {
 		t.Errorf("the reason: %s", why)
 	}
-	if v := r.items("/stacks/network/state/versions"); len(v) != 1 || v[0]["resources"] != 1.0 || v[0]["run"] != run {
-		t.Errorf("state versions %v", v)
+	kept := r.items("/stacks/network/state/versions")
+	if len(kept) != 1 || kept[0]["run"] != run {
+		t.Fatalf("state versions %v", kept)
+	}
+	next := "1 to add, 0 to change, 0 to destroy" // Terraform stops at the first resource that it could not write down
+	if kept[0]["resources"] == 2.0 {
+		next = "0 to add, 1 to change, 0 to destroy" // OpenTofu goes on
 	}
 	if log := r.logs(run); strings.Contains(log, "lineage") || strings.Contains(log, "line 7 of") && strings.Contains(log, `"value"`) {
 		t.Errorf("the state is in the log:\n%.3000s", log)
@@ -262,7 +267,7 @@ resource "terraform_data" "b" {
 	again := r.run("tracked", "unconfirmed")["id"].(string) // nothing deploys by itself while it is not known what was applied
 	r.must("POST", "/runs/"+again+"/confirm", nil, 200)
 	until(t, "the flag to go", func() bool { return fmt.Sprint(r.must("GET", "/stacks/network", nil, 200)["flag"]) == "" })
-	if log := r.logs(r.items("/runs?type=tracked&limit=1")[0]["id"].(string)); !strings.Contains(log, "1 to add, 0 to change, 0 to destroy") {
+	if log := r.logs(r.items("/runs?type=tracked&limit=1")[0]["id"].(string)); !strings.Contains(log, next) {
 		t.Errorf("the state that was kept is not what is there:\n%s", log)
 	}
 	r.kill()

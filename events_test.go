@@ -281,7 +281,7 @@ func TestOwnBackendThatFails(t *testing.T) {
 	r := newRig(t).serve().link()
 	r.stack("own", "infra", map[string]any{"state": "own backend"})
 	r.push("main", "Own", map[string]string{"infra/main.tf": "terraform {\n  backend \"local\" {\n    path = \"own.tfstate\"\n  }\n}\n" +
-		"resource \"terraform_data\" \"new\" {\n  provisioner \"local-exec\" { command = \"mkdir own.tfstate.backup\" }\n}\n", "infra/own.tfstate": aState})
+		"resource \"terraform_data\" \"new\" {\n  provisioner \"local-exec\" { command = \"mkdir own.tfstate.backup\" }\n}\n", "infra/own.tfstate": `{"version":4,"terraform_version":"1.9.0","serial":7,"lineage":"l","outputs":{},"resources":[]}`})
 	run := r.run("tracked", "unconfirmed")["id"].(string)
 	r.must("POST", "/runs/"+run+"/confirm", nil, 200)
 	why := fmt.Sprint(r.ended(run, "failed")["reason"])

@@ -177,7 +177,7 @@ func TestPublicAddressesLeadHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.version("vpc", "5.8.1", "active")
-	r.must("PUT", "/settings/modules", map[string]any{"public_modules": []string{"registry.terraform.io"}, "git_projects": []string{}}, 200)
+	r.must("PUT", "/settings/modules", map[string]any{"public_modules": []string{"registry.terraform.io", "registry.opentofu.org"}, "git_projects": []string{}}, 200)
 	r.stack("network", "infra", nil)
 	r.push("main", "Use it", map[string]string{"infra/main.tf": "module \"net\" {\n  source  = \"terraform-aws-modules/vpc/aws\"\n  version = \"~> 5.0\"\n  cidr    = \"10.0.0.0/8\"\n}\n"})
 	id := r.run("tracked", "unconfirmed", "failed")["id"].(string)
