@@ -102,6 +102,9 @@ func (m *Made) addPackage(w Work, copied, name, in string, d fs.DirEntry) error 
 		m.Packages[in] = whole
 		return fs.SkipDir
 	}
+	if info, err := d.Info(); err == nil && info.Mode().IsRegular() && info.Size() == 0 && strings.HasSuffix(in, ".lock") {
+		return nil // OpenTofu 1.12 locks a package while it installs it, and leaves the empty file
+	}
 	to, err := os.Readlink(whole)
 	if err != nil {
 		return coldf("init made %s, which is not known here", in)
