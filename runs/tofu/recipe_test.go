@@ -205,10 +205,17 @@ func TestReadMadeRefuses(t *testing.T) {
 		"a fetched module": {func(_ *Work, d string) {
 			write(t, filepath.Join(d, "modules"), map[string]string{"modules.json": `{"Modules":[{"Key":"m","Source":"git::x","Dir":"m"}]}`})
 		}, "", "comes from elsewhere"},
-		"something else":               {func(_ *Work, d string) { write(t, d, map[string]string{"environment": "x"}) }, "", "not known here"},
-		"a link out":                   {func(w *Work, d string) { w.Mirror = "/mirror"; link(t, "/etc", filepath.Join(d, at)) }, lock, "out of the mirror"},
-		"a link into the mirror":       {func(w *Work, d string) { w.Mirror = "/mirror"; link(t, "/mirror/x", filepath.Join(d, at)) }, "", ""},
-		"a package that is locked":     {func(_ *Work, d string) { write(t, filepath.Join(d, at), map[string]string{"p": "x"}) }, lock, ""},
+		"something else":           {func(_ *Work, d string) { write(t, d, map[string]string{"environment": "x"}) }, "", "not known here"},
+		"a link out":               {func(w *Work, d string) { w.Mirror = "/mirror"; link(t, "/etc", filepath.Join(d, at)) }, lock, "out of the mirror"},
+		"a link into the mirror":   {func(w *Work, d string) { w.Mirror = "/mirror"; link(t, "/mirror/x", filepath.Join(d, at)) }, "", ""},
+		"a package that is locked": {func(_ *Work, d string) { write(t, filepath.Join(d, at), map[string]string{"p": "x"}) }, lock, ""},
+		"the empty lock of an installer": {func(_ *Work, d string) {
+			write(t, filepath.Join(d, at), map[string]string{"p": "x"})
+			write(t, filepath.Dir(filepath.Join(d, at)), map[string]string{"linux_amd64.lock": ""})
+		}, lock, ""},
+		"a lock that holds something": {func(_ *Work, d string) {
+			write(t, filepath.Dir(filepath.Join(d, at)), map[string]string{"linux_amd64.lock": "x"})
+		}, "", "not known here"},
 		"a package that nobody locked": {func(_ *Work, d string) { write(t, filepath.Join(d, at), map[string]string{"p": "x"}) }, "", "does not hold the version"},
 	} {
 		t.Run(name, func(t *testing.T) {
