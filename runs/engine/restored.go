@@ -14,6 +14,11 @@ import (
 // is an apply that was cut off. Tasks and destroy runs that had not begun end. Nothing deploys by itself before a person has said yes to
 // a run of the stack. Runs that were planning plan again, like any other after the machine died.
 func (e *Engine) restored() error {
+	is := false
+	err := e.st.View(func(tx *store.Tx) (err error) { _, is, err = tx.Restored(); return err })
+	if err != nil || !is {
+		return err // almost always, and a start need not write for it
+	}
 	return e.st.Update(func(tx *store.Tx) error {
 		of, is, err := tx.Restored()
 		if err != nil || !is {
