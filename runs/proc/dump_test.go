@@ -24,10 +24,10 @@ func TestDumpIsTakenOut(t *testing.T) {
 		{"a\n" + state + "\nError: Failed to save state\n", "a\n" + dumpSaid + "\nError: Failed to save state\n", state},
 		{state, dumpSaid, state},
 		{state + state, dumpSaid + dumpSaid, state},
-		{"x" + state, "x" + state, ""},                                 // not at the begin of a line
-		{state[:40], state[:40], ""},                                   // cut off
-		{"{\n", "{\n", ""},                                             // it might have become one
-		{"{\n  \"versions\": 4\n}\n", "{\n  \"versions\": 4\n}\n", ""}, // of something else
+		{"x" + state, "x" + state, ""},                                                                   // not at the begin of a line
+		{state[:40], state[:40], ""},                                                                     // cut off
+		{"{\n", "{\n", ""},                                                                               // it might have become one
+		{"{\n  \"versions\": 4\n}\n", "{\n  \"versions\": 4\n}\n", ""},                                   // of something else
 		{"{\n  \"version\": nonsense\n}\n" + state, "{\n  \"version\": nonsense\n}\n" + dumpSaid, state}, // no JSON
 	} {
 		for _, piece := range []int{1, 2, 3, 7, 1 << 20} {
